@@ -1,0 +1,1 @@
+//! helm-guard: guards a Helm deploy.

@@ -1,0 +1,2 @@
+//! The process: environment, arguments and signals in; exit code out.
+fn main() {}

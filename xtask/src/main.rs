@@ -1,0 +1,2 @@
+//! `cargo xtask demo | test | bench | dist | cluster`.
+fn main() {}
