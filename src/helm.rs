@@ -1,0 +1,2 @@
+//! Helm 3 and 4: argument vectors, versions.
+//! Pure: the child process is in `helm/child.rs`.

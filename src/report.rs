@@ -1,0 +1,345 @@
+//! What happened: the events that stages emit, and the summary they add up to.
+//! Pure: no clock, no client, no environment; rendering for a sink is in the child files.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::release::Revision;
+
+/// What the run is about; known before anything is touched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subject {
+    /// `upgrade`, `install`, `rollback` or `uninstall`.
+    pub command: String,
+    /// Release name.
+    pub release: String,
+    /// Kubernetes namespace of the release.
+    pub namespace: String,
+    /// Names (never values) of the Helm flags given, in order.
+    pub helm_flags: Vec<String>,
+    /// Who runs this: a CI run or `user@host`.
+    pub owner: Owner,
+}
+
+/// The run behind a lock: where it runs and what it deploys. Absent facts are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// One line for people: the CI run's URL, or `user@host`.
+    pub name: String,
+    /// CI run URL.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_url: String,
+    /// Run id, as the CI system gives it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_id: String,
+    /// Run number within its workflow.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_number: String,
+    /// Attempt of the run, from 1.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_attempt: String,
+    /// Workflow name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub workflow: String,
+    /// Job key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub job: String,
+    /// Git ref.
+    #[serde(rename = "ref", skip_serializing_if = "String::is_empty")]
+    pub git_ref: String,
+    /// Git commit.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub commit: String,
+    /// The person or bot that started the run.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub actor: String,
+}
+
+/// Somebody who holds a lock, as its Lease tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// Short id of this holding of the lock, as `unlock --id` takes it.
+    pub lock_id: String,
+    /// Unique identity of the holding process.
+    pub identity: String,
+    /// The run behind it.
+    pub owner: Owner,
+    /// What it does: `upgrade`, …
+    pub operation: String,
+    /// When it got the lock, RFC 3339, by its own clock.
+    pub since: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Helm ended well and the release is deployed.
+    Deployed,
+    /// Helm ended well and the release is gone.
+    Uninstalled,
+    /// Helm failed.
+    Failed,
+    /// Helm failed and its automatic rollback brought the last good revision back.
+    RolledBack,
+    /// helm-guard did not start: no permission, a repair that must not be done, a bad request, a render that fails.
+    Refused,
+    /// The lock stayed taken for the whole `--lock-timeout`.
+    LockTimeout,
+    /// The lock was lost while Helm ran.
+    LockLost,
+    /// A signal ended the run.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The word in outputs and JSON, e.g. `lock-timeout`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Uninstalled => "uninstalled",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled-back",
+            Self::Refused => "refused",
+            Self::LockTimeout => "lock-timeout",
+            Self::LockLost => "lock-lost",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Did the run do what was asked?
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Deployed | Self::Uninstalled)
+    }
+}
+
+/// A workload of the release and how far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, …
+    pub kind: String,
+    /// Object name.
+    pub name: String,
+    /// Ready (or, for a Job, succeeded) pods.
+    pub ready: u32,
+    /// Wanted pods.
+    pub wanted: u32,
+    /// Why pods are not ready, most frequent first: `CrashLoopBackOff`, `ImagePullBackOff`, `Unschedulable`, …
+    pub reasons: Vec<String>,
+}
+
+/// A pod that is not ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodTrouble {
+    /// Pod name.
+    pub pod: String,
+    /// Container, when one is to blame.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container: String,
+    /// One word: `CrashLoopBackOff`, `Unschedulable`, `NotReady`, …
+    pub reason: String,
+    /// The cluster's own sentence. Untrusted text.
+    pub message: String,
+    /// Restarts of that container.
+    pub restarts: u32,
+}
+
+/// A recent warning event of the namespace. Untrusted text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarningEvent {
+    /// `Kind/name` it is about.
+    pub object: String,
+    /// Event reason, one word.
+    pub reason: String,
+    /// Event message.
+    pub message: String,
+    /// How often it was seen.
+    pub count: u32,
+}
+
+/// What a stage tells. The only words between stages and reports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The request is understood.
+    Started(Subject),
+    /// Something odd that stops nothing.
+    Warning(String),
+    /// Somebody else holds the lock.
+    LockWaiting {
+        /// Who.
+        holder: Holder,
+        /// How long this run has waited so far.
+        waited: Duration,
+    },
+    /// The lock is ours.
+    LockAcquired {
+        /// Short id of this holding.
+        lock_id: String,
+        /// Lease name.
+        lease: String,
+        /// How long it took.
+        waited: Duration,
+        /// The dead holder it was taken from.
+        taken_over: Option<Holder>,
+    },
+    /// The release's records as they stand after the lock was taken, oldest first.
+    Looked(Vec<Revision>),
+    /// The new manifest rendered without error; a repair follows.
+    Proven {
+        /// How long the render took.
+        took: Duration,
+    },
+    /// What will be repaired and why.
+    RepairPlanned {
+        /// `rebase`, `mark-failed`, `rollback`, `delete-record`, `uninstall`.
+        strategy: String,
+        /// One sentence: what was found.
+        finding: String,
+        /// One sentence: why this repair.
+        why: String,
+    },
+    /// Copies of the records that will change are saved.
+    BackupSaved {
+        /// Path of the file.
+        path: String,
+        /// Revisions in it.
+        revisions: Vec<u32>,
+    },
+    /// One step of the repair is done: `revision 4: pending-upgrade → failed`.
+    Repaired(String),
+    /// Helm started.
+    HelmStarted {
+        /// As `helm version` prints it, e.g. `v4.3.1`.
+        version: String,
+    },
+    /// Still waiting for Helm.
+    Progress {
+        /// Since Helm started.
+        elapsed: Duration,
+        /// Workloads that are not ready.
+        waiting_for: Vec<Workload>,
+    },
+    /// A signal arrived or a time limit passed; Helm is being stopped.
+    Stopping {
+        /// E.g. `SIGINT`.
+        cause: String,
+    },
+    /// Helm ended.
+    HelmEnded {
+        /// Exit code; `None` if a signal ended it.
+        code: Option<i32>,
+        /// How long it ran.
+        took: Duration,
+        /// The last lines of Helm's stderr, bounded. Untrusted text.
+        error: String,
+    },
+    /// State of the cluster after a failure.
+    Trouble {
+        /// Pods not ready.
+        pods: Vec<PodTrouble>,
+        /// Recent warning events.
+        events: Vec<WarningEvent>,
+    },
+    /// The release's records at the end, oldest first.
+    LookedAgain(Vec<Revision>),
+    /// The run is over.
+    Finished {
+        /// How it ended.
+        outcome: Outcome,
+        /// One sentence that says what and why; empty when there is nothing to add.
+        reason: String,
+        /// What to do next: shell commands or one-line advice.
+        next: Vec<String>,
+        /// The process's exit code.
+        exit_code: u8,
+    },
+}
+
+/// Everything known so far; each event adds to it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// What the run is about.
+    pub subject: Subject,
+    /// How it ended; `None` while it runs (or when it was killed).
+    pub outcome: Option<Outcome>,
+    /// Why.
+    pub reason: String,
+    /// What to do next.
+    pub next: Vec<String>,
+    /// The process's exit code.
+    pub exit_code: Option<u8>,
+    /// What the run was doing last, e.g. `waiting for the lock`.
+    pub stage: String,
+    /// Warnings, in order, without repeats.
+    pub warnings: Vec<String>,
+    /// Lock.
+    pub lock: LockSummary,
+    /// History before.
+    pub before: Vec<Revision>,
+    /// History after.
+    pub after: Vec<Revision>,
+    /// Repair, if one was needed.
+    pub repair: Option<RepairSummary>,
+    /// Helm's run.
+    pub helm: Option<HelmSummary>,
+    /// Pods not ready after a failure.
+    pub pods: Vec<PodTrouble>,
+    /// Recent warning events after a failure.
+    pub events: Vec<WarningEvent>,
+}
+
+/// The lock, in a summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockSummary {
+    /// Short id of this holding; empty before the lock is taken.
+    pub id: String,
+    /// Lease name.
+    pub lease: String,
+    /// Seconds waited.
+    pub waited_seconds: f64,
+    /// Who held it while this run waited.
+    pub waited_for: Option<Holder>,
+    /// The dead holder it was taken from.
+    pub taken_over: Option<Holder>,
+}
+
+/// The repair, in a summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepairSummary {
+    /// Strategy.
+    pub strategy: String,
+    /// What was found.
+    pub finding: String,
+    /// Why this repair.
+    pub why: String,
+    /// What was done, in order.
+    pub steps: Vec<String>,
+    /// Where the copies of the records are.
+    pub backup: String,
+}
+
+/// Helm's run, in a summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HelmSummary {
+    /// Version.
+    pub version: String,
+    /// Exit code; `None` while it runs or when a signal ended it.
+    pub code: Option<i32>,
+    /// Seconds it ran.
+    pub seconds: f64,
+    /// Last lines of its stderr. Untrusted text.
+    pub error: String,
+    /// Workloads it last waited for.
+    pub waiting_for: Vec<Workload>,
+}
