@@ -1,0 +1,211 @@
+//! The lock of a release: who holds it, and whether this process may take it.
+//! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in.
+
+pub mod lease;
+
+use std::time::Duration;
+
+use crate::report::Holder;
+
+/// Lease times. All of them are settings, so that tests can be quick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// A Lease whose holder has written nothing for this long is free.
+    pub duration: Duration,
+    /// How often the holder renews.
+    pub renew_every: Duration,
+    /// A holder that could not renew for this long stops, well before anybody else may start.
+    pub give_up_after: Duration,
+    /// How often a waiter looks.
+    pub look_every: Duration,
+}
+
+impl Times {
+    /// Derives the other times from the lease duration, in client-go's proportions (15 s: 10 s, renewed often enough
+    /// that two renewals may fail).
+    pub fn new(duration: Duration) -> Self {
+        Self {
+            duration,
+            renew_every: duration / 5,
+            give_up_after: duration * 2 / 3,
+            look_every: (duration / 15).clamp(Duration::from_millis(100), Duration::from_secs(1)),
+        }
+    }
+}
+
+/// A Lease as one reading showed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseView {
+    /// Who holds it; `None` when it is vacant.
+    pub holder: Option<Holder>,
+    /// Renew time as an opaque value: only "changed or not" counts, another machine's clock never does.
+    pub renewed: String,
+    /// For how long the holder wants to be believed without a renewal.
+    pub duration: Duration,
+}
+
+impl LeaseView {
+    /// What only a holder writes. Annotations are not part of it: what contenders write there never counts.
+    fn heartbeat(&self) -> (&str, &str) {
+        (self.holder.as_ref().map_or("", |holder| &holder.identity), &self.renewed)
+    }
+}
+
+/// Longest time that a foreign Lease is believed without a renewal, whatever it says of itself.
+pub const LONGEST_BELIEF: Duration = Duration::from_secs(600);
+
+/// Remembers when the holder last gave a sign of life, on this process's monotonic clock.
+#[derive(Clone, Debug, Default)]
+pub struct Observer {
+    last: Option<(LeaseView, Duration)>,
+}
+
+/// What to do about the Lease now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// There is none: create it.
+    Create,
+    /// It is vacant, or its holder is dead: take it by compare-and-swap.
+    Take {
+        /// The dead holder, if there was one.
+        from: Option<Holder>,
+    },
+    /// Somebody lives: look again after this long.
+    Wait {
+        /// Who.
+        holder: Holder,
+        /// When to look again.
+        look_again: Duration,
+    },
+    /// The time for waiting is over.
+    GiveUp {
+        /// Who holds it.
+        holder: Holder,
+    },
+}
+
+impl Observer {
+    /// Decides on one reading of the Lease.
+    ///
+    /// `now` and `deadline` are on this process's monotonic clock; `now` was taken before the reading was asked for.
+    pub fn decide(&mut self, view: Option<&LeaseView>, times: &Times, now: Duration, deadline: Duration) -> Decision {
+        let Some(view) = view else {
+            self.last = None;
+            return Decision::Create;
+        };
+        let Some(holder) = &view.holder else { return Decision::Take { from: None } };
+        let since = match &self.last {
+            Some((seen, since)) if seen.heartbeat() == view.heartbeat() => *since,
+            _ => {
+                self.last = Some((view.clone(), now));
+                now
+            }
+        };
+        let free_at = since + view.duration.max(times.duration).min(LONGEST_BELIEF);
+        if now >= free_at {
+            Decision::Take { from: Some(holder.clone()) }
+        } else if now >= deadline {
+            Decision::GiveUp { holder: holder.clone() }
+        } else {
+            let look_again = times.look_every.min(free_at - now).min(deadline - now);
+            Decision::Wait { holder: holder.clone(), look_again }
+        }
+    }
+}
+
+/// Is a lock that was last renewed at `renewed` still safely held at `now`? Both monotonic; `renewed` is the time
+/// before the successful renewal was sent.
+pub fn safely_held(times: &Times, renewed: Duration, now: Duration) -> bool {
+    now.saturating_sub(renewed) < times.give_up_after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held_by(identity: &str, renewed: &str) -> LeaseView {
+        LeaseView {
+            holder: Some(Holder { identity: identity.into(), ..Holder::default() }),
+            renewed: renewed.into(),
+            duration: Duration::from_secs(15),
+        }
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn times() -> Times {
+        Times::new(secs(15))
+    }
+
+    #[test]
+    fn a_missing_lease_is_created_and_a_vacant_one_taken() {
+        let mut observer = Observer::default();
+        assert_eq!(observer.decide(None, &times(), secs(0), secs(60)), Decision::Create);
+        let vacant = LeaseView { holder: None, ..held_by("a", "1") };
+        assert_eq!(observer.decide(Some(&vacant), &times(), secs(0), secs(60)), Decision::Take { from: None });
+    }
+
+    #[test]
+    fn a_holder_is_dead_only_after_its_duration_without_a_change_seen_by_us() {
+        let mut observer = Observer::default();
+        let view = held_by("a", "1");
+        let wait = |decision| matches!(decision, Decision::Wait { .. });
+        assert!(wait(observer.decide(Some(&view), &times(), secs(100), secs(900))));
+        assert!(wait(observer.decide(Some(&view), &times(), secs(114), secs(900))));
+        let taken = observer.decide(Some(&view), &times(), secs(115), secs(900));
+        assert_eq!(taken, Decision::Take { from: view.holder });
+    }
+
+    #[test]
+    fn a_renewal_starts_the_time_anew_even_if_the_holder_writes_an_older_clock() {
+        let mut observer = Observer::default();
+        observer.decide(Some(&held_by("a", "2031")), &times(), secs(0), secs(900));
+        observer.decide(Some(&held_by("a", "1999")), &times(), secs(14), secs(900));
+        let decision = observer.decide(Some(&held_by("a", "1999")), &times(), secs(28), secs(900));
+        assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
+    }
+
+    #[test]
+    fn what_contenders_annotate_is_no_sign_of_life() {
+        let mut observer = Observer::default();
+        for second in 0..15 {
+            let mut view = held_by("a", "1");
+            if let Some(holder) = &mut view.holder {
+                holder.operation = format!("annotated {second}");
+            }
+            assert!(matches!(observer.decide(Some(&view), &times(), secs(second), secs(900)), Decision::Wait { .. }));
+        }
+        let decision = observer.decide(Some(&held_by("a", "1")), &times(), secs(15), secs(900));
+        assert!(matches!(decision, Decision::Take { .. }), "{decision:?}");
+    }
+
+    #[test]
+    fn waiting_ends_at_the_deadline_but_a_dead_holder_is_taken_first() {
+        let mut observer = Observer::default();
+        let view = held_by("a", "1");
+        observer.decide(Some(&view), &times(), secs(0), secs(10));
+        assert!(matches!(observer.decide(Some(&view), &times(), secs(10), secs(10)), Decision::GiveUp { .. }));
+        assert!(matches!(observer.decide(Some(&view), &times(), secs(15), secs(10)), Decision::Take { .. }));
+    }
+
+    #[test]
+    fn a_holder_with_a_longer_duration_is_believed_longer_but_not_for_ever() {
+        let mut observer = Observer::default();
+        let view = LeaseView { duration: secs(60), ..held_by("a", "1") };
+        observer.decide(Some(&view), &times(), secs(0), secs(9000));
+        assert!(matches!(observer.decide(Some(&view), &times(), secs(59), secs(9000)), Decision::Wait { .. }));
+        let mut observer = Observer::default();
+        let view = LeaseView { duration: secs(1 << 30), ..held_by("a", "1") };
+        observer.decide(Some(&view), &times(), secs(0), secs(9000));
+        assert!(matches!(observer.decide(Some(&view), &times(), secs(600), secs(9000)), Decision::Take { .. }));
+    }
+
+    #[test]
+    fn a_holder_stops_before_anybody_else_may_start() {
+        assert!(safely_held(&times(), secs(0), secs(9)));
+        assert!(!safely_held(&times(), secs(0), secs(10)));
+        assert!(times().give_up_after < times().duration);
+    }
+}

@@ -1,0 +1,238 @@
+//! The body of a release record: JSON, gzip, base64. Reads what decisions need; edits in place.
+//! Everything that an edit does not name keeps its bytes: unknown fields, number formats, order.
+
+use std::io::Read;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::Status;
+
+/// Largest decoded body that is read, bytes. A Secret holds 1 MiB; charts compress by 5 to 20.
+pub const MAX_DECODED: u64 = 64 << 20;
+
+/// Largest stored payload, bytes: the API server's limit for the data of a Secret or ConfigMap.
+pub const MAX_STORED: usize = 1 << 20;
+
+/// Why a record's body cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// Not base64.
+    #[error("not base64")]
+    Base64,
+    /// Not gzip, or cut off.
+    #[error("not gzip, or cut off")]
+    Gzip,
+    /// More than [`MAX_DECODED`].
+    #[error("more than {} MiB when decompressed", MAX_DECODED >> 20)]
+    TooLarge,
+    /// Not the JSON of a release.
+    #[error("not the JSON of a Helm release: {0}")]
+    Json(String),
+    /// The edited body does not fit its object any more.
+    #[error("the edited record has {0} bytes, a Secret holds 1 MiB")]
+    DoesNotFit(usize),
+}
+
+/// What decisions and reports need of a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Essentials {
+    /// `info.status`.
+    pub status: Status,
+    /// `info.description`. Untrusted text.
+    pub description: String,
+    /// `info.last_deployed`, RFC 3339; empty if absent.
+    pub last_deployed: String,
+    /// `name-version` of the chart.
+    pub chart: String,
+    /// App version of the chart.
+    pub app_version: String,
+    /// Helm 4's `apply_method`: `ssa`, `csa`, or empty, which means `csa`.
+    pub apply_method: String,
+    /// Hooks and how their last run ended.
+    pub hooks: Vec<HookRun>,
+}
+
+/// A hook of a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct HookRun {
+    name: String,
+    kind: String,
+    events: Vec<String>,
+    last_run: LastRun,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct LastRun {
+    phase: String,
+}
+
+impl HookRun {
+    /// Does it run on install?
+    pub fn is_install(&self) -> bool {
+        self.events.iter().any(|event| event == "pre-install" || event == "post-install")
+    }
+
+    /// Did it succeed when it last ran?
+    pub fn succeeded(&self) -> bool {
+        self.last_run.phase == "Succeeded"
+    }
+
+    /// `Kind/name`.
+    pub fn label(&self) -> String {
+        format!("{}/{}", self.kind, self.name)
+    }
+}
+
+/// Decodes a payload as both storages hold it: base64 of gzip of JSON. Old Helms wrote JSON without gzip.
+///
+/// # Errors
+/// When it is not that, or grows beyond [`MAX_DECODED`].
+pub fn decode(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let packed = STANDARD.decode(payload.trim_ascii()).map_err(|_| CodecError::Base64)?;
+    if !packed.starts_with(&[0x1f, 0x8b]) {
+        return Ok(packed);
+    }
+    let mut json = Vec::new();
+    GzDecoder::new(packed.as_slice())
+        .take(MAX_DECODED + 1)
+        .read_to_end(&mut json)
+        .map_err(|_| CodecError::Gzip)?;
+    if json.len() as u64 > MAX_DECODED { Err(CodecError::TooLarge) } else { Ok(json) }
+}
+
+/// The reverse of [`decode`], at the compression level that Helm uses.
+///
+/// # Errors
+/// When the result does not fit a Secret.
+pub fn encode(json: &[u8]) -> Result<Vec<u8>, CodecError> {
+    use std::io::Write;
+    let mut gzip = GzEncoder::new(Vec::with_capacity(json.len() / 4), Compression::best());
+    let packed = gzip.write_all(json).and_then(|()| gzip.finish()).map_err(|_| CodecError::Gzip)?;
+    let payload = STANDARD.encode(packed).into_bytes();
+    if payload.len() > MAX_STORED { Err(CodecError::DoesNotFit(payload.len())) } else { Ok(payload) }
+}
+
+/// Reads the [`Essentials`] of a decoded body.
+///
+/// # Errors
+/// When it is not the JSON of a release.
+pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
+    #[derive(Deserialize)]
+    struct Body {
+        info: Info,
+        #[serde(default)]
+        chart: Option<Chart>,
+        #[serde(default)]
+        hooks: Option<Vec<HookRun>>,
+        #[serde(default)]
+        apply_method: String,
+    }
+    #[derive(Deserialize)]
+    struct Info {
+        status: String,
+        #[serde(default)]
+        description: String,
+        #[serde(default)]
+        last_deployed: String,
+    }
+    #[derive(Default, Deserialize)]
+    struct Chart {
+        #[serde(default)]
+        metadata: Option<Metadata>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Metadata {
+        name: String,
+        version: String,
+        app_version: String,
+    }
+    let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(error.to_string()))?;
+    let chart = body.chart.and_then(|chart| chart.metadata).unwrap_or_default();
+    Ok(Essentials {
+        status: Status::parse(&body.info.status),
+        description: body.info.description,
+        last_deployed: body.info.last_deployed,
+        chart: if chart.name.is_empty() { String::new() } else { format!("{}-{}", chart.name, chart.version) },
+        app_version: chart.app_version,
+        apply_method: body.apply_method,
+        hooks: body.hooks.unwrap_or_default(),
+    })
+}
+
+/// The rendered manifest in a decoded body.
+///
+/// # Errors
+/// When it is not the JSON of a release.
+pub fn manifest(json: &[u8]) -> Result<String, CodecError> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(default)]
+        manifest: String,
+    }
+    let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(error.to_string()))?;
+    Ok(body.manifest)
+}
+
+/// The values the user gave, as JSON text; `{}` when there were none.
+///
+/// # Errors
+/// When it is not the JSON of a release.
+pub fn config(json: &[u8]) -> Result<String, CodecError> {
+    let body = parse(json)?;
+    Ok(body.get("config").map(|config| config.get()).filter(|config| *config != "null").unwrap_or("{}").to_owned())
+}
+
+/// A change to a body. `None` leaves a part as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// New `info.status`.
+    pub status: Option<Status>,
+    /// New `info.description`.
+    pub description: Option<String>,
+    /// New `manifest`, lent for the time of one Helm run (see `repair`).
+    pub manifest: Option<String>,
+    /// Decoded body of the revision whose `chart` and `config` are lent for the time of one Helm run.
+    pub values_of: Option<Vec<u8>>,
+}
+
+/// Applies an edit to a decoded body; all else keeps its bytes.
+///
+/// # Errors
+/// When either body is not the JSON of a release.
+pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
+    let error = |error: serde_json::Error| CodecError::Json(error.to_string());
+    let mut body = parse(json)?;
+    let info = body.get("info").ok_or_else(|| CodecError::Json("no info".into()))?;
+    let mut info: IndexMap<String, Box<RawValue>> = serde_json::from_str(info.get()).map_err(error)?;
+    if let Some(status) = edit.status {
+        info.insert("status".into(), to_raw_value(status.as_str()).map_err(error)?);
+    }
+    if let Some(description) = &edit.description {
+        info.insert("description".into(), to_raw_value(description).map_err(error)?);
+    }
+    body.insert("info".into(), to_raw_value(&info).map_err(error)?);
+    if let Some(manifest) = &edit.manifest {
+        body.insert("manifest".into(), to_raw_value(manifest).map_err(error)?);
+    }
+    if let Some(lender) = &edit.values_of {
+        let lender = parse(lender)?;
+        for part in ["chart", "config"] {
+            match lender.get(part) {
+                Some(value) => body.insert(part.into(), value.clone()),
+                None => body.shift_remove(part),
+            };
+        }
+    }
+    serde_json::to_vec(&body).map_err(error)
+}
+
+fn parse(json: &[u8]) -> Result<IndexMap<String, Box<RawValue>>, CodecError> {
+    serde_json::from_slice(json).map_err(|error| CodecError::Json(error.to_string()))
+}
