@@ -1,0 +1,410 @@
+//! The Lease behind the lock: every write is a compare-and-swap on resource version and UID.
+//! What to do about what is read is decided in `lock.rs`.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{Decision, LeaseView, Observer, Times, safely_held};
+use crate::{
+    clock::Clock,
+    report::{Holder, Owner},
+};
+
+const PREFIX: &str = "helm-guard.dev/";
+
+/// Why the lock could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody living held it for the whole time.
+    #[error("lock {lease} is held by {}", .holder.owner.name)]
+    Timeout {
+        /// Lease name.
+        lease: String,
+        /// Who.
+        holder: Box<Holder>,
+    },
+    /// No right to Leases.
+    #[error("no permission to {verb} leases in namespace {namespace}: {message}")]
+    Forbidden {
+        /// The verb that was refused.
+        verb: &'static str,
+        /// Namespace.
+        namespace: String,
+        /// The API server's words.
+        message: String,
+    },
+    /// The namespace is not there.
+    #[error("namespace {0} not found")]
+    NoNamespace(String),
+    /// The API server cannot be reached, or refused otherwise.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Lease name.
+    pub lease: String,
+    /// Namespace.
+    pub namespace: String,
+    /// Who this process is, with its lock id and unique identity.
+    pub me: Holder,
+    /// Lease times.
+    pub times: Times,
+    /// Bounds the waiting.
+    pub timeout: Duration,
+}
+
+/// The held lock. Renewed in the background until it is vacated or dropped.
+#[derive(Debug)]
+pub struct Held {
+    api: Api<Lease>,
+    me: Holder,
+    lease: String,
+    state: watch::Receiver<State>,
+    renewal: JoinHandle<()>,
+}
+
+/// How a held lock stands.
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// Held; the Lease as last written.
+    Held(Arc<Lease>),
+    /// Somebody else has it, or it could not be renewed in time.
+    Lost(String),
+}
+
+/// How an acquisition went.
+#[derive(Debug)]
+pub struct Acquired {
+    /// The lock.
+    pub held: Held,
+    /// How long it took.
+    pub waited: Duration,
+    /// The dead holder it was taken from.
+    pub taken_over: Option<Holder>,
+}
+
+/// Takes the lock, waiting for a living holder to let go; `waiting` is told about the holder at each look.
+///
+/// # Errors
+/// When the time is over, rights are missing, or the API server cannot be reached.
+pub async fn acquire(
+    client: Client,
+    request: &Request,
+    clock: Clock,
+    mut waiting: impl FnMut(&Holder, Duration),
+) -> Result<Acquired, LockError> {
+    let api: Api<Lease> = Api::namespaced(client, &request.namespace);
+    let started = clock.monotonic();
+    let deadline = started + request.timeout;
+    let mut observer = Observer::default();
+    loop {
+        let now = clock.monotonic();
+        let found = match bounded(&request.times, api.get_opt(&request.lease)).await {
+            Ok(found) => found,
+            // A server that is away for a moment is waited for like a holder, but not on the first look.
+            Err(error) if is_passing(&error) && now > started && now < deadline => {
+                tokio::time::sleep(request.times.look_every).await;
+                continue;
+            }
+            Err(error) => return Err(explain(error, "get", request)),
+        };
+        let decision = observer.decide(found.as_ref().map(view).as_ref(), &request.times, now, deadline);
+        let (written, from) = match decision {
+            Decision::Wait { holder, look_again } => {
+                waiting(&holder, now - started);
+                tokio::time::sleep(look_again).await;
+                continue;
+            }
+            Decision::GiveUp { holder } => {
+                return Err(LockError::Timeout { lease: request.lease.clone(), holder: Box::new(holder) });
+            }
+            Decision::Create => {
+                let lease = claim(None, request, clock);
+                (bounded(&request.times, api.create(&PostParams::default(), &lease)).await, None)
+            }
+            Decision::Take { from } => {
+                let lease = claim(found, request, clock);
+                let params = PostParams::default();
+                (bounded(&request.times, api.replace(&request.lease, &params, &lease)).await, from)
+            }
+        };
+        match written {
+            Ok(lease) => {
+                let held = hold(api, request, lease, now, clock);
+                return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: from });
+            }
+            // Somebody was quicker: look again.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(kube::Error::Api(status)) if status.code == 404 && from.is_some() => {}
+            Err(error) => {
+                let verb = if from.is_some() { "update" } else { "create" };
+                return Err(explain(error, verb, request));
+            }
+        }
+    }
+}
+
+/// A renewal that hangs must fail before the next one is due.
+async fn bounded<T>(
+    times: &Times,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, kube::Error> {
+    let limit = times.give_up_after.max(Duration::from_secs(5));
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(kube::Error::Service(format!("no answer within {} s", limit.as_secs()).into())),
+    }
+}
+
+fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+        kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+        _ => false,
+    }
+}
+
+fn explain(error: kube::Error, verb: &'static str, request: &Request) -> LockError {
+    match &error {
+        kube::Error::Api(status) if status.code == 403 => LockError::Forbidden {
+            verb,
+            namespace: request.namespace.clone(),
+            message: status.message.clone(),
+        },
+        kube::Error::Api(status) if status.code == 404 => LockError::NoNamespace(request.namespace.clone()),
+        _ => LockError::Api(error),
+    }
+}
+
+/// Starts the renewal in the background.
+fn hold(api: Api<Lease>, request: &Request, lease: Lease, renewed: Duration, clock: Clock) -> Held {
+    let (sender, state) = watch::channel(State::Held(Arc::new(lease.clone())));
+    let renewal = tokio::spawn(renew(api.clone(), lease, request.times, renewed, clock, sender));
+    Held { api, me: request.me.clone(), lease: request.lease.clone(), state, renewal }
+}
+
+async fn renew(
+    api: Api<Lease>,
+    mut lease: Lease,
+    times: Times,
+    mut renewed: Duration,
+    clock: Clock,
+    state: watch::Sender<State>,
+) {
+    let identity = holder_identity(&lease).to_owned();
+    let mut pause = times.renew_every;
+    loop {
+        tokio::time::sleep(pause).await;
+        // Taken before the renewal is sent: the server counts from a later moment than we do.
+        let asked = clock.monotonic();
+        if let Some(spec) = &mut lease.spec {
+            spec.renew_time = Some(MicroTime(clock.wall()));
+        }
+        lease.metadata.managed_fields = None;
+        let name = lease.name_any();
+        let left = times.give_up_after.saturating_sub(asked.saturating_sub(renewed));
+        let params = PostParams::default();
+        let limit = times.renew_every.min(left).max(Duration::from_millis(50));
+        match tokio::time::timeout(limit, api.replace(&name, &params, &lease)).await {
+            Ok(Ok(written)) => {
+                renewed = asked;
+                lease = written;
+                pause = times.renew_every;
+                if state.send(State::Held(Arc::new(lease.clone()))).is_err() {
+                    return;
+                }
+                continue;
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
+                // A contender's annotation also moves the version: look whose it is now.
+                match tokio::time::timeout(limit, api.get_opt(&name)).await {
+                    Ok(Ok(Some(now))) if holder_identity(&now) == identity && now.uid() == lease.uid() => {
+                        lease = now;
+                        pause = Duration::from_millis(20);
+                        continue;
+                    }
+                    Ok(Ok(other)) => {
+                        let who = other.as_ref().map(view).and_then(|view| view.holder);
+                        let who = who.map_or("it was vacated or deleted".into(), |h| format!("{} has it", h.owner.name));
+                        let _ = state.send(State::Lost(who));
+                        return;
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        if !safely_held(&times, renewed, clock.monotonic()) {
+            let _ = state.send(State::Lost("it could not be renewed in time".into()));
+            return;
+        }
+        pause = (times.renew_every / 5).max(Duration::from_millis(20));
+    }
+}
+
+impl Held {
+    /// Ends when the lock is lost, with the reason. Never ends while it is held.
+    pub async fn lost(&self) -> String {
+        let mut state = self.state.clone();
+        loop {
+            if let State::Lost(why) = &*state.borrow_and_update() {
+                return why.clone();
+            }
+            if state.changed().await.is_err() {
+                return "its renewal ended".into();
+            }
+        }
+    }
+
+    /// Is it still ours as far as the renewal knows?
+    pub fn is_held(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Held(_)) && !self.renewal.is_finished()
+    }
+
+    /// Gives the lock back, if it is still ours: vacates the Lease, or deletes it when `forget` (the release is gone).
+    ///
+    /// # Errors
+    /// When the API server cannot be reached; the Lease then runs out by itself.
+    pub async fn release(self, forget: bool) -> Result<(), kube::Error> {
+        self.renewal.abort();
+        if let State::Lost(_) = &*self.state.borrow() {
+            return Ok(());
+        }
+        vacate(&self.api, &self.lease, &self.me.identity, forget).await
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.renewal.abort();
+    }
+}
+
+/// Vacates (or deletes) a Lease that `identity` holds; one that somebody else holds, or nobody, stays as it is.
+///
+/// # Errors
+/// When the API server cannot be reached.
+pub async fn vacate(api: &Api<Lease>, name: &str, identity: &str, forget: bool) -> Result<(), kube::Error> {
+    for _ in 0..5 {
+        let Some(mut lease) = api.get_opt(name).await? else { return Ok(()) };
+        if holder_identity(&lease) != identity {
+            return Ok(());
+        }
+        let answer = if forget {
+            let preconditions =
+                Some(Preconditions { uid: lease.uid(), resource_version: lease.resource_version() });
+            let params = DeleteParams { preconditions, ..DeleteParams::default() };
+            api.delete(name, &params).await.map(drop)
+        } else {
+            if let Some(spec) = &mut lease.spec {
+                spec.holder_identity = None;
+            }
+            lease.metadata.managed_fields = None;
+            api.replace(name, &PostParams::default(), &lease).await.map(drop)
+        };
+        match answer {
+            // Changed in between, by a renewal still under way or a contender's annotation.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            answer => return answer,
+        }
+    }
+    Ok(())
+}
+
+fn holder_identity(lease: &Lease) -> &str {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
+}
+
+/// The Lease as `lock.rs` wants to see it.
+pub fn view(lease: &Lease) -> LeaseView {
+    let empty = BTreeMap::new();
+    let notes = lease.metadata.annotations.as_ref().unwrap_or(&empty);
+    let note = |key: &str| notes.get(&format!("{PREFIX}{key}")).cloned().unwrap_or_default();
+    let spec = lease.spec.clone().unwrap_or_default();
+    let identity = spec.holder_identity.unwrap_or_default();
+    let name = note("owner");
+    let holder = (!identity.is_empty()).then(|| Holder {
+        lock_id: note("lock-id"),
+        owner: Owner {
+            name: if name.is_empty() { identity.clone() } else { name },
+            run_url: note("run-url"),
+            run_id: note("run-id"),
+            run_number: note("run-number"),
+            run_attempt: note("run-attempt"),
+            workflow: note("workflow"),
+            job: note("job"),
+            git_ref: note("ref"),
+            commit: note("commit"),
+            actor: note("actor"),
+        },
+        operation: note("operation"),
+        since: note("since"),
+        identity,
+    });
+    LeaseView {
+        holder,
+        renewed: spec.renew_time.map(|time| time.0.to_string()).unwrap_or_default(),
+        duration: Duration::from_secs(spec.lease_duration_seconds.unwrap_or_default().max(0).unsigned_abs().into()),
+    }
+}
+
+/// The Lease that says "this process has it": a new one, or the found one with another holder.
+fn claim(found: Option<Lease>, request: &Request, clock: Clock) -> Lease {
+    let now = MicroTime(clock.wall());
+    let transitions = found.as_ref().and_then(|lease| lease.spec.as_ref()?.lease_transitions).unwrap_or_default();
+    let mut meta = found.map(|lease| lease.metadata).unwrap_or_else(|| ObjectMeta {
+        name: Some(request.lease.clone()),
+        namespace: Some(request.namespace.clone()),
+        ..ObjectMeta::default()
+    });
+    meta.managed_fields = None;
+    meta.labels
+        .get_or_insert_default()
+        .insert("app.kubernetes.io/managed-by".into(), "helm-guard".into());
+    let me = &request.me;
+    let notes = meta.annotations.get_or_insert_default();
+    for (key, value) in [
+        ("lock-id", &me.lock_id),
+        ("owner", &me.owner.name),
+        ("run-url", &me.owner.run_url),
+        ("run-id", &me.owner.run_id),
+        ("run-number", &me.owner.run_number),
+        ("run-attempt", &me.owner.run_attempt),
+        ("workflow", &me.owner.workflow),
+        ("job", &me.owner.job),
+        ("ref", &me.owner.git_ref),
+        ("commit", &me.owner.commit),
+        ("actor", &me.owner.actor),
+        ("operation", &me.operation),
+        ("since", &me.since),
+    ] {
+        let key = format!("{PREFIX}{key}");
+        if value.is_empty() { notes.remove(&key) } else { notes.insert(key, value.clone()) };
+    }
+    // Seconds, rounded up: the API knows no smaller unit, and 0 is refused.
+    let seconds = request.times.duration.as_millis().div_ceil(1000).max(1);
+    Lease {
+        metadata: meta,
+        spec: Some(LeaseSpec {
+            holder_identity: Some(me.identity.clone()),
+            lease_duration_seconds: Some(i32::try_from(seconds).unwrap_or(i32::MAX)),
+            acquire_time: Some(now.clone()),
+            renew_time: Some(now),
+            lease_transitions: Some(transitions.saturating_add(1)),
+            ..LeaseSpec::default()
+        }),
+    }
+}

@@ -1,0 +1,222 @@
+//! A rendered manifest: the objects in it, what two manifests together may have left in a cluster.
+//! Pure: whether an object lives is asked in `cluster.rs`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// Which object: group and version, kind, namespace, name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// E.g. `apps/v1`.
+    pub api_version: String,
+    /// E.g. `Deployment`.
+    pub kind: String,
+    /// Empty if the manifest names none.
+    pub namespace: String,
+    /// Object name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl ObjectKey {
+    /// Objects whose deletion takes data or other objects with it.
+    pub fn is_precious(&self) -> bool {
+        matches!(self.kind.as_str(), "PersistentVolumeClaim" | "Namespace" | "CustomResourceDefinition")
+    }
+
+    /// The same object in whatever version: Helm compares group, kind, namespace and name.
+    fn identity(&self) -> (&str, &str, &str, &str) {
+        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
+        (group, &self.kind, &self.namespace, &self.name)
+    }
+}
+
+/// The objects of a manifest, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manifest {
+    /// Key and content.
+    pub objects: Vec<(ObjectKey, Value)>,
+}
+
+impl Manifest {
+    /// Reads the YAML documents of a manifest. Objects without a namespace get `namespace`.
+    ///
+    /// # Errors
+    /// When it is not YAML of Kubernetes objects.
+    pub fn parse(text: &str, namespace: &str) -> Result<Self, String> {
+        let documents: Vec<Value> = serde_yaml::from_multiple(text).map_err(|error| {
+            // The parser quotes the text it stumbles over, and that may be a Secret's.
+            format!("not YAML (near {})", error.location().map_or("?".into(), |at| format!("line {}", at.line())))
+        })?;
+        let mut objects = Vec::new();
+        for document in documents {
+            if document.is_null() {
+                continue;
+            }
+            let field = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let key = ObjectKey {
+                api_version: field("/apiVersion"),
+                kind: field("/kind"),
+                namespace: Some(field("/metadata/namespace")).filter(|n| !n.is_empty()).unwrap_or(namespace.to_owned()),
+                name: field("/metadata/name"),
+            };
+            if key.kind.is_empty() || key.name.is_empty() {
+                return Err("an object without kind or name".into());
+            }
+            objects.push((key, document));
+        }
+        Ok(Self { objects })
+    }
+
+    /// Does it name this object, in whatever version?
+    pub fn contains(&self, key: &ObjectKey) -> bool {
+        self.objects.iter().any(|(own, _)| own.identity() == key.identity())
+    }
+
+    /// The keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.objects.iter().map(|(key, _)| key)
+    }
+
+    /// Everything that a sequence of revisions, oldest first, may have left in the cluster: each object that any of
+    /// them names, with each field that any of them sets. Where two disagree the newest wins.
+    ///
+    /// As the base of Helm's three-way merge it makes an upgrade remove all that the new manifest does not want,
+    /// whichever revision brought it; with the newest manifest alone as base, fields that an older one set would stay.
+    pub fn union(revisions: &[&Manifest]) -> Manifest {
+        let mut objects: Vec<(ObjectKey, Value)> = Vec::new();
+        let mut index: BTreeMap<(String, String, String, String), usize> = BTreeMap::new();
+        for manifest in revisions {
+            for (key, value) in &manifest.objects {
+                let (group, kind, namespace, name) = key.identity();
+                let identity = (group.to_owned(), kind.to_owned(), namespace.to_owned(), name.to_owned());
+                match index.get(&identity) {
+                    Some(&at) => {
+                        let (own, old) = &mut objects[at];
+                        // Fields of another version of the API are not fields of this one.
+                        if own.api_version == key.api_version {
+                            merge(old, value);
+                        } else {
+                            *own = key.clone();
+                            *old = value.clone();
+                        }
+                    }
+                    None => {
+                        index.insert(identity, objects.len());
+                        objects.push((key.clone(), value.clone()));
+                    }
+                }
+            }
+        }
+        Manifest { objects }
+    }
+
+    /// As text that Helm reads back: YAML documents with JSON in them.
+    pub fn text(&self) -> String {
+        self.objects.iter().fold(String::new(), |mut text, (_, value)| {
+            text.push_str("---\n");
+            text.push_str(&value.to_string());
+            text.push('\n');
+            text
+        })
+    }
+}
+
+/// Keys by which Kubernetes merges lists of objects (`x-kubernetes-patch-merge-key`), most common first.
+const MERGE_KEYS: [&str; 8] =
+    ["name", "mountPath", "devicePath", "containerPort", "port", "ip", "topologyKey", "type"];
+
+fn merge(old: &mut Value, new: &Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                match old.get_mut(key) {
+                    Some(own) => merge(own, value),
+                    None => {
+                        old.insert(key.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => merge_lists(old, new),
+        (old, new) => *old = new.clone(),
+    }
+}
+
+fn merge_lists(old: &mut Vec<Value>, new: &[Value]) {
+    let objects = |list: &[Value]| list.iter().all(Value::is_object);
+    if objects(old) && objects(new) {
+        let keyed = |key: &str| old.iter().chain(new).all(|item| item.get(key).is_some());
+        let Some(key) = MERGE_KEYS.into_iter().find(|key| keyed(key)) else {
+            // Not a list that Kubernetes merges: the newest one is what the cluster has.
+            *old = new.to_vec();
+            return;
+        };
+        for item in new {
+            match old.iter_mut().find(|own| own.get(key) == item.get(key)) {
+                Some(own) => merge(own, item),
+                None => old.push(item.clone()),
+            }
+        }
+    } else {
+        *old = new.to_vec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(text: &str) -> Manifest {
+        Manifest::parse(text, "ns").unwrap()
+    }
+
+    #[test]
+    fn documents_are_objects_and_comments_are_not() {
+        let parsed = manifest("---\n# Source: a.yaml\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
+        assert_eq!(parsed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["ConfigMap/a"]);
+        assert_eq!(parsed.objects[0].0.namespace, "ns");
+    }
+
+    #[test]
+    fn the_text_of_a_broken_manifest_is_never_in_the_error() {
+        let error = Manifest::parse("a: [canary-3141\nb: canary-3141: x", "ns").unwrap_err();
+        assert!(!error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn a_union_has_every_object_and_every_field_and_the_newest_value() {
+        let old = manifest(
+            "kind: A\napiVersion: v1\nmetadata: {name: a}\nspec: {x: 1, old: 1, l: [{name: c, e: 1}, {name: d}]}\n---\nkind: B\napiVersion: v1\nmetadata: {name: b}\n",
+        );
+        let new = manifest(
+            "kind: A\napiVersion: v1\nmetadata: {name: a}\nspec: {x: 2, new: 1, l: [{name: c, f: 2}]}\n---\nkind: C\napiVersion: v1\nmetadata: {name: c}\n",
+        );
+        let union = Manifest::union(&[&old, &new]);
+        assert_eq!(union.keys().map(ToString::to_string).collect::<Vec<_>>(), ["A/a", "B/b", "C/c"]);
+        assert_eq!(
+            union.objects[0].1["spec"],
+            serde_json::json!({"x": 2, "old": 1, "new": 1, "l": [{"name": "c", "e": 1, "f": 2}, {"name": "d"}]})
+        );
+    }
+
+    #[test]
+    fn the_union_survives_its_own_text() {
+        let union = manifest("kind: A\napiVersion: v1\nmetadata: {name: a}\ndata: {k: \"--- not a document\"}\n");
+        assert_eq!(manifest(&union.text()), union);
+    }
+
+    #[test]
+    fn another_api_version_is_the_same_object_but_not_the_same_fields() {
+        let old = manifest("kind: A\napiVersion: g/v1beta1\nmetadata: {name: a}\nspec: {x: 1}\n");
+        let new = manifest("kind: A\napiVersion: g/v1\nmetadata: {name: a}\nspec: {y: 1}\n");
+        let union = Manifest::union(&[&old, &new]);
+        assert_eq!(union, new);
+    }
+}
