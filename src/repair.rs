@@ -1,0 +1,498 @@
+//! Which repair makes a release deployable: history in, steps out.
+//! Pure: the steps are done in `repair/steps.rs`.
+//!
+//! The rule behind all of it: Helm's next operation must start from a base that describes everything that may live
+//! in the cluster. So the last record, dead anyway, is *lent* the union of all manifests since the last good revision
+//! (and the good revision's values where Helm would reuse values) for the time of one Helm run, with nothing
+//! `deployed`, so that Helm merges from it. Helm then removes by itself what dead revisions left, objects and fields,
+//! and what only the good revision had; nothing that the new manifest wants is ever deleted; one revision is added.
+
+pub mod steps;
+
+use crate::{
+    helm::Command,
+    manifest::ObjectKey,
+    release::{History, MARK, Record, Status},
+};
+
+/// What the user chose with `--repair`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strategy {
+    /// The fitting one: rebase wherever it holds.
+    #[default]
+    Auto,
+    /// Let Helm merge from everything that may live, from whichever revision.
+    Rebase,
+    /// Roll back to the last good revision first, without hooks.
+    Rollback,
+    /// Only mark dead revisions as failed.
+    MarkFailed,
+    /// Delete the records of dead revisions.
+    DeleteRecord,
+    /// Uninstall a first install that never finished.
+    Uninstall,
+    /// Change nothing; Helm says what it says.
+    Off,
+}
+
+/// What a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Helm command that is to run.
+    pub command: Command,
+    /// `upgrade --install`, or `install`.
+    pub installing: bool,
+    /// The records, read after the lock was taken.
+    pub history: &'a History,
+    /// What the user chose.
+    pub strategy: Strategy,
+    /// Would Helm take values from the base revision?
+    pub reuses_values: bool,
+    /// `--history-max`; 0 is no limit.
+    pub history_max: u32,
+    /// Living objects of the last revision that an uninstall would delete with their data.
+    pub precious: &'a [ObjectKey],
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing to repair, or nothing that this command needs repaired.
+    Healthy,
+    /// This is to be done.
+    Repair(Plan),
+    /// The chosen strategy must not be used here.
+    Refuse {
+        /// What was found.
+        finding: String,
+        /// Why not.
+        why: String,
+        /// What to do instead.
+        next: String,
+    },
+}
+
+/// Steps before Helm runs, and what to set right after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Name of the strategy.
+    pub strategy: &'static str,
+    /// One sentence: what was found.
+    pub finding: String,
+    /// One sentence: why this.
+    pub why: String,
+    /// In order. A kill between any two leaves what the next run repairs.
+    pub steps: Vec<Step>,
+    /// The last good revision, to be `deployed` again if nothing else is.
+    pub good: Option<u32>,
+    /// What will not be mended, for a warning.
+    pub caveat: String,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Set the status of a record.
+    Mark {
+        /// Which.
+        revision: u32,
+        /// To what.
+        status: Status,
+        /// With which description; `None` keeps it.
+        description: Option<String>,
+    },
+    /// Mark a dead record failed and lend it the union of manifests, and values, for one Helm run.
+    Lend {
+        /// Which.
+        revision: u32,
+        /// Revisions whose manifests are united, oldest first, this one included.
+        union_of: Vec<u32>,
+        /// The good one among them; its objects are the release's without question.
+        good: Option<u32>,
+        /// Revision whose chart and values are lent.
+        values_of: Option<u32>,
+    },
+    /// Put back what was lent; the record stays failed.
+    Return {
+        /// Which.
+        revision: u32,
+    },
+    /// Delete a record.
+    Delete {
+        /// Which.
+        revision: u32,
+    },
+    /// `helm rollback` to a revision, without hooks.
+    Rollback {
+        /// Which.
+        to: u32,
+    },
+    /// `helm uninstall`, without hooks.
+    Uninstall,
+}
+
+impl Step {
+    /// The revision whose record this step changes or deletes.
+    pub fn revision(&self) -> Option<u32> {
+        match self {
+            Self::Mark { revision, .. }
+            | Self::Lend { revision, .. }
+            | Self::Return { revision }
+            | Self::Delete { revision } => Some(*revision),
+            Self::Rollback { .. } | Self::Uninstall => None,
+        }
+    }
+}
+
+/// Description of a dead revision.
+pub fn dead_description(was: Status) -> String {
+    match was {
+        Status::Failed => format!("failed; {MARK}"),
+        was => format!("died while {was}; {MARK}"),
+    }
+}
+
+fn fail(record: &Record) -> Step {
+    let description = Some(dead_description(record.status()));
+    Step::Mark { revision: record.revision, status: Status::Failed, description }
+}
+
+/// Decides.
+pub fn plan(question: &Question<'_>) -> Answer {
+    let history = question.history;
+    if history.records.is_empty() || question.strategy == Strategy::Off {
+        return Answer::Healthy;
+    }
+    let case = Case::of(question);
+    if let Some(answer) = case.unreadable() {
+        return answer;
+    }
+    let Some(last) = history.last() else { return Answer::Healthy };
+    if history.died_in_final_save() {
+        return case.finished(last);
+    }
+    match question.strategy {
+        Strategy::MarkFailed => case.marked(last),
+        Strategy::DeleteRecord => case.deleted(last),
+        Strategy::Rollback => case.rolled_back(last),
+        Strategy::Uninstall => case.uninstalled(last),
+        Strategy::Auto | Strategy::Rebase | Strategy::Off => case.automatic(last),
+    }
+}
+
+/// A question with what follows from its history.
+struct Case<'a> {
+    question: &'a Question<'a>,
+    good: Option<&'a Record>,
+    /// After the last good revision, not completed; oldest first.
+    dead: Vec<&'a Record>,
+    pending: Vec<&'a Record>,
+}
+
+impl<'a> Case<'a> {
+    fn of(question: &'a Question<'a>) -> Self {
+        let history = question.history;
+        // An uninstall that died was of the last revision: older ones are not what the cluster has.
+        let uninstalling = history.last().is_some_and(|last| last.status() == Status::Uninstalling);
+        let good = if uninstalling { None } else { history.last_good() };
+        let after = good.map_or(0, |good| good.revision);
+        let readable = history.records.iter().filter(|record| record.body.is_ok());
+        let dead = readable.clone().filter(|record| record.revision > after && !record.completed());
+        let dead = match (uninstalling, history.last()) {
+            (true, Some(last)) => vec![last],
+            _ => dead.filter(|record| record.status() != Status::Uninstalled).collect(),
+        };
+        let pending = readable.filter(|record| record.status().is_pending()).collect();
+        Self { question, good, dead, pending }
+    }
+
+    fn good_revision(&self) -> Option<u32> {
+        self.good.map(|good| good.revision)
+    }
+
+    fn plan(&self, strategy: &'static str, why: impl Into<String>, steps: Vec<Step>) -> Answer {
+        Answer::Repair(Plan {
+            strategy,
+            finding: self.finding(),
+            why: why.into(),
+            steps,
+            good: self.good_revision(),
+            caveat: String::new(),
+        })
+    }
+
+    fn finding(&self) -> String {
+        let dead: Vec<String> =
+            self.dead.iter().map(|record| format!("revision {} is {}", record.revision, record.status())).collect();
+        let dead = if dead.is_empty() { "the history is not in order".to_owned() } else { dead.join(", ") };
+        match self.good {
+            Some(good) => format!("{dead}; the last good revision is {}", good.revision),
+            None => format!("{dead}; no revision ever completed"),
+        }
+    }
+
+    /// The newest record cannot be read: Helm does not see it, and stumbles over its name.
+    fn unreadable(&self) -> Option<Answer> {
+        let last = self.question.history.last().map_or(0, |last| last.revision);
+        let unreadable: Vec<&Record> =
+            self.question.history.records.iter().filter(|r| r.body.is_err() && r.revision > last).collect();
+        if unreadable.is_empty() {
+            return None;
+        }
+        let steps: Vec<Step> = unreadable.iter().map(|r| Step::Delete { revision: r.revision }).collect();
+        let names: Vec<String> = unreadable.iter().map(|r| r.revision.to_string()).collect();
+        let mut answer = self.plan("delete-record", "Helm cannot read it and cannot replace it", steps);
+        if let Answer::Repair(plan) = &mut answer {
+            plan.finding = format!("the record of revision {} cannot be decoded", names.join(", "));
+            // What lies beneath may be stuck as well.
+            let readable = self.question.history.records.iter().filter(|r| r.body.is_ok()).cloned().collect();
+            let beneath = History::new(readable);
+            if let Answer::Repair(more) = self::plan(&Question { history: &beneath, ..*self.question }) {
+                plan.finding = format!("{}; {}", plan.finding, more.finding);
+                plan.steps.extend(more.steps);
+                (plan.strategy, plan.why, plan.good, plan.caveat) =
+                    (more.strategy, more.why, more.good, more.caveat);
+            }
+        }
+        Some(answer)
+    }
+
+    /// Helm died between its two final saves: all but the record had finished.
+    fn finished(&self, last: &Record) -> Answer {
+        let description = match last.status() {
+            Status::PendingUpgrade => Some("Upgrade complete (saved by helm-guard)".to_owned()),
+            _ => None,
+        };
+        let mut steps: Vec<Step> = self.tidy(Some(last.revision));
+        steps.push(Step::Mark { revision: last.revision, status: Status::Deployed, description });
+        let why = "Helm had superseded the old revision, which it does only after apply, wait and hooks: only the last save is missing";
+        let mut answer = self.plan("mark-deployed", why, steps);
+        if let Answer::Repair(plan) = &mut answer {
+            plan.good = Some(last.revision);
+        }
+        answer
+    }
+
+    /// Records that are wrong but in nobody's way; without `except`.
+    fn tidy(&self, except: Option<u32>) -> Vec<Step> {
+        let history = self.question.history;
+        let newest_deployed = history.deployed().next_back().map(|record| record.revision);
+        let mut steps = Vec::new();
+        for record in history.records.iter().filter(|r| r.body.is_ok() && Some(r.revision) != except) {
+            let status = record.status();
+            let marked = record.body.as_ref().is_ok_and(|body| body.description.contains(MARK));
+            let mark = |status| Step::Mark { revision: record.revision, status, description: None };
+            if status.is_pending() {
+                steps.push(fail(record));
+            } else if status == Status::Deployed && Some(record.revision) != newest_deployed {
+                steps.push(mark(Status::Superseded));
+            } else if status == Status::Superseded && marked {
+                steps.push(mark(Status::Failed));
+            } else if record.label != status {
+                steps.push(mark(status));
+            }
+        }
+        steps
+    }
+
+    fn tidied(&self) -> Answer {
+        let steps = self.tidy(None);
+        if steps.is_empty() {
+            return Answer::Healthy;
+        }
+        self.plan("mark-failed", "the newest revision is fine; only the statuses of older ones are wrong", steps)
+    }
+
+    fn marked(&self, last: &Record) -> Answer {
+        let mut steps = self.tidy(None);
+        if last.status() == Status::Uninstalling && self.question.command == Command::Upgrade {
+            steps.push(fail(last));
+        }
+        self.restore_good(&mut steps);
+        if steps.is_empty() {
+            return Answer::Healthy;
+        }
+        self.plan("mark-failed", "asked for", steps)
+    }
+
+    fn deleted(&self, last: &Record) -> Answer {
+        let stuck = |record: &&&Record| record.status().is_pending() || record.status() == Status::Uninstalling;
+        let mut steps: Vec<Step> =
+            self.dead.iter().filter(stuck).map(|record| Step::Delete { revision: record.revision }).collect();
+        if steps.is_empty() && !last.status().is_pending() {
+            return self.tidied();
+        }
+        self.restore_good(&mut steps);
+        self.plan("delete-record", "asked for", steps)
+    }
+
+    fn restore_good(&self, steps: &mut Vec<Step>) {
+        let Some(good) = self.good.filter(|good| good.status() != Status::Deployed) else { return };
+        if !self.dead.is_empty() && self.question.history.deployed().next().is_none() {
+            steps.push(Step::Mark { revision: good.revision, status: Status::Deployed, description: None });
+        }
+    }
+
+    fn rolled_back(&self, last: &Record) -> Answer {
+        if self.dead.is_empty() || !matches!(self.question.command, Command::Upgrade) {
+            return self.automatic(last);
+        }
+        let Some(good) = self.good else {
+            return Answer::Refuse {
+                finding: self.finding(),
+                why: "there is no good revision to roll back to".into(),
+                next: "use --repair auto, which needs none".into(),
+            };
+        };
+        let mut steps = self.tidy(None);
+        steps.push(Step::Rollback { to: good.revision });
+        self.plan("rollback", "asked for", steps)
+    }
+
+    fn uninstalled(&self, last: &Record) -> Answer {
+        if self.dead.is_empty() {
+            return self.automatic(last);
+        }
+        let refuse = |why: String| Answer::Refuse {
+            finding: self.finding(),
+            why,
+            next: "use --repair auto, which deletes nothing that the new manifest wants".into(),
+        };
+        match self.good {
+            Some(good) => refuse(format!("an uninstall would remove revision {}, which works", good.revision)),
+            None if !self.question.installing => refuse("without --install nothing would be installed again".into()),
+            None if !self.question.precious.is_empty() => refuse(format!("it would delete {}", self.precious())),
+            None => self.plan("uninstall", "asked for", vec![Step::Uninstall]),
+        }
+    }
+
+    fn precious(&self) -> String {
+        self.question.precious.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    fn automatic(&self, last: &Record) -> Answer {
+        let first_install = self.good.is_none() && matches!(last.status(), Status::PendingInstall);
+        match self.question.command {
+            Command::Install if self.good.is_none() && last.status() == Status::Uninstalling => {
+                self.plan("uninstall", "the uninstall that died is finished first", vec![Step::Uninstall])
+            }
+            Command::Install if first_install => self.install_anew("`helm install` needs the name to be free"),
+            // The name is in use, and Helm says so.
+            Command::Install => Answer::Healthy,
+            Command::Upgrade if first_install && self.question.installing => {
+                let hooks = last.unfinished_install_hooks();
+                if hooks.is_empty() {
+                    self.rebased(last)
+                } else {
+                    self.install_anew(&format!("install hooks did not finish ({}), and an upgrade would never run them", hooks.join(", ")))
+                }
+            }
+            Command::Uninstall if last.status() == Status::Uninstalling => Answer::Healthy,
+            Command::Upgrade | Command::Rollback | Command::Uninstall => self.rebased(last),
+        }
+    }
+
+    /// Install again over a first install that died. Objects that hold data stay, and Helm adopts them.
+    fn install_anew(&self, why: &str) -> Answer {
+        let pending: Vec<Step> = self.pending.iter().map(|r| Step::Delete { revision: r.revision }).collect();
+        if self.question.precious.is_empty() {
+            return self.plan("uninstall", format!("{why}; nothing in it holds data"), vec![Step::Uninstall]);
+        }
+        let why = format!("{why}; an uninstall would delete {}, so they are kept and adopted", self.precious());
+        let mut answer = self.plan("delete-record", why, pending);
+        if let Answer::Repair(plan) = &mut answer {
+            plan.caveat = "objects and fields that only the dead install had may stay".into();
+        }
+        answer
+    }
+
+    /// Nothing deployed, and the last record describes all that may live.
+    fn rebased(&self, last: &Record) -> Answer {
+        let upgrade = self.question.command == Command::Upgrade;
+        let stuck = last.status().is_pending() || (upgrade && last.status() == Status::Uninstalling);
+        let leftovers = self.dead.len() > usize::from(self.good.is_none());
+        if self.dead.is_empty() || !(stuck || leftovers) {
+            return self.tidied();
+        }
+        let max = self.question.history_max;
+        if upgrade && max == 1 && self.good.is_some() {
+            let mut answer = self.marked(last);
+            if let Answer::Repair(plan) = &mut answer {
+                plan.why = "with --history-max 1 a rebase would make Helm prune the last good revision".into();
+                plan.caveat = "fields that only dead revisions set may stay".into();
+            }
+            return answer;
+        }
+        let mut steps: Vec<Step> = self.tidy(Some(last.revision));
+        let mut union_of: Vec<u32> = self.good_revision().into_iter().collect();
+        union_of.extend(self.dead.iter().map(|record| record.revision));
+        if upgrade {
+            steps.extend(self.room(last, max));
+        }
+        steps.push(Step::Lend {
+            revision: last.revision,
+            union_of,
+            good: self.good_revision(),
+            values_of: self.good_revision().filter(|_| upgrade && self.question.reuses_values),
+        });
+        if upgrade {
+            for record in self.question.history.deployed() {
+                if !steps.iter().any(|step| step.revision() == Some(record.revision)) {
+                    let (revision, status) = (record.revision, Status::Superseded);
+                    steps.push(Step::Mark { revision, status, description: None });
+                }
+            }
+        }
+        let why = "Helm merges from everything that may live, so that leftovers go and nothing wanted is deleted";
+        let mut answer = self.plan("rebase", why, steps);
+        let hooks = last.unfinished_install_hooks();
+        if let (Answer::Repair(plan), true, None) = (&mut answer, upgrade && !hooks.is_empty(), self.good) {
+            plan.caveat = format!("install hooks never finished, and an upgrade does not run them: {}", hooks.join(", "));
+        }
+        answer
+    }
+
+    /// With nothing deployed Helm prunes the oldest records, the last good one among them: makes room at its side.
+    fn room(&self, last: &Record, max: u32) -> Vec<Step> {
+        let records = &self.question.history.records;
+        let readable = || records.iter().filter(|record| record.body.is_ok());
+        let surplus = if max == 0 { 0 } else { (readable().count() + 1).saturating_sub(max as usize) };
+        let keep = [Some(last.revision), self.good_revision()];
+        readable()
+            .filter(|record| !keep.contains(&Some(record.revision)))
+            .take(surplus)
+            .map(|record| Step::Delete { revision: record.revision })
+            .collect()
+    }
+}
+
+/// After Helm is gone: no record pending, what was lent returned, something `deployed` if anything is.
+pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let finished = history.died_in_final_save();
+    let last = history.last();
+    for record in history.records.iter().filter(|record| record.body.is_ok()) {
+        let is_last = last.is_some_and(|last| last.revision == record.revision);
+        let lent = plan.is_some_and(|plan| {
+            plan.steps.iter().any(|s| matches!(s, Step::Lend { revision, .. } if *revision == record.revision))
+        });
+        let description =
+            (record.status() == Status::PendingUpgrade).then(|| "Upgrade complete (saved by helm-guard)".to_owned());
+        if finished && is_last {
+            steps.push(Step::Mark { revision: record.revision, status: Status::Deployed, description });
+        } else if lent {
+            steps.push(Step::Return { revision: record.revision });
+        } else if record.status().is_pending() {
+            steps.push(fail(record));
+        }
+    }
+    let lives = finished
+        || history.deployed().next().is_some()
+        || last.is_none_or(|last| matches!(last.status(), Status::Uninstalled | Status::Uninstalling));
+    if let (false, Some(good)) = (lives, plan.and_then(|plan| plan.good).and_then(|good| history.get(good))) {
+        if good.status() == Status::Superseded {
+            steps.push(Step::Mark { revision: good.revision, status: Status::Deployed, description: None });
+        }
+    }
+    steps
+}
