@@ -144,16 +144,13 @@ impl Step {
     }
 }
 
-/// Description of a dead revision.
-pub fn dead_description(was: Status) -> String {
-    match was {
-        Status::Failed => format!("failed; {MARK}"),
-        was => format!("died while {was}; {MARK}"),
-    }
+/// Description of a dead revision; `None` where Helm's own says why it failed.
+pub fn dead_description(was: Status) -> Option<String> {
+    (was != Status::Failed).then(|| format!("died while {was}; {MARK}"))
 }
 
 fn fail(record: &Record) -> Step {
-    let description = Some(dead_description(record.status()));
+    let description = dead_description(record.status());
     Step::Mark { revision: record.revision, status: Status::Failed, description }
 }
 
@@ -280,13 +277,12 @@ impl<'a> Case<'a> {
         let mut steps = Vec::new();
         for record in history.records.iter().filter(|r| r.body.is_ok() && Some(r.revision) != except) {
             let status = record.status();
-            let marked = record.body.as_ref().is_ok_and(|body| body.description.contains(MARK));
             let mark = |status| Step::Mark { revision: record.revision, status, description: None };
             if status.is_pending() {
                 steps.push(fail(record));
             } else if status == Status::Deployed && Some(record.revision) != newest_deployed {
                 steps.push(mark(Status::Superseded));
-            } else if status == Status::Superseded && marked {
+            } else if status == Status::Superseded && !record.completed() {
                 steps.push(mark(Status::Failed));
             } else if record.label != status {
                 steps.push(mark(status));

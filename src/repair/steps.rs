@@ -95,7 +95,7 @@ impl Hands<'_> {
                 let returned = self.store.put_back(&record, &copy).await?;
                 let edit = Edit {
                     status: Some(Status::Failed),
-                    description: Some(dead_description(copy.status())),
+                    description: dead_description(copy.status()),
                     ..Edit::default()
                 };
                 (Some(self.store.edit(&returned, &edit, now).await?), String::new())
@@ -146,7 +146,7 @@ impl Hands<'_> {
         let was = history.get(revision).map(Record::status).unwrap_or_default();
         let edit = Edit {
             status: Some(Status::Failed),
-            description: Some(dead_description(was)),
+            description: dead_description(was),
             manifest: Some(union.text()),
             values_of: values,
         };

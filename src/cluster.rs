@@ -1,0 +1,202 @@
+//! The cluster: the client to it, and what stages read from it.
+//! Decides nothing; records and the Lease have edges of their own.
+
+pub mod watch;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::Context;
+use hyper_util::client::legacy::connect::HttpConnector;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, Config,
+    api::{DynamicObject, ObjectMeta, PostParams},
+    client::{ClientBuilder, ConfigExt},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::GroupVersionKind,
+    discovery::{Scope, pinned_kind},
+};
+
+use crate::manifest::ObjectKey;
+
+/// Which cluster and who there: Helm's flags and variables, already merged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// `--kubeconfig`, `KUBECONFIG`: files, merged in order. Empty is the default place, then in-cluster.
+    pub kubeconfig: Vec<PathBuf>,
+    /// `--kube-context`.
+    pub context: Option<String>,
+    /// `--kube-apiserver`.
+    pub server: Option<String>,
+    /// `--kube-token`.
+    pub token: Option<String>,
+    /// `--kube-ca-file`.
+    pub ca_file: Option<PathBuf>,
+    /// `--kube-as-user`.
+    pub as_user: Option<String>,
+    /// `--kube-as-group`.
+    pub as_groups: Vec<String>,
+    /// `--kube-insecure-skip-tls-verify`.
+    pub insecure: bool,
+    /// `--kube-tls-server-name`.
+    pub tls_server_name: Option<String>,
+    /// `--namespace`.
+    pub namespace: Option<String>,
+}
+
+/// The cluster, reached as Helm would reach it.
+#[derive(Clone)]
+pub struct Cluster {
+    /// For edges that need more than this file offers.
+    pub client: Client,
+    /// Namespace of the release.
+    pub namespace: String,
+}
+
+impl Cluster {
+    /// Reads the configuration and builds the client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When there is no configuration, or it cannot be used.
+    pub async fn connect(target: &Target) -> anyhow::Result<Self> {
+        let mut config = config(target).await.context("kubeconfig")?;
+        if let Some(server) = &target.server {
+            config.cluster_url = server.parse().context("--kube-apiserver")?;
+        }
+        if let Some(token) = &target.token {
+            config.auth_info.token = Some(token.clone().into());
+        }
+        if let Some(file) = &target.ca_file {
+            let pem = std::fs::read(file).with_context(|| format!("--kube-ca-file {}", file.display()))?;
+            let certificates = pem_certificates(&pem);
+            anyhow::ensure!(!certificates.is_empty(), "--kube-ca-file {}: no certificate in it", file.display());
+            config.root_cert = Some(certificates);
+        }
+        config.accept_invalid_certs |= target.insecure;
+        if target.tls_server_name.is_some() {
+            config.tls_server_name.clone_from(&target.tls_server_name);
+        }
+        if target.as_user.is_some() {
+            config.auth_info.impersonate.clone_from(&target.as_user);
+        }
+        if !target.as_groups.is_empty() {
+            config.auth_info.impersonate_groups = Some(target.as_groups.clone());
+        }
+        let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        Ok(Self { client: client(config)?, namespace })
+    }
+
+    /// Creates the release's namespace as `helm --create-namespace` does; one that is there is fine.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn ensure_namespace(&self) -> Result<(), kube::Error> {
+        let labels = BTreeMap::from([("name".to_owned(), self.namespace.clone())]);
+        let metadata =
+            ObjectMeta { name: Some(self.namespace.clone()), labels: Some(labels), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
+        match Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            // No right to create namespaces, but this one may be there: what follows will tell.
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Which of these objects live and carry Helm's mark of belonging to the release.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked. A kind it does not know means that no object of it lives.
+    pub async fn owned(
+        &self,
+        keys: &[ObjectKey],
+        release: &str,
+        namespace: &str,
+    ) -> Result<Vec<ObjectKey>, kube::Error> {
+        let mut kinds = BTreeMap::new();
+        let mut owned = Vec::new();
+        for key in keys {
+            let kind = (key.api_version.clone(), key.kind.clone());
+            if !kinds.contains_key(&kind) {
+                let (group, version) = key.api_version.split_once('/').unwrap_or(("", &key.api_version));
+                let found = match pinned_kind(&self.client, &GroupVersionKind::gvk(group, version, &key.kind)).await {
+                    Ok(found) => Some(found),
+                    Err(kube::Error::Api(status)) if status.code == 404 => None,
+                    Err(kube::Error::Discovery(_)) => None,
+                    Err(error) => return Err(error),
+                };
+                kinds.insert(kind.clone(), found);
+            }
+            let Some(Some((resource, capabilities))) = kinds.get(&kind) else { continue };
+            let api: Api<DynamicObject> = match capabilities.scope {
+                Scope::Cluster => Api::all_with(self.client.clone(), resource),
+                Scope::Namespaced => Api::namespaced_with(self.client.clone(), &key.namespace, resource),
+            };
+            let Some(meta) = api.get_metadata_opt(&key.name).await? else { continue };
+            let notes = meta.metadata.annotations.unwrap_or_default();
+            let note = |name: &str| notes.get(name).map_or("", String::as_str);
+            if note("meta.helm.sh/release-name") == release && note("meta.helm.sh/release-namespace") == namespace {
+                owned.push(key.clone());
+            }
+        }
+        Ok(owned)
+    }
+}
+
+async fn config(target: &Target) -> anyhow::Result<Config> {
+    let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
+    if target.kubeconfig.is_empty() {
+        if target.context.is_some() {
+            return Ok(Config::from_kubeconfig(&options).await?);
+        }
+        return match Config::infer().await {
+            Ok(config) => Ok(config),
+            // An address and a token are all that is needed.
+            Err(_) if target.server.is_some() => {
+                Ok(Config::new(target.server.as_deref().unwrap_or_default().parse().context("--kube-apiserver")?))
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    let mut merged = Kubeconfig::default();
+    for file in &target.kubeconfig {
+        // As kubectl and Helm do: a listed file that is not there is skipped, unless it is the only one.
+        if target.kubeconfig.len() > 1 && !file.exists() {
+            continue;
+        }
+        let read = Kubeconfig::read_from(file).with_context(|| file.display().to_string())?;
+        merged = merged.merge(read)?;
+    }
+    Ok(Config::from_custom_kubeconfig(merged, &options).await?)
+}
+
+/// A client without Nagle's algorithm, which would hold small requests back for 40 ms.
+fn client(config: Config) -> anyhow::Result<Client> {
+    if config.proxy_url.is_some() {
+        return Ok(Client::try_from(config)?);
+    }
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(std::time::Duration::from_secs(10)));
+    let namespace = config.default_namespace.clone();
+    let connector = config.rustls_https_connector_with_connector(http)?;
+    let hyper = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build(connector);
+    let service = tower::ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(tower::BoxError::from)
+        .service(hyper);
+    Ok(ClientBuilder::new(service, namespace).build())
+}
+
+fn pem_certificates(pem: &[u8]) -> Vec<Vec<u8>> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let text = String::from_utf8_lossy(pem);
+    text.split("-----BEGIN CERTIFICATE-----")
+        .skip(1)
+        .filter_map(|rest| rest.split("-----END CERTIFICATE-----").next())
+        .filter_map(|body| STANDARD.decode(body.split_whitespace().collect::<String>()).ok())
+        .collect()
+}

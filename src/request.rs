@@ -1,0 +1,170 @@
+//! Flags and a passed-in environment become a validated request.
+//! Pure: nothing is read here, neither files nor the environment.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Parser;
+
+use crate::{
+    ci::{self, Env},
+    cli::{self, Cli, GuardFlags, OWN_FLAGS},
+    cluster::Target,
+    helm::{Command, Invocation, split},
+    release::store::Driver,
+    report::{Owner, Subject},
+};
+
+/// All that is known before anything is touched.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The Helm command line, understood.
+    pub invocation: Invocation,
+    /// helm-guard's own flags.
+    pub guard: GuardFlags,
+    /// Which cluster.
+    pub target: Target,
+    /// Who runs this.
+    pub owner: Owner,
+    /// Where records are.
+    pub driver: Driver,
+    /// Helm binary.
+    pub helm: PathBuf,
+    /// What is odd but stops nothing.
+    pub warnings: Vec<String>,
+    /// `--history-max`, else `HELM_MAX_HISTORY`, else Helm's 10.
+    pub history_max: u32,
+    /// Directory for backups.
+    pub backup_dir: PathBuf,
+    /// Where the state for `settle` is kept, in CI.
+    pub state_dir: Option<PathBuf>,
+}
+
+impl Request {
+    /// Reads `tokens`, which follow the command's word.
+    ///
+    /// # Errors
+    /// With the sentence to print, exit code [`crate::exit::USAGE`].
+    pub fn parse(command: Command, tokens: &[String], env: &Env, host: &str) -> Result<Self, String> {
+        let split = split(command, tokens, &OWN_FLAGS).map_err(|error| error.to_string())?;
+        let invocation = Invocation::parse(command, &split.helm).map_err(|error| error.to_string())?;
+        let (flags, mut warnings) = from_env(env);
+        let own = flags.into_iter().chain(split.own);
+        let argv = ["helm-guard".to_owned(), command.as_str().to_owned()].into_iter().chain(own);
+        let cli = Cli::try_parse_from(argv).map_err(|error| error.render().to_string())?;
+        let guard = match cli.command {
+            cli::Command::Upgrade(deploy)
+            | cli::Command::Install(deploy)
+            | cli::Command::Rollback(deploy)
+            | cli::Command::Uninstall(deploy) => deploy.guard,
+            cli::Command::Restore(_) | cli::Command::Settle(_) => return Err("not a Helm command".into()),
+        };
+        if guard.lease_duration < Duration::from_secs(1) {
+            return Err("--lease-duration: less than 1s leaves no time to renew".into());
+        }
+        let driver = match env.get("HELM_DRIVER").map_or("", String::as_str) {
+            "" | "secret" | "secrets" => Driver::Secrets,
+            "configmap" | "configmaps" => Driver::ConfigMaps,
+            other => return Err(format!("HELM_DRIVER={other}: helm-guard reads secret and configmap storage")),
+        };
+        let env_max = env.get("HELM_MAX_HISTORY").and_then(|max| max.parse().ok());
+        let history_max = invocation.history_max().or(env_max).unwrap_or(10);
+        let helm = guard.helm_bin.clone().or_else(|| env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from));
+        let ci_dir = env.get("RUNNER_TEMP").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let temporary = env.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+        let backup_dir = guard.backup_dir.clone().unwrap_or_else(|| {
+            ci_dir.clone().unwrap_or(temporary).join("helm-guard-backups")
+        });
+        if invocation.generate_name() && invocation.releases().is_empty() {
+            return Err("--generate-name: a name that is made up later cannot be locked now; name the release".into());
+        }
+        if invocation.releases().is_empty() {
+            return Err(format!("{}: name the release, as for helm {}", command.as_str(), command.as_str()));
+        }
+        warnings.sort();
+        Ok(Self {
+            target: target(&invocation, env),
+            owner: ci::owner(env, host),
+            driver,
+            helm: helm.unwrap_or_else(|| "helm".into()),
+            warnings,
+            history_max,
+            backup_dir,
+            state_dir: ci_dir,
+            invocation,
+            guard,
+        })
+    }
+
+    /// The lock names, one a release, in the order in which they are taken.
+    pub fn releases(&self) -> Vec<String> {
+        let mut releases: Vec<String> = self.invocation.releases().into_iter().map(str::to_owned).collect();
+        releases.sort();
+        releases.dedup();
+        releases
+    }
+
+    /// Name of the Lease of a release.
+    pub fn lease(&self, release: &str) -> String {
+        self.guard.lock_name.clone().unwrap_or_else(|| format!("helm-guard-{release}"))
+    }
+
+    /// For the report.
+    pub fn subject(&self, release: &str, namespace: &str) -> Subject {
+        Subject {
+            command: self.invocation.command.as_str().to_owned(),
+            release: release.to_owned(),
+            namespace: namespace.to_owned(),
+            helm_flags: self.invocation.flag_names(),
+            owner: self.owner.clone(),
+        }
+    }
+}
+
+/// `HELM_GUARD_LOCK_TIMEOUT=1m` is `--lock-timeout=1m`; a name that is not known is a warning.
+fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
+    /// Used by the program for other things than flags.
+    const OTHERS: [&str; 4] = ["HELM_GUARD_TEST_CLUSTER", "HELM_GUARD_CACHE", "HELM_GUARD_KUBECONFIG", "HELM_GUARD_STATE"];
+    let (mut flags, mut warnings) = (Vec::new(), Vec::new());
+    for (name, value) in env {
+        let Some(rest) = name.strip_prefix("HELM_GUARD_") else { continue };
+        let flag = rest.to_ascii_lowercase().replace('_', "-");
+        if OWN_FLAGS.iter().any(|own| own.name == flag) {
+            if !value.is_empty() {
+                flags.push(format!("--{flag}={value}"));
+            }
+        } else if !OTHERS.contains(&name.as_str()) {
+            warnings.push(format!("{name}: no flag of that name; ignored"));
+        }
+    }
+    (flags, warnings)
+}
+
+/// Helm's flags, then its variables.
+fn target(invocation: &Invocation, env: &Env) -> Target {
+    let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
+    let pick = |flag: &str, name: &str| invocation.value(flag).map(str::to_owned).or_else(|| get(name));
+    let as_groups = invocation.values("kube-as-group");
+    let kubeconfig = match invocation.value("kubeconfig") {
+        Some(file) => vec![PathBuf::from(file)],
+        None => get("KUBECONFIG")
+            .map(|list| list.split(':').filter(|file| !file.is_empty()).map(PathBuf::from).collect())
+            .unwrap_or_default(),
+    };
+    Target {
+        kubeconfig,
+        context: pick("kube-context", "HELM_KUBECONTEXT"),
+        server: pick("kube-apiserver", "HELM_KUBEAPISERVER"),
+        token: pick("kube-token", "HELM_KUBETOKEN"),
+        ca_file: pick("kube-ca-file", "HELM_KUBECAFILE").map(PathBuf::from),
+        as_user: pick("kube-as-user", "HELM_KUBEASUSER"),
+        as_groups: if as_groups.is_empty() {
+            get("HELM_KUBEASGROUPS").map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default()
+        } else {
+            as_groups.into_iter().map(str::to_owned).collect()
+        },
+        insecure: invocation.is_set("kube-insecure-skip-tls-verify")
+            || get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| value == "true"),
+        tls_server_name: pick("kube-tls-server-name", "HELM_KUBETLS_SERVER_NAME"),
+        namespace: pick("namespace", "HELM_NAMESPACE"),
+    }
+}
