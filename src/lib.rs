@@ -1,10 +1,24 @@
 //! helm-guard: guards a Helm deploy. The modules, in pipeline order.
 
-pub mod clock;
-pub mod cluster;
-pub mod helm;
+pub mod cli;
+pub mod request;
+
+pub mod ci;
 pub mod lock;
+
 pub mod manifest;
 pub mod release;
+
 pub mod repair;
+
+pub mod helm;
+
 pub mod report;
+
+pub mod deploy;
+pub mod recover;
+
+pub mod clock;
+pub mod cluster;
+pub mod exit;
+pub mod signals;

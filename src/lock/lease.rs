@@ -268,6 +268,11 @@ impl Held {
         }
     }
 
+    /// Name of the Lease.
+    pub fn name(&self) -> &str {
+        &self.lease
+    }
+
     /// Is it still ours as far as the renewal knows?
     pub fn is_held(&self) -> bool {
         matches!(&*self.state.borrow(), State::Held(_)) && !self.renewal.is_finished()

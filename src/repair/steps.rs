@@ -60,7 +60,7 @@ pub struct Hands<'a> {
     /// For labels.
     pub clock: Clock,
     /// Release name.
-    pub release: &'a str,
+    pub release: String,
     /// Namespace of the release.
     pub namespace: &'a str,
     /// Records as they were before anything was lent, by revision.
@@ -141,7 +141,7 @@ impl Hands<'_> {
         }
         let mut union = Manifest::union(&manifests.iter().collect::<Vec<_>>());
         let doubtful: Vec<_> = union.keys().filter(|key| !good_manifest.contains(key)).cloned().collect();
-        let ours = self.cluster.owned(&doubtful, self.release, self.namespace).await?;
+        let ours = self.cluster.owned(&doubtful, &self.release, self.namespace).await?;
         union.objects.retain(|(key, _)| good_manifest.contains(key) || ours.contains(key));
         let was = history.get(revision).map(Record::status).unwrap_or_default();
         let edit = Edit {

@@ -1,0 +1,591 @@
+//! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    clock::Clock,
+    cluster::Cluster,
+    exit,
+    helm::{self, Command, Version, child},
+    lock::{Times, lease},
+    manifest::{Manifest, ObjectKey},
+    recover::{Debt, State},
+    release::{
+        History, Status,
+        codec,
+        store::{Driver, Store},
+    },
+    repair::{self, Answer, Plan, Question, Step, steps},
+    report::{Event, Holder, Outcome, sink::Reporter},
+    request::Request,
+    signals::{Signal, Signals},
+};
+
+/// Why a run ends before its time.
+struct End {
+    outcome: Outcome,
+    code: u8,
+    reason: String,
+    next: Vec<String>,
+}
+
+impl End {
+    fn new(outcome: Outcome, code: u8, reason: impl Into<String>, next: &[&str]) -> Self {
+        Self { outcome, code, reason: reason.into(), next: next.iter().map(|line| (*line).to_owned()).collect() }
+    }
+
+    fn unavailable(error: &anyhow::Error, next: &str) -> Self {
+        Self::new(Outcome::Refused, exit::UNAVAILABLE, format!("{error:#}"), &[next])
+    }
+
+    fn cancelled(signal: Signal, what: &str) -> Self {
+        let reason = format!("{} while {what}; nothing was changed", signal.name());
+        Self::new(Outcome::Cancelled, exit::cancelled(signal.number()), reason, &[])
+    }
+}
+
+/// Does what was asked, and reports it. Gives the exit code.
+pub async fn deploy(request: &Request, reporter: &Arc<Reporter>, clock: Clock, mut signals: Signals) -> u8 {
+    let releases = request.releases();
+    let namespace = request.target.namespace.clone().unwrap_or_default();
+    reporter.emit(Event::Started(request.subject(&releases.join(", "), &namespace)));
+    for warning in &request.warnings {
+        reporter.emit(Event::Warning(warning.clone()));
+    }
+    let end = match Run::prepare(request, reporter, clock, &mut signals).await {
+        Ok(run) => run.finish(&mut signals).await,
+        Err(end) => end,
+    };
+    reporter.emit(Event::Finished {
+        outcome: end.outcome,
+        reason: end.reason,
+        next: end.next,
+        exit_code: end.code,
+    });
+    end.code
+}
+
+/// A run that holds its locks.
+struct Run<'a> {
+    request: &'a Request,
+    reporter: &'a Arc<Reporter>,
+    clock: Clock,
+    cluster: Cluster,
+    store: Store,
+    version: Version,
+    locks: Vec<lease::Held>,
+    lock_id: String,
+    state: Mutex<State>,
+}
+
+impl<'a> Run<'a> {
+    /// Reaches the cluster, takes the locks, learns Helm's version meanwhile.
+    async fn prepare(
+        request: &'a Request,
+        reporter: &'a Arc<Reporter>,
+        clock: Clock,
+        signals: &mut Signals,
+    ) -> Result<Self, End> {
+        let cluster = Cluster::connect(&request.target)
+            .await
+            .map_err(|error| End::unavailable(&error, "check --kubeconfig, --kube-context and KUBECONFIG"))?;
+        let invocation = &request.invocation;
+        reporter.emit(Event::Started(request.subject(&request.releases().join(", "), &cluster.namespace)));
+        let installing = invocation.install_if_missing() || invocation.command == Command::Install;
+        let lock_id = random_id();
+        let work = async {
+            if invocation.create_namespace() && installing {
+                let made = cluster.ensure_namespace().await;
+                made.map_err(|error| End::unavailable(&error.into(), "kubectl get --raw /readyz"))?;
+            }
+            take_locks(request, reporter, clock, &cluster, &lock_id).await
+        };
+        let (locks, version) = tokio::select! {
+            signal = signals.next() => return Err(End::cancelled(signal, "waiting for the lock")),
+            both = async { tokio::join!(work, helm_version(&request.helm)) } => both,
+        };
+        let locks = locks?;
+        let version = match version {
+            Ok(version) => version,
+            Err(end) => {
+                release(locks, false).await;
+                return Err(end);
+            }
+        };
+        let store = Store::new(cluster.client.clone(), &cluster.namespace, request.driver);
+        let state = Mutex::new(State {
+            namespace: cluster.namespace.clone(),
+            leases: locks.iter().map(|lock| lock.name().to_owned()).collect(),
+            identity: identity(request, &lock_id),
+            config_maps: request.driver == Driver::ConfigMaps,
+            releases: request.releases().into_iter().map(|release| (release, Debt::default())).collect(),
+        });
+        let run = Self { request, reporter, clock, cluster, store, version, locks, lock_id, state };
+        run.save_state(|_| {});
+        Ok(run)
+    }
+
+    /// Repairs, runs Helm, settles, gives the locks back.
+    async fn finish(self, signals: &mut Signals) -> End {
+        let mut gone = false;
+        let mut end = self.guarded(signals, &mut gone).await;
+        if self.locks.iter().any(|lock| !lock.is_held()) && end.outcome != Outcome::LockLost {
+            end = End::new(Outcome::LockLost, exit::LOCK_LOST, "the lock was lost", &[]);
+        }
+        release(self.locks, gone).await;
+        if let Some(directory) = &self.request.state_dir {
+            let _ = std::fs::remove_file(State::path(directory, &self.lock_id));
+        }
+        end
+    }
+
+    /// Keeps the state for `settle` beside the run, in CI.
+    fn save_state(&self, change: impl FnOnce(&mut State)) {
+        let Some(directory) = &self.request.state_dir else { return };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        if let Err(error) = state.save(&State::path(directory, &self.lock_id)) {
+            self.reporter.emit(Event::Warning(format!("no state for the settle step: {error}")));
+        }
+    }
+
+    async fn guarded(&self, signals: &mut Signals, gone: &mut bool) -> End {
+        let mut plans = Vec::new();
+        for release in self.request.releases() {
+            match self.mend(&release, signals).await {
+                Ok(mended) => plans.push((release, mended)),
+                Err(end) => return end,
+            }
+        }
+        let ended = match self.helm(&plans, signals).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                let end = End::unavailable(&error.into(), "check --helm-bin");
+                self.settle(&mut plans).await;
+                return end;
+            }
+        };
+        self.reporter.emit(Event::HelmEnded { code: ended.code, took: ended.took, error: ended.error.clone() });
+        if let Some(why) = ended.lock_lost {
+            // The release may be another run's by now: nothing is written, the next owner repairs.
+            let reason = format!("the lock was lost while helm ran: {why}; the next run repairs what is left");
+            return End::new(Outcome::LockLost, exit::LOCK_LOST, reason, &["run the same command again"]);
+        }
+        let histories = self.settle(&mut plans).await;
+        self.outcome(&ended, &histories, gone).await
+    }
+
+    /// Looks at a release and makes it deployable.
+    async fn mend(&self, release: &str, signals: &mut Signals) -> Result<Mended<'_>, End> {
+        let invocation = &self.request.invocation;
+        let mut history = self.store.history(release).await.map_err(|error| {
+            let next = "grant get, list, create, update and delete on secrets in the namespace";
+            End::unavailable(&anyhow::Error::new(error).context(format!("records of release {release}")), next)
+        })?;
+        self.reporter.emit(Event::Looked(history.rows()));
+        let mut mended = Mended { plan: None, hands: self.hands(release) };
+        let precious = self.precious(release, &history).await;
+        let question = Question {
+            command: invocation.command,
+            installing: invocation.install_if_missing() || invocation.command == Command::Install,
+            history: &history,
+            strategy: self.request.guard.repair,
+            reuses_values: invocation.values_come_from_release(),
+            history_max: self.request.history_max,
+            precious: &precious,
+        };
+        let plan = match repair::plan(&question) {
+            Answer::Healthy => return Ok(mended),
+            Answer::Refuse { finding, why, next } => {
+                return Err(End::new(Outcome::Refused, exit::REFUSED, format!("{finding}: {why}"), &[&next]));
+            }
+            Answer::Repair(plan) => plan,
+        };
+        self.prove(release, &history, &plan, signals).await?;
+        self.reporter.emit(Event::RepairPlanned {
+            strategy: plan.strategy.to_owned(),
+            finding: plan.finding.clone(),
+            why: plan.why.clone(),
+        });
+        if !plan.caveat.is_empty() {
+            self.reporter.emit(Event::Warning(plan.caveat.clone()));
+        }
+        let saved = steps::backup(&self.request.backup_dir, release, &self.lock_id, &history, &plan.steps);
+        match saved {
+            Ok(Some((path, revisions))) => {
+                let lent = plan.steps.iter().filter_map(|step| match step {
+                    Step::Lend { revision, .. } => Some(*revision),
+                    _ => None,
+                });
+                let debt = Debt { good: plan.good, lent: lent.collect(), backup: Some(path.clone()) };
+                self.save_state(|state| drop(state.releases.insert(release.to_owned(), debt)));
+                self.reporter.emit(Event::BackupSaved { path: path.display().to_string(), revisions });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let reason = format!("nothing was changed: {error:#}");
+                return Err(End::new(Outcome::Refused, exit::REFUSED, reason, &["choose another --backup-dir"]));
+            }
+        }
+        let mut failure = None;
+        for step in &plan.steps {
+            if let Err(end) = self.step(step, release, &mut mended.hands, &mut history, signals).await {
+                failure = Some(end);
+                break;
+            }
+        }
+        mended.plan = Some(plan);
+        match failure {
+            None => Ok(mended),
+            Some(end) => {
+                self.settle(&mut [(release.to_owned(), mended)]).await;
+                Err(end)
+            }
+        }
+    }
+
+    fn hands(&self, release: &str) -> steps::Hands<'_> {
+        steps::Hands {
+            store: &self.store,
+            cluster: &self.cluster,
+            clock: self.clock,
+            release: release.to_owned(),
+            namespace: &self.cluster.namespace,
+            lent: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// Living objects of a first install that an uninstall would delete with their data.
+    async fn precious(&self, release: &str, history: &History) -> Vec<ObjectKey> {
+        let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
+        let manifest = manifest_of(last, &self.cluster.namespace);
+        let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
+        // Those that cannot be asked about count as living.
+        self.cluster.owned(&candidates, release, &self.cluster.namespace).await.unwrap_or(candidates)
+    }
+
+    /// Renders the new manifest without the release's state: a bad flag, chart or value must be found before a repair.
+    async fn prove(&self, release: &str, history: &History, plan: &Plan, signals: &mut Signals) -> Result<(), End> {
+        let invocation = &self.request.invocation;
+        if !matches!(invocation.command, Command::Upgrade | Command::Install) || invocation.reads_stdin() {
+            return Ok(());
+        }
+        let values = plan
+            .good
+            .filter(|_| invocation.values_come_from_release())
+            .and_then(|good| history.get(good))
+            .and_then(|record| codec::decode(record.stored.payload()).ok())
+            .and_then(|json| codec::config(&json).ok());
+        let file = values.and_then(|values| secret_file(release, &self.lock_id, &values));
+        let path = file.as_ref().map(|file| file.0.display().to_string());
+        let upgrade = invocation.command == Command::Upgrade && plan.good.is_some();
+        let argv = helm::template_argv(invocation, &self.version, upgrade, path.as_deref());
+        let started = self.clock.monotonic();
+        let answer = tokio::select! {
+            signal = signals.next() => return Err(End::cancelled(signal, "rendering the chart")),
+            answer = child::quiet(&self.request.helm, &argv) => answer,
+        };
+        match answer {
+            Ok(Ok(_)) => {
+                self.reporter.emit(Event::Proven { took: self.clock.monotonic() - started });
+                Ok(())
+            }
+            Ok(Err((code, error))) => {
+                self.reporter.emit(Event::HelmEnded { code, took: self.clock.monotonic() - started, error });
+                let code = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
+                let reason = format!("the chart does not render, so nothing was repaired ({})", plan.finding);
+                Err(End::new(Outcome::Failed, code, reason, &["fix the flags, values or chart and run it again"]))
+            }
+            Err(error) => Err(End::unavailable(&error.into(), "check --helm-bin")),
+        }
+    }
+
+    async fn step(
+        &self,
+        step: &Step,
+        release: &str,
+        hands: &mut steps::Hands<'_>,
+        history: &mut History,
+        signals: &mut Signals,
+    ) -> Result<(), End> {
+        let invocation = &self.request.invocation;
+        let (argv, said) = match step {
+            Step::Rollback { to } => {
+                (helm::rollback_argv(invocation, release, *to), format!("rolled back to revision {to}"))
+            }
+            Step::Uninstall => (helm::uninstall_argv(invocation, release), "uninstalled".to_owned()),
+            step => {
+                let said = hands.act(step, history).await.map_err(|error| {
+                    let reason = format!("the repair stopped: {error:#}");
+                    End::new(Outcome::Refused, exit::REFUSED, reason, &["is another helm at work? run it again"])
+                })?;
+                if let Some(said) = said {
+                    self.reporter.emit(Event::Repaired(said));
+                }
+                return Ok(());
+            }
+        };
+        let ended = self.child(&argv, signals, async |_| {}).await;
+        match ended {
+            Ok(ended) if ended.code == Some(0) => {
+                self.reporter.emit(Event::Repaired(said));
+                *history = self.store.history(release).await.unwrap_or_default();
+                Ok(())
+            }
+            Ok(ended) => {
+                self.reporter.emit(Event::HelmEnded { code: ended.code, took: ended.took, error: ended.error });
+                Err(End::new(Outcome::Failed, 1, format!("the repair failed: helm {}", argv[0]), &[]))
+            }
+            Err(error) => Err(End::unavailable(&error.into(), "check --helm-bin")),
+        }
+    }
+
+    async fn child(
+        &self,
+        argv: &[String],
+        signals: &mut Signals,
+        tick: impl AsyncFn(std::time::Duration),
+    ) -> std::io::Result<child::Ended> {
+        let guard = &self.request.guard;
+        let lost = async {
+            match self.locks.first() {
+                Some(first) => tokio::select! {
+                    why = first.lost() => why,
+                    why = lost_any(&self.locks[1..]) => why,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let (helm, reporter) = (&self.request.helm, self.reporter);
+        child::run(helm, argv, reporter, signals, lost, self.clock, guard.keepalive, guard.stop_timeout, tick).await
+    }
+
+    /// Helm itself, with what the user gave.
+    async fn helm(&self, plans: &[(String, Mended<'_>)], signals: &mut Signals) -> std::io::Result<child::Ended> {
+        self.reporter.emit(Event::HelmStarted { version: self.version.raw.clone() });
+        let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
+        argv.extend(self.request.invocation.tokens().iter().cloned());
+        let release = plans.first().map_or("", |(release, _)| release);
+        let tick = async |elapsed| {
+            let limit = std::time::Duration::from_secs(5);
+            let waiting_for = tokio::time::timeout(limit, self.waiting_for(release)).await.unwrap_or_default();
+            self.reporter.emit(Event::Progress { elapsed, waiting_for });
+        };
+        self.child(&argv, signals, tick).await
+    }
+
+    async fn waiting_for(&self, release: &str) -> Vec<crate::report::Workload> {
+        let Ok(history) = self.store.history(release).await else { return Vec::new() };
+        let Some(last) = history.last() else { return Vec::new() };
+        self.cluster.unready(&manifest_of(last, &self.cluster.namespace)).await
+    }
+
+    /// Helm is gone and the lock is ours: no record stays pending, what was lent is returned.
+    async fn settle(&self, plans: &mut [(String, Mended<'_>)]) -> Vec<History> {
+        let mut histories = Vec::new();
+        for (release, mended) in plans {
+            let mut history = match self.store.history(release).await {
+                Ok(history) => history,
+                Err(error) => {
+                    self.reporter.emit(Event::Warning(format!("the records could not be read at the end: {error}")));
+                    continue;
+                }
+            };
+            for step in repair::settle(mended.plan.as_ref(), &history) {
+                match mended.hands.act(&step, &mut history).await {
+                    Ok(Some(said)) => self.reporter.emit(Event::Repaired(said)),
+                    Ok(None) => {}
+                    Err(error) => self.reporter.emit(Event::Warning(format!("not settled: {error:#}"))),
+                }
+            }
+            self.reporter.emit(Event::LookedAgain(history.rows()));
+            histories.push(history);
+        }
+        histories
+    }
+
+    async fn outcome(&self, ended: &child::Ended, histories: &[History], gone: &mut bool) -> End {
+        let uninstall = self.request.invocation.command == Command::Uninstall;
+        *gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
+        if ended.code == Some(0) && ended.stopped_by.is_none() {
+            let outcome = if uninstall { Outcome::Uninstalled } else { Outcome::Deployed };
+            return End::new(outcome, 0, "", &[]);
+        }
+        if let Some(signal) = ended.stopped_by {
+            let reason = format!("{} while helm ran; helm is stopped and no revision is pending", signal.name());
+            let code = exit::cancelled(signal.number());
+            return End::new(Outcome::Cancelled, code, reason, &["run the same command again"]);
+        }
+        let (pods, events) = self.cluster.trouble().await;
+        self.reporter.emit(Event::Trouble { pods, events });
+        let last = histories.first().and_then(History::last);
+        let rolled_back = self.request.invocation.atomic()
+            && last.is_some_and(|last| last.status() == Status::Deployed)
+            && last.and_then(|last| last.row().description.strip_prefix("Rollback to ").map(str::to_owned)).is_some();
+        let code = ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        if rolled_back {
+            let reason = "helm failed and went back to the last good revision";
+            return End::new(Outcome::RolledBack, code, reason, &["fix the cause and run it again"]);
+        }
+        let release = self.request.releases().join(" ");
+        let next = format!("kubectl get pods,events -n {}", self.cluster.namespace);
+        End::new(Outcome::Failed, code, format!("helm {} {release} failed", self.request.invocation.command.as_str()), &[&next])
+    }
+}
+
+/// A release that may be deployed, and what must be set right afterwards.
+struct Mended<'a> {
+    plan: Option<Plan>,
+    hands: steps::Hands<'a>,
+}
+
+fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
+    codec::decode(record.stored.payload())
+        .and_then(|json| codec::manifest(&json))
+        .ok()
+        .and_then(|text| Manifest::parse(&text, namespace).ok())
+        .unwrap_or_default()
+}
+
+async fn lost_any(locks: &[lease::Held]) -> String {
+    match locks {
+        [] => std::future::pending().await,
+        [first, rest @ ..] => tokio::select! {
+            why = first.lost() => why,
+            why = Box::pin(lost_any(rest)) => why,
+        },
+    }
+}
+
+async fn release(locks: Vec<lease::Held>, forget: bool) {
+    for lock in locks {
+        // It runs out by itself if the API server cannot be told.
+        let _ = lock.release(forget).await;
+    }
+}
+
+async fn take_locks(
+    request: &Request,
+    reporter: &Arc<Reporter>,
+    clock: Clock,
+    cluster: &Cluster,
+    lock_id: &str,
+) -> Result<Vec<lease::Held>, End> {
+    let mut locks = Vec::new();
+    if request.guard.lock == crate::cli::Lock::Off {
+        reporter.emit(Event::Warning("--lock off: nobody else is kept out".into()));
+        return Ok(locks);
+    }
+    let mut names: Vec<String> = request.releases().iter().map(|release| request.lease(release)).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let wanted = lease::Request {
+            lease: name.clone(),
+            namespace: cluster.namespace.clone(),
+            me: Holder {
+                lock_id: lock_id.to_owned(),
+                identity: identity(request, lock_id),
+                owner: request.owner.clone(),
+                operation: request.invocation.command.as_str().to_owned(),
+                since: clock.wall().to_string(),
+            },
+            times: Times::new(request.guard.lease_duration),
+            timeout: request.guard.lock_timeout,
+        };
+        let mut said: Option<std::time::Duration> = None;
+        let waiting = |holder: &Holder, waited: std::time::Duration| {
+            if said.is_none_or(|said| waited >= said + request.guard.keepalive) {
+                said = Some(waited);
+                reporter.emit(Event::LockWaiting { holder: holder.clone(), waited });
+            }
+        };
+        match lease::acquire(cluster.client.clone(), &wanted, clock, waiting).await {
+            Ok(acquired) => {
+                reporter.emit(Event::LockAcquired {
+                    lock_id: lock_id.to_owned(),
+                    lease: name,
+                    waited: acquired.waited,
+                    taken_over: acquired.taken_over,
+                });
+                locks.push(acquired.held);
+            }
+            Err(error) => {
+                release(locks, false).await;
+                return Err(no_lock(error));
+            }
+        }
+    }
+    Ok(locks)
+}
+
+/// Unique to this process.
+fn identity(request: &Request, lock_id: &str) -> String {
+    format!("{}-{lock_id}-{}", request.owner.name, std::process::id())
+}
+
+fn no_lock(error: lease::LockError) -> End {
+    match error {
+        lease::LockError::Timeout { lease, holder } => {
+            let since = if holder.since.is_empty() { String::new() } else { format!(" since {}", holder.since) };
+            let reason =
+                format!("lock {lease} is held by {}{since} (lock id {})", holder.owner.name, holder.lock_id);
+            let next = "wait for that run, or give this one a longer --lock-timeout";
+            End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, reason, &[next])
+        }
+        lease::LockError::Forbidden { .. } => {
+            let rule = "add this rule to the deployer's Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}";
+            End::new(Outcome::Refused, exit::REFUSED, error.to_string(), &[rule, "or --lock off, and nobody is kept out"])
+        }
+        lease::LockError::NoNamespace(namespace) => {
+            let next = format!("kubectl create namespace {namespace}, or --create-namespace when installing");
+            End::new(Outcome::Refused, exit::REFUSED, format!("namespace {namespace} not found"), &[&next])
+        }
+        lease::LockError::Api(error) => End::unavailable(&error.into(), "kubectl get --raw /readyz"),
+    }
+}
+
+async fn helm_version(helm: &Path) -> Result<Version, End> {
+    let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);
+    let next = "install Helm 3 or 4, or name it with --helm-bin or HELM_BIN";
+    let unusable = |why: String| {
+        End::new(Outcome::Refused, exit::UNAVAILABLE, format!("helm binary {}: {why}", helm.display()), &[next])
+    };
+    match child::quiet(helm, &argv).await {
+        Ok(Ok(out)) => Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| unusable(error.to_string())),
+        Ok(Err((_, error))) => Err(unusable(error)),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+/// Eight hexadecimal digits.
+fn random_id() -> String {
+    let mut bytes = [0; 4];
+    // Without randomness the process id still tells runs apart.
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes = std::process::id().to_be_bytes();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A file for its owner's eyes, removed when dropped.
+struct SecretFile(std::path::PathBuf);
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn secret_file(release: &str, lock_id: &str, text: &str) -> Option<SecretFile> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let path = std::env::temp_dir().join(format!("helm-guard-{release}-{lock_id}-values.json"));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).ok()?;
+    let file_guard = SecretFile(path);
+    file.write_all(text.as_bytes()).ok()?;
+    Some(file_guard)
+}
+

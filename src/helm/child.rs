@@ -1,0 +1,167 @@
+//! Helm as a child process: its output passed through live, progress while it works, stopped gently.
+
+use std::{
+    collections::VecDeque,
+    path::Path,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal as Kill, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+};
+
+use crate::{clock::Clock, report::sink::Reporter, signals::Signals};
+
+/// How a run of Helm ended.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// Exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// How long it ran.
+    pub took: Duration,
+    /// Last lines of its stderr.
+    pub error: String,
+    /// The signal that asked this program to stop while Helm ran.
+    pub stopped_by: Option<crate::signals::Signal>,
+    /// Why the lock was lost while Helm ran.
+    pub lock_lost: Option<String>,
+}
+
+/// Most bytes of stderr that are kept for the report.
+const TAIL: usize = 8 << 10;
+
+/// Runs Helm to its end.
+///
+/// Helm gets a process group of its own: a closed terminal or a Ctrl-C then reaches it only through this program.
+/// `tick` is called at least every `keepalive` and says what is being waited for.
+///
+/// # Errors
+/// When it cannot be started.
+#[expect(clippy::too_many_arguments, reason = "one call, each argument another stage's result")]
+pub async fn run(
+    helm: &Path,
+    argv: &[String],
+    reporter: &Arc<Reporter>,
+    signals: &mut Signals,
+    lost: impl Future<Output = String>,
+    clock: Clock,
+    keepalive: Duration,
+    stop_timeout: Duration,
+    tick: impl AsyncFn(Duration),
+) -> std::io::Result<Ended> {
+    let started = clock.monotonic();
+    let mut child = Command::new(helm)
+        .args(argv)
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    reporter.begin_untrusted();
+    let tail = Arc::new(Mutex::new(VecDeque::new()));
+    let out = pump(child.stdout.take(), reporter.clone(), false, None);
+    let err = pump(child.stderr.take(), reporter.clone(), true, Some(tail.clone()));
+    let pumps = tokio::spawn(async move { tokio::join!(out, err) });
+    let mut ended = Ended::default();
+    let status = {
+        let mut wait = std::pin::pin!(child.wait());
+        let mut lost = std::pin::pin!(lost);
+        let mut kill_at: Option<Duration> = None;
+        let mut next_tick = started + keepalive;
+        loop {
+            let now = clock.monotonic();
+            let until_kill = kill_at.map_or(Duration::MAX, |at| at.saturating_sub(now));
+            tokio::select! {
+                status = &mut wait => break status?,
+                signal = signals.next() => {
+                    let again = ended.stopped_by.replace(signal).is_some();
+                    send(group, if again { Kill::SIGTERM } else if signal.number() == 2 { Kill::SIGINT } else { Kill::SIGTERM });
+                    kill_at.get_or_insert(now + stop_timeout);
+                }
+                why = &mut lost, if ended.lock_lost.is_none() => {
+                    ended.lock_lost = Some(why);
+                    send(group, Kill::SIGTERM);
+                    kill_at.get_or_insert(now + stop_timeout);
+                }
+                () = tokio::time::sleep(until_kill.min(Duration::from_secs(86_400))), if kill_at.is_some() => {
+                    send(group, Kill::SIGKILL);
+                    kill_at = None;
+                }
+                () = tokio::time::sleep(next_tick.saturating_sub(now)) => {
+                    tick(clock.monotonic() - started).await;
+                    next_tick = clock.monotonic() + keepalive;
+                }
+            }
+        }
+    };
+    // A grandchild may hold the pipes open: what is in them is read, but not waited for long.
+    let abort = pumps.abort_handle();
+    if tokio::time::timeout(Duration::from_secs(2), pumps).await.is_err() {
+        abort.abort();
+    }
+    reporter.end_untrusted();
+    ended.code = status.code();
+    ended.took = clock.monotonic() - started;
+    let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    ended.error = String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned();
+    Ok(ended)
+}
+
+fn send(group: Option<Pid>, signal: Kill) {
+    if let Some(group) = group {
+        // It may be gone already.
+        let _ = killpg(group, signal);
+    }
+}
+
+async fn pump(
+    from: Option<impl AsyncRead + Unpin>,
+    reporter: Arc<Reporter>,
+    is_error: bool,
+    tail: Option<Arc<Mutex<VecDeque<u8>>>>,
+) {
+    let Some(mut from) = from else { return };
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read) = from.read(&mut buffer).await {
+        if read == 0 {
+            return;
+        }
+        let bytes = &buffer[..read];
+        reporter.child_line(is_error, bytes);
+        if let Some(tail) = &tail {
+            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.extend(bytes);
+            let surplus = tail.len().saturating_sub(TAIL);
+            tail.drain(..surplus);
+        }
+    }
+}
+
+/// Runs Helm without passing its output on: for `version` and `template`. Gives stdout, or stderr's last lines.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn quiet(helm: &Path, argv: &[String]) -> std::io::Result<Result<Vec<u8>, (Option<i32>, String)>> {
+    let child: Child = Command::new(helm)
+        .args(argv)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()?;
+    let output = child.wait_with_output().await?;
+    if output.status.success() {
+        return Ok(Ok(output.stdout));
+    }
+    let error = &output.stderr[output.stderr.len().saturating_sub(TAIL)..];
+    Ok(Err((output.status.code(), String::from_utf8_lossy(error).trim().to_owned())))
+}
