@@ -1,2 +1,20 @@
-//! `cargo xtask demo | test | bench | dist | cluster`.
-fn main() {}
+//! `cargo xtask …`: the project's own commands. Each subcommand is a module; here is only the choice.
+#![expect(clippy::print_stdout, reason = "the commands answer on standard output")]
+
+mod cluster;
+
+use clap::Parser;
+
+/// The project's own commands
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Xtask {
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Xtask::parse() {
+        Xtask::Cluster(command) => cluster::run(command),
+    }
+}

@@ -1,1 +1,50 @@
 //! Builds and starts what the tests run against: a real control plane, real Helms, a real workflow runner.
+//! Knows nothing of helm-guard: the tests bring the two together.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! let cluster = testbed::Cluster::shared()?; // one for the whole test process
+//! let namespace = cluster.namespace("upgrade")?; // deleted when dropped
+//! namespace.apply("{kind: ConfigMap, apiVersion: v1, metadata: {name: settings}}")?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How pods fare
+//!
+//! Pods become ready at once, and pods that are not restarted (those of Jobs, and hooks) succeed at once,
+//! unless their annotations say otherwise. All names begin with `testbed.helm-guard.dev/`:
+//!
+//! | annotation | meaning |
+//! |---|---|
+//! | `behavior` | `ready` (the default), `fail` (a pod that is not restarted fails), or a state to get stuck in: `never-ready`, `crash-loop`, `oom`, `init-crash-loop`, `config-error`, `image-error` (`ImagePullBackOff`), `image-pull-error` (`ErrImagePull`), `stuck-creating` |
+//! | `delay` | how long until the pod is ready (it runs meanwhile), or stuck: `20s` |
+//! | `run-for` | how long a Job's or hook's pod runs once it is ready |
+//! | `delete-delay` | how long a deleted pod takes to go |
+//! | `container` | the one container that `behavior` and `delay` are about; else all |
+//! | `message` | what a stuck container's `state.waiting.message` says |
+//! | `logs`, `logs.<container>` | the container's log |
+//! | `previous-logs`, `previous-logs.<container>` | the log of the container before the last restart |
+//!
+//! Claims of the default class `kwok-volume` are bound at once; the class cannot be expanded.
+
+mod audit;
+mod cache;
+mod cluster;
+mod kubectl;
+mod named;
+mod namespace;
+mod normalise;
+mod process;
+pub mod tools;
+
+pub use audit::{Audit, Event};
+pub use cache::cache_dir;
+pub use cluster::{Cluster, Info, Options, Rule, SHARED_CLUSTER_VARIABLE};
+pub use kubectl::Kubectl;
+pub use named::Named;
+pub use namespace::Namespace;
+pub use normalise::normalise;
+
+/// What every annotation begins with that tells how a pod is to fare.
+pub const ANNOTATION_PREFIX: &str = "testbed.helm-guard.dev/";

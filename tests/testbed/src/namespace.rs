@@ -1,0 +1,87 @@
+//! A namespace that is one test's own. Knows nothing of what is in it.
+
+use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::{Audit, Cluster, Kubectl, Rule};
+
+/// A namespace that is deleted when this is dropped, by a test that fails too.
+#[derive(Debug)]
+pub struct Namespace<'a> {
+    cluster: &'a Cluster,
+    name: String,
+    kubectl: Kubectl,
+    kubeconfig: PathBuf,
+    _directory: TempDir,
+}
+
+impl<'a> Namespace<'a> {
+    pub(crate) fn create(cluster: &'a Cluster, stem: &str) -> Result<Self> {
+        // A hasher's random keys: names need to differ, not to be a secret.
+        let suffix = RandomState::new().build_hasher().finish() & 0xff_ffff;
+        let name = format!("{stem}-t{suffix:06x}"); // `normalise` knows the form
+        let directory = tempfile::Builder::new().prefix("hg-namespace-").tempdir()?;
+        let kubeconfig = directory.path().join("kubeconfig");
+        let admin = fs::read_to_string(cluster.kubeconfig())?;
+        fs::write(&kubeconfig, admin.replace("namespace: default\n", &format!("namespace: {name}\n")))?;
+        cluster.kubectl(["create", "namespace", &name]).context("create a namespace")?;
+        let kubectl = cluster.with_kubeconfig(&kubeconfig);
+        Ok(Self { cluster, name, kubectl, kubeconfig, _directory: directory })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The cluster it is in.
+    #[must_use]
+    pub fn cluster(&self) -> &'a Cluster {
+        self.cluster
+    }
+
+    /// The administrator's kubeconfig, with this namespace as that of its context. In a file that no other test has.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// As [`Cluster::restricted_kubeconfig`], for this namespace.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn restricted_kubeconfig(&self, user: usize, rules: &[Rule<'_>]) -> Result<PathBuf> {
+        self.cluster.restricted_kubeconfig(user, &self.name, rules)
+    }
+
+    /// What was asked of the API server about this namespace.
+    ///
+    /// # Errors
+    /// As [`Cluster::audit`].
+    pub fn audit(&self) -> Result<Audit> {
+        Ok(self.cluster.audit()?.namespace(&self.name))
+    }
+}
+
+/// A namespace can do all that `kubectl` can, as the administrator, in this namespace.
+impl std::ops::Deref for Namespace<'_> {
+    type Target = Kubectl;
+
+    fn deref(&self) -> &Kubectl {
+        &self.kubectl
+    }
+}
+
+impl Drop for Namespace<'_> {
+    fn drop(&mut self) {
+        let mut delete = self.cluster.command();
+        delete.args(["delete", "namespace", &self.name, "--wait=false"]);
+        let _ = delete.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
