@@ -1,0 +1,211 @@
+//! What the stories share: a namespace, raw Helm, helm-guard, and ways to leave a release stuck.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use testbed::{Cluster, Namespace, tools::Helm};
+
+/// Where one story plays.
+pub struct Stage {
+    pub namespace: Namespace<'static>,
+    pub helm: PathBuf,
+    pub version: Helm,
+    pub temporary: tempfile::TempDir,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Lease times for tests; one test uses the defaults.
+pub const QUICK: [&str; 2] = ["--lease-duration=2s", "--keepalive=1s"];
+
+impl Stage {
+    pub fn new(stem: &str, version: Helm) -> Self {
+        let namespace = Cluster::shared().unwrap().namespace(stem).unwrap();
+        let helm = testbed::tools::helm(version).unwrap();
+        Self { namespace, helm, version, temporary: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn chart() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/charts/web")
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.temporary.path()).env("TMPDIR", self.temporary.path()).env("USER", "ada");
+        command.env("KUBECONFIG", self.namespace.kubeconfig()).env("HELM_BIN", &self.helm).stdin(Stdio::null());
+        command
+    }
+
+    /// Raw Helm with the chart: `helm upgrade web CHART …`.
+    pub fn raw(&self, command: &str, more: &[&str]) -> Command {
+        let mut helm = self.command(&self.helm);
+        helm.arg(command).arg("web");
+        if matches!(command, "upgrade" | "install") {
+            helm.arg(Self::chart());
+        }
+        helm.args(more);
+        helm
+    }
+
+    /// helm-guard with the chart: `helm-guard upgrade web CHART …`.
+    pub fn guard(&self, command: &str, more: &[&str]) -> Command {
+        let mut guard = self.command(Path::new(env!("CARGO_BIN_EXE_helm-guard")));
+        guard.arg(command).arg("web").args(QUICK);
+        if matches!(command, "upgrade" | "install") {
+            guard.arg(Self::chart());
+        }
+        guard.args(more);
+        guard
+    }
+
+    pub fn run(mut command: Command) -> Said {
+        command.output().unwrap().into()
+    }
+
+    #[track_caller]
+    pub fn ok(command: Command) -> Said {
+        let said = Self::run(command);
+        assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+        said
+    }
+
+    /// Leaves the release stuck: raw Helm is killed when its Deployment is applied and it waits for the pods.
+    pub fn stick(&self, command: &str, more: &[&str]) {
+        let label = if command == "rollback" { "pending-rollback" } else { command };
+        let label = match label {
+            "upgrade" => "pending-upgrade",
+            "install" => "pending-install",
+            label => label,
+        };
+        let mut helm = self.raw(command, more);
+        helm.args(["--wait", "--timeout=300s"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = helm.spawn().unwrap();
+        let pending = self.wait_for_record(label);
+        // Applied: the pods of this revision are there and not ready.
+        let seen = pending.and_then(|()| self.wait_for_unready());
+        kill(&mut child);
+        seen.unwrap();
+    }
+
+    /// Waits until a record has this status.
+    pub fn wait_for_record(&self, status: &str) -> anyhow::Result<()> {
+        let selector = format!("owner=helm,name=web,status={status}");
+        let arguments = ["get", "secrets", "-l", &selector, "-o", "name"];
+        self.namespace.watch_until(arguments, Duration::from_secs(60), |line| !line.is_empty())?;
+        Ok(())
+    }
+
+    fn wait_for_unready(&self) -> anyhow::Result<()> {
+        let columns = "custom-columns=U:.status.unavailableReplicas,G:.metadata.generation,O:.status.observedGeneration";
+        let arguments = ["get", "deployment", "web", "--no-headers", "-o", columns];
+        self.namespace.watch_until(arguments, Duration::from_secs(60), |line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            matches!(fields[..], [unready, generation, observed] if unready != "<none>" && generation == observed)
+        })?;
+        Ok(())
+    }
+
+    /// Revision, status of all records, oldest first.
+    pub fn history(&self) -> Vec<(u32, String)> {
+        let said = Self::ok(self.raw("history", &["--max=50", "-o=json"]));
+        let rows: Vec<Value> = serde_json::from_str(&said.out).unwrap();
+        let row = |row: &Value| {
+            let revision = u32::try_from(row["revision"].as_u64().unwrap()).unwrap();
+            (revision, row["status"].as_str().unwrap().to_owned())
+        };
+        rows.iter().map(row).collect()
+    }
+
+    #[track_caller]
+    pub fn assert_history(&self, wanted: &[&str]) {
+        let statuses: Vec<String> = self.history().into_iter().map(|(_, status)| status).collect();
+        assert_eq!(statuses, wanted);
+    }
+
+    /// `kind/name` to UID of what lives in the namespace.
+    pub fn uids(&self) -> BTreeMap<String, String> {
+        let list = self.namespace.kubectl_json(["get", "deployments,configmaps,pvc", "-o", "json"]).unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        items
+            .filter(|item| item["metadata"]["deletionTimestamp"].is_null() && item["metadata"]["name"] != "kube-root-ca.crt")
+            .map(|item| {
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                let name = format!("{}/{}", text(&item["kind"]), text(&item["metadata"]["name"]));
+                (name, text(&item["metadata"]["uid"]))
+            })
+            .collect()
+    }
+
+    /// Names of the container's environment variables.
+    pub fn env(&self) -> Vec<String> {
+        let path = "jsonpath={.spec.template.spec.containers[0].env[*].name}";
+        let names = self.namespace.kubectl(["get", "deployment", "web", "-o", path]).unwrap();
+        let mut names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    /// Resource version and data of all records: equal only if nothing was written.
+    pub fn records(&self) -> Vec<(String, Value, Value)> {
+        let list = self.namespace.kubectl_json(["get", "secrets", "-l", "owner=helm", "-o", "json"]).unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        items
+            .map(|item| {
+                let name = item["metadata"]["name"].as_str().unwrap().to_owned();
+                (name, item["metadata"]["resourceVersion"].clone(), item["data"].clone())
+            })
+            .collect()
+    }
+
+    /// Text as a snapshot wants it: without what changes from run to run.
+    pub fn normalise(&self, text: &str) -> String {
+        let text = text
+            .replace(self.namespace.name(), "[NAMESPACE]")
+            .replace(&self.temporary.path().display().to_string(), "[TMP]")
+            .replace(&self.helm.display().to_string(), "[HELM]")
+            .replace(env!("CARGO_MANIFEST_DIR"), "[ROOT]");
+        testbed::normalise(&text)
+    }
+}
+
+pub fn kill(child: &mut Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// SIGINT, as a Ctrl-C or GitHub's cancel sends it.
+pub fn interrupt(child: &Child) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+}
+
+/// The test once for each Helm.
+#[macro_export]
+macro_rules! with_both_helms {
+    ($($name:ident)*) => { $(mod $name {
+        #[test] fn helm3() { super::$name(testbed::tools::Helm::V3); }
+        #[test] fn helm4() { super::$name(testbed::tools::Helm::V4); }
+    })* };
+}
