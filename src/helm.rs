@@ -1,2 +1,11 @@
 //! Helm 3 and 4: argument vectors, versions.
 //! Pure: the child process is in `helm/child.rs`.
+
+pub mod argv;
+pub mod flags;
+pub mod template;
+pub mod version;
+
+pub use argv::{ArgvError, Command, Invocation, OwnFlag, Split, rollback_argv, split, uninstall_argv};
+pub use template::template_argv;
+pub use version::{Major, Version, VersionError};
