@@ -1,6 +1,11 @@
 //! Helm 3 and 4: argument vectors, versions.
 //! Pure: the child process is in `helm/child.rs`.
 
-/// The Helm commands that change a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command { Upgrade, Install, Rollback, Uninstall }
+pub mod argv;
+pub mod flags;
+pub mod template;
+pub mod version;
+
+pub use argv::{ArgvError, Command, Invocation, OwnFlag, Split, rollback_argv, split, uninstall_argv};
+pub use template::template_argv;
+pub use version::{Major, Version, VersionError};
