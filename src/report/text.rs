@@ -28,7 +28,8 @@ pub fn markdown_cell(text: &str) -> String {
     for (at, c) in line.char_indices() {
         let rest = &line[at + c.len_utf8()..];
         match c {
-            '&' | '<' | '>' | '"' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '$' | '\\' | '!' | '{' | '}' | '^' => {
+            '&' | '<' | '>' | '"' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '$' | '\\' | '!' | '{'
+            | '}' | '^' => {
                 entity(&mut out, c);
             }
             '@' | '#' => {
