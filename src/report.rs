@@ -1,11 +1,29 @@
 //! What happened: the events that stages emit, and the summary they add up to.
-//! Pure: no clock, no client, no environment; rendering for a sink is in the child files.
+//! Pure: no clock, no client, no environment. Child files render: `terminal` and `markdown` for people, `github` and
+//! `json` for machines, `text` makes untrusted text harmless; only `sink` and `status` write.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::release::Revision;
+use crate::release::{Revision, Status};
+
+pub mod github;
+pub mod github;
+pub mod json;
+pub mod json;
+pub mod markdown;
+pub mod sink;
+pub mod sink;
+pub mod status;
+mod summary;
+pub mod terminal;
+pub mod terminal;
+pub mod text;
+mod wording;
+
+#[cfg(test)]
+pub(crate) mod samples;
 
 /// What the run is about; known before anything is touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -343,3 +361,135 @@ pub struct HelmSummary {
     /// Workloads it last waited for.
     pub waiting_for: Vec<Workload>,
 }
+
+/// Warnings kept; a chart that warns about every object must not fill the report.
+const WARNINGS: usize = 50;
+
+impl Summary {
+    /// Adds what an event tells.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Started(subject) => {
+                self.subject = subject.clone();
+                self.enter("checking the request");
+            }
+            Event::Warning(text) => self.warn(text),
+            Event::LockWaiting { holder, waited } => {
+                self.enter("waiting for the lock");
+                self.lock.waited_seconds = waited.as_secs_f64();
+                self.lock.waited_for = Some(holder.clone());
+            }
+            Event::LockAcquired { lock_id, lease, waited, taken_over } => {
+                self.enter("reading the history");
+                self.lock.id.clone_from(lock_id);
+                self.lock.lease.clone_from(lease);
+                self.lock.waited_seconds = waited.as_secs_f64();
+                self.lock.taken_over.clone_from(taken_over);
+            }
+            Event::Looked(revisions) => {
+                self.enter("deciding what to do");
+                self.before.clone_from(revisions);
+            }
+            Event::Proven { .. } => self.enter("planning the repair"),
+            Event::RepairPlanned { strategy, finding, why } => {
+                self.enter("repairing the release");
+                let repair = self.repair.get_or_insert_default();
+                repair.strategy.clone_from(strategy);
+                repair.finding.clone_from(finding);
+                repair.why.clone_from(why);
+            }
+            Event::BackupSaved { path, .. } => self.repair.get_or_insert_default().backup.clone_from(path),
+            Event::Repaired(step) => self.repair.get_or_insert_default().steps.push(step.clone()),
+            Event::HelmStarted { version } => {
+                self.enter("running helm");
+                // A later start is another run of Helm: nothing of the earlier one may look like its result.
+                self.helm = Some(HelmSummary { version: version.clone(), ..HelmSummary::default() });
+            }
+            Event::Progress { elapsed, waiting_for } => {
+                let helm = self.helm.get_or_insert_default();
+                helm.seconds = elapsed.as_secs_f64();
+                helm.waiting_for.clone_from(waiting_for);
+            }
+            Event::Stopping { cause } => self.stage = format!("stopping helm: {cause}"),
+            Event::HelmEnded { code, took, error } => {
+                self.enter("settling after helm");
+                let helm = self.helm.get_or_insert_default();
+                helm.code = *code;
+                helm.seconds = took.as_secs_f64();
+                helm.error.clone_from(error);
+                if *code == Some(0) {
+                    helm.waiting_for.clear();
+                }
+            }
+            Event::Trouble { pods, events } => {
+                self.pods.clone_from(pods);
+                self.events.clone_from(events);
+            }
+            Event::LookedAgain(revisions) => self.after.clone_from(revisions),
+            Event::Finished { outcome, reason, next, exit_code } => {
+                self.enter("finished");
+                self.outcome = Some(*outcome);
+                self.reason.clone_from(reason);
+                self.next.clone_from(next);
+                self.exit_code = Some(*exit_code);
+            }
+        }
+    }
+
+    /// Was the release changed before Helm ran? A plan alone is no repair.
+    pub fn repaired(&self) -> bool {
+        self.repair.as_ref().is_some_and(|repair| !repair.steps.is_empty())
+    }
+
+    /// The revision that is deployed at the end, or before if the end is not known.
+    pub fn revision(&self) -> Option<u32> {
+        deployed(self.last_history())
+    }
+
+    /// The revision that was deployed before.
+    pub fn previous_revision(&self) -> Option<u32> {
+        deployed(&self.before)
+    }
+
+    /// The history as it was read last.
+    pub(crate) fn last_history(&self) -> &[Revision] {
+        // After an uninstall, no history is the news, not a gap.
+        let gone = self.outcome == Some(Outcome::Uninstalled);
+        if self.after.is_empty() && !gone { &self.before } else { &self.after }
+    }
+
+    fn enter(&mut self, stage: &str) {
+        stage.clone_into(&mut self.stage);
+    }
+
+    fn warn(&mut self, text: &str) {
+        if self.warnings.len() < WARNINGS && !self.warnings.iter().any(|known| known == text) {
+            self.warnings.push(text.to_owned());
+        }
+    }
+}
+
+/// The newest deployed revision.
+fn deployed(history: &[Revision]) -> Option<u32> {
+    history.iter().rev().find(|row| row.status == Status::Deployed).map(|row| row.revision)
+}
+
+/// A duration for people: `850ms`, `12s`, `3m 04s`, `1h 05m`.
+pub(crate) fn duration(seconds: f64) -> String {
+    if !(seconds.is_finite() && seconds > 0.0) {
+        return "0s".to_owned();
+    }
+    if seconds < 1.0 {
+        return format!("{}ms", (seconds * 1000.0) as u64);
+    }
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+#[path = "report/examples.rs"]
+pub(crate) mod examples;

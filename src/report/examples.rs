@@ -1,0 +1,290 @@
+//! Runs as stages would tell them, for the tests of every sink.
+
+use std::time::Duration;
+
+use super::*;
+
+/// The run that the examples are about.
+pub(crate) fn subject() -> Subject {
+    Subject {
+        command: "upgrade".to_owned(),
+        release: "web".to_owned(),
+        namespace: "shop".to_owned(),
+        helm_flags: ["--install", "--wait", "--timeout", "--set"].map(str::to_owned).to_vec(),
+        owner: owner("8124", "mona"),
+    }
+}
+
+fn owner(run: &str, actor: &str) -> Owner {
+    Owner {
+        name: format!("https://ci.example/shop/web/actions/runs/{run}"),
+        run_url: format!("https://ci.example/shop/web/actions/runs/{run}"),
+        run_id: run.to_owned(),
+        run_number: "311".to_owned(),
+        run_attempt: "1".to_owned(),
+        workflow: "Deploy".to_owned(),
+        job: "deploy".to_owned(),
+        git_ref: "refs/heads/main".to_owned(),
+        commit: "4f1c0d9a7b3e".to_owned(),
+        actor: actor.to_owned(),
+    }
+}
+
+fn holder() -> Holder {
+    Holder {
+        lock_id: "k3v9qd".to_owned(),
+        identity: "runner-7_4121_a91f".to_owned(),
+        owner: owner("8119", "hubot"),
+        operation: "upgrade".to_owned(),
+        since: "2026-06-01T10:02:11Z".to_owned(),
+    }
+}
+
+fn row(revision: u32, status: Status, description: &str) -> Revision {
+    Revision {
+        revision,
+        status,
+        chart: format!("web-1.{revision}.0"),
+        app_version: format!("2.{revision}"),
+        updated: format!("2026-06-01T09:{revision:02}:00Z"),
+        description: description.to_owned(),
+        undecodable: String::new(),
+    }
+}
+
+fn history(upto: u32) -> Vec<Revision> {
+    (1..=upto)
+        .map(|n| match n {
+            1 => row(1, Status::Superseded, "Install complete"),
+            n if n == upto => row(n, Status::Deployed, "Upgrade complete"),
+            n => row(n, Status::Superseded, "Upgrade complete"),
+        })
+        .collect()
+}
+
+fn acquired(waited: u64, taken_over: Option<Holder>) -> Event {
+    Event::LockAcquired {
+        lock_id: "p7x2mf".to_owned(),
+        lease: "helm-guard.v1.web".to_owned(),
+        waited: Duration::from_millis(waited),
+        taken_over,
+    }
+}
+
+fn helm_started() -> Event {
+    Event::HelmStarted { version: "v4.3.1".to_owned() }
+}
+
+fn helm_ended(code: Option<i32>, seconds: u64, error: &str) -> Event {
+    Event::HelmEnded { code, took: Duration::from_secs(seconds), error: error.to_owned() }
+}
+
+fn progress(seconds: u64, ready: u32, reason: &str) -> Event {
+    Event::Progress {
+        elapsed: Duration::from_secs(seconds),
+        waiting_for: vec![Workload {
+            kind: "Deployment".to_owned(),
+            name: "web".to_owned(),
+            ready,
+            wanted: 3,
+            reasons: vec![reason.to_owned()],
+        }],
+    }
+}
+
+fn finished(outcome: Outcome, exit_code: u8, reason: &str, next: &[&str]) -> Event {
+    Event::Finished {
+        outcome,
+        reason: reason.to_owned(),
+        next: next.iter().map(|&n| n.to_owned()).collect(),
+        exit_code,
+    }
+}
+
+/// What the events add up to.
+pub(crate) fn summary(events: &[Event]) -> Summary {
+    let mut summary = Summary::default();
+    events.iter().for_each(|event| summary.apply(event));
+    summary
+}
+
+pub(crate) fn healthy() -> Vec<Event> {
+    vec![
+        Event::Started(subject()),
+        acquired(240, None),
+        Event::Looked(history(12)),
+        helm_started(),
+        progress(10, 1, "ContainerCreating"),
+        helm_ended(Some(0), 24, ""),
+        Event::LookedAgain(history(13)),
+        finished(Outcome::Deployed, 0, "", &[]),
+    ]
+}
+
+pub(crate) fn rebase_repair() -> Vec<Event> {
+    let mut stuck = history(4);
+    stuck.push(row(5, Status::PendingUpgrade, "Preparing upgrade"));
+    let mut after = history(4);
+    after[3].status = Status::Superseded;
+    after.push(row(5, Status::Failed, "helm-guard: marked failed, its run was killed"));
+    after.push(row(6, Status::Deployed, "Upgrade complete"));
+    vec![
+        Event::Started(subject()),
+        Event::LockWaiting { holder: holder(), waited: Duration::from_secs(30) },
+        acquired(62_000, Some(holder())),
+        Event::Looked(stuck),
+        Event::Proven { took: Duration::from_millis(3100) },
+        Event::RepairPlanned {
+            strategy: "rebase".to_owned(),
+            finding: "revision 5 is pending-upgrade and the run that made it is dead".to_owned(),
+            why: "revision 4 is deployed and matches the cluster, so helm can upgrade from it".to_owned(),
+        },
+        Event::BackupSaved { path: "backups/shop-web-5.json".to_owned(), revisions: vec![4, 5] },
+        Event::Repaired("revision 5: pending-upgrade → failed".to_owned()),
+        helm_started(),
+        helm_ended(Some(0), 41, ""),
+        Event::LookedAgain(after),
+        finished(Outcome::Deployed, 0, "", &[]),
+    ]
+}
+
+pub(crate) fn crash_loop() -> Vec<Event> {
+    let mut after = history(7);
+    after.push(row(8, Status::Failed, "Upgrade \"web\" failed: context deadline exceeded"));
+    let pod = |name: &str, restarts| PodTrouble {
+        pod: name.to_owned(),
+        container: "app".to_owned(),
+        reason: "CrashLoopBackOff".to_owned(),
+        message: "back-off 2m40s restarting failed container=app: exit code 1".to_owned(),
+        restarts,
+    };
+    vec![
+        Event::Started(subject()),
+        acquired(180, None),
+        Event::Looked(history(7)),
+        helm_started(),
+        Event::Warning("chart web is deprecated".to_owned()),
+        progress(60, 1, "CrashLoopBackOff"),
+        helm_ended(Some(1), 300, "Error: UPGRADE FAILED: context deadline exceeded"),
+        Event::Trouble {
+            pods: vec![pod("web-6d9f7c-4x2lp", 5), pod("web-6d9f7c-9qk7d", 4)],
+            events: vec![WarningEvent {
+                object: "Pod/web-6d9f7c-4x2lp".to_owned(),
+                reason: "BackOff".to_owned(),
+                message: "Back-off restarting failed container app in pod web-6d9f7c-4x2lp".to_owned(),
+                count: 17,
+            }],
+        },
+        Event::LookedAgain(after),
+        finished(
+            Outcome::Failed,
+            1,
+            "helm gave up waiting: Deployment/web has 1 of 3 pods ready",
+            &["kubectl logs --namespace shop web-6d9f7c-4x2lp --container app --previous"],
+        ),
+    ]
+}
+
+pub(crate) fn lock_timeout() -> Vec<Event> {
+    vec![
+        Event::Started(subject()),
+        Event::LockWaiting { holder: holder(), waited: Duration::from_secs(10) },
+        Event::LockWaiting { holder: holder(), waited: Duration::from_secs(600) },
+        finished(
+            Outcome::LockTimeout,
+            75,
+            "another run held the lock for the whole 10m of --lock-timeout",
+            &["helm-guard unlock --namespace shop web --id k3v9qd"],
+        ),
+    ]
+}
+
+pub(crate) fn refused() -> Vec<Event> {
+    vec![
+        Event::Started(subject()),
+        finished(
+            Outcome::Refused,
+            77,
+            "may not create leases.coordination.k8s.io in namespace shop: forbidden",
+            &["helm-guard permissions --namespace shop | kubectl apply -f -"],
+        ),
+    ]
+}
+
+pub(crate) fn cancelled() -> Vec<Event> {
+    let mut after = history(3);
+    after.push(row(4, Status::Failed, "Upgrade \"web\" failed: release web failed: context canceled"));
+    vec![
+        Event::Started(subject()),
+        acquired(90, None),
+        Event::Looked(history(3)),
+        helm_started(),
+        progress(10, 0, "ContainerCreating"),
+        Event::Stopping { cause: "SIGINT".to_owned() },
+        helm_ended(Some(1), 13, "Error: UPGRADE FAILED: release web failed: context canceled"),
+        Event::LookedAgain(after),
+        finished(Outcome::Cancelled, 130, "SIGINT arrived 11s after helm started", &[]),
+    ]
+}
+
+/// The last event never came.
+pub(crate) fn killed() -> Vec<Event> {
+    vec![
+        Event::Started(subject()),
+        acquired(90, None),
+        Event::Looked(history(3)),
+        helm_started(),
+        progress(20, 2, "ContainerCreating"),
+    ]
+}
+
+/// Every field that may hold text from elsewhere holds this one.
+pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
+    let x = || text.to_owned();
+    let everyone = Owner {
+        name: x(),
+        run_url: x(),
+        run_id: x(),
+        run_number: x(),
+        run_attempt: x(),
+        workflow: x(),
+        job: x(),
+        git_ref: x(),
+        commit: x(),
+        actor: x(),
+    };
+    let holder = Holder { lock_id: x(), identity: x(), owner: everyone.clone(), operation: x(), since: x() };
+    let mut revision = row(1, Status::Failed, text);
+    (revision.chart, revision.app_version, revision.updated) = (x(), x(), x());
+    let mut broken = revision.clone();
+    broken.undecodable = x();
+    vec![
+        Event::Started(Subject {
+            command: x(),
+            release: x(),
+            namespace: x(),
+            helm_flags: vec![x()],
+            owner: everyone,
+        }),
+        Event::Warning(x()),
+        Event::LockWaiting { holder: holder.clone(), waited: Duration::from_secs(1) },
+        Event::LockAcquired { lock_id: x(), lease: x(), waited: Duration::ZERO, taken_over: Some(holder) },
+        Event::Looked(vec![revision.clone(), broken.clone()]),
+        Event::RepairPlanned { strategy: x(), finding: x(), why: x() },
+        Event::BackupSaved { path: x(), revisions: vec![1] },
+        Event::Repaired(x()),
+        Event::HelmStarted { version: x() },
+        Event::Progress {
+            elapsed: Duration::from_secs(1),
+            waiting_for: vec![Workload { kind: x(), name: x(), ready: 0, wanted: 1, reasons: vec![x()] }],
+        },
+        Event::Stopping { cause: x() },
+        helm_ended(Some(1), 2, text),
+        Event::Trouble {
+            pods: vec![PodTrouble { pod: x(), container: x(), reason: x(), message: x(), restarts: 1 }],
+            events: vec![WarningEvent { object: x(), reason: x(), message: x(), count: 1 }],
+        },
+        Event::LookedAgain(vec![revision, broken]),
+        finished(Outcome::Failed, 1, text, &[text]),
+    ]
+}

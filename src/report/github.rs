@@ -1,0 +1,304 @@
+//! The report for GitHub Actions: job summary, annotations and outputs.
+//! Pure: text only, writing is the sink's. Text from elsewhere is inert in all of it.
+
+use super::terminal::{durations, outcome, slashed, waiting, who};
+use super::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
+use super::{Outcome, Summary};
+use crate::release::Revision;
+
+/// Rows of a history table.
+const HISTORY: usize = 10;
+/// Rows of the pod and event tables, and entries of a list.
+const ROWS: usize = 20;
+/// Annotations of one level that GitHub keeps for a step.
+const ANNOTATIONS: usize = 10;
+
+/// A part of the job summary that is shown whole or not at all.
+struct Section {
+    /// What a reader misses when it is left out.
+    name: &'static str,
+    /// The least important goes first.
+    importance: u8,
+    markdown: String,
+}
+
+/// The job summary as Markdown, never more than `budget` bytes: GitHub drops a larger one whole.
+pub fn summary(summary: &Summary, budget: usize) -> String {
+    let headline = format!("### {}\n", headline(summary));
+    let mut sections: Vec<Section> = [
+        reason(summary),
+        repair(summary),
+        next(summary),
+        pods(summary),
+        error(summary),
+        events(summary),
+        warnings(summary),
+        history("history after", "History after", 40, &summary.after),
+        history("history before", "History before", 30, &summary.before),
+        lock(summary),
+        timing(summary),
+        run(summary),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut left_out: Vec<&str> = Vec::new();
+    loop {
+        let text = join(&headline, &sections, &left_out);
+        if text.len() <= budget {
+            return text;
+        }
+        let least = sections.iter().enumerate().min_by_key(|(_, s)| s.importance).map(|(at, _)| at);
+        match least {
+            Some(at) => left_out.push(sections.remove(at).name),
+            None if headline.len() <= budget => return headline,
+            None => return String::new(),
+        }
+    }
+}
+
+/// Workflow commands, one a line, at most ten of each level.
+pub fn annotations(summary: &Summary) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    let mut notices = Vec::new();
+    if !summary.outcome.is_some_and(Outcome::is_success) {
+        let text = sentence(&outcome(summary), &summary.reason);
+        let cancelled = summary.outcome == Some(Outcome::Cancelled);
+        if cancelled { &mut warnings } else { &mut errors }.push(("helm-guard".to_owned(), text));
+    }
+    for pod in &summary.pods {
+        let text = sentence(&format!("{}, {} restarts", pod.reason, pod.restarts), &pod.message);
+        errors.push((format!("pod {}", slashed(&pod.pod, &pod.container)), text));
+    }
+    warnings.extend(summary.warnings.iter().map(|text| ("helm-guard".to_owned(), text.clone())));
+    if let Some(repair) = summary.repair.as_ref().filter(|_| summary.repaired()) {
+        notices.push((
+            format!("release repaired by {}", repair.strategy),
+            sentence(&repair.finding, &repair.why),
+        ));
+    }
+    if let Some(dead) = &summary.lock.taken_over {
+        notices.push(("lock taken over".to_owned(), format!("from a dead holder: {}", who(dead))));
+    }
+    [("error", errors), ("warning", warnings), ("notice", notices)]
+        .into_iter()
+        .flat_map(|(level, all)| all.into_iter().take(ANNOTATIONS).map(move |a| (level, a)))
+        .map(|(level, (title, text))| {
+            format!("::{level} title={}::{}", workflow_property(&title), workflow_data(&text))
+        })
+        .collect()
+}
+
+/// The step's outputs; what is not known is empty.
+pub fn outputs(summary: &Summary, report_path: &str) -> Vec<(String, String)> {
+    let number = |n: Option<u32>| n.map(|n| n.to_string()).unwrap_or_default();
+    [
+        ("outcome", summary.outcome.map(|o| o.as_str().to_owned()).unwrap_or_default()),
+        ("revision", number(summary.revision())),
+        ("previous-revision", number(summary.previous_revision())),
+        ("repaired", summary.repaired().to_string()),
+        ("waited-seconds", format!("{:.0}", summary.lock.waited_seconds.max(0.0))),
+        ("lock-id", summary.lock.id.clone()),
+        ("report", report_path.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+/// An entry of the `GITHUB_OUTPUT` file. A delimiter that occurs in the value is made longer until it does not.
+pub fn encode_output(name: &str, value: &str, delimiter: &str) -> String {
+    let mut delimiter = delimiter.to_owned();
+    while delimiter.is_empty() || value.contains(&delimiter) {
+        delimiter.push('_');
+    }
+    format!("{name}<<{delimiter}\n{value}\n{delimiter}\n")
+}
+
+fn join(headline: &str, sections: &[Section], left_out: &[&str]) -> String {
+    let mut out = headline.to_owned();
+    for section in sections {
+        out.push('\n');
+        out.push_str(&section.markdown);
+    }
+    if !left_out.is_empty() {
+        out.push_str(&format!("\n_Left out to stay within the size limit: {}._\n", left_out.join(", ")));
+    }
+    out
+}
+
+fn headline(summary: &Summary) -> String {
+    let icon = match summary.outcome {
+        Some(Outcome::Deployed | Outcome::Uninstalled) => "✅",
+        Some(Outcome::RolledBack) => "↩️",
+        Some(Outcome::Refused) => "⛔",
+        Some(Outcome::LockTimeout) => "⏳",
+        Some(Outcome::Cancelled) => "🛑",
+        Some(Outcome::Failed | Outcome::LockLost) => "❌",
+        None => "⚠️",
+    };
+    format!("{icon} {}", markdown_cell(&outcome(summary)))
+}
+
+fn reason(summary: &Summary) -> Option<Section> {
+    let markdown = format!("**Reason:** {}\n", markdown_cell(&summary.reason));
+    (!summary.reason.is_empty()).then(|| section("reason", 100, markdown))
+}
+
+fn repair(summary: &Summary) -> Option<Section> {
+    let repair = summary.repair.as_ref()?;
+    let word = if summary.repaired() { "Repaired" } else { "Repair planned, not done" };
+    let mut out = format!("**{word}:** {}", markdown_cell(&repair.finding));
+    out.push_str(&format!(
+        "\n\n**Why {}:** {}\n\n",
+        markdown_cell(&repair.strategy),
+        markdown_cell(&repair.why)
+    ));
+    for step in repair.steps.iter().take(ROWS) {
+        out.push_str(&format!("- Done: {}\n", markdown_cell(step)));
+    }
+    if !repair.backup.is_empty() {
+        out.push_str(&format!("- Backup of the records: {}\n", markdown_cell(&repair.backup)));
+    }
+    Some(section("repair", 90, out))
+}
+
+fn next(summary: &Summary) -> Option<Section> {
+    // One line each: a line break in a name must not become a command of its own.
+    let commands: Vec<String> = summary.next.iter().map(|command| terminal_safe(command)).collect();
+    let block = markdown_code_block(&commands.join("\n"), "sh", ROWS);
+    (!commands.is_empty()).then(|| section("next commands", 95, format!("**Next:**\n\n{block}")))
+}
+
+fn pods(summary: &Summary) -> Option<Section> {
+    let mut out = String::new();
+    if let Some(helm) = summary.helm.as_ref().filter(|helm| !helm.waiting_for.is_empty()) {
+        out.push_str(&format!("**Waiting for:** {}\n\n", markdown_cell(&waiting(&helm.waiting_for))));
+    }
+    let rows = summary.pods.iter().map(|p| {
+        vec![slashed(&p.pod, &p.container), p.reason.clone(), p.restarts.to_string(), p.message.clone()]
+    });
+    out.push_str(&table(&["Pod", "Reason", "Restarts", "Message"], rows.collect()));
+    (!out.is_empty()).then(|| section("pods", 85, out))
+}
+
+fn error(summary: &Summary) -> Option<Section> {
+    let helm = summary.helm.as_ref()?;
+    let failed = !helm.error.is_empty() && helm.code != Some(0);
+    let block = markdown_code_block(&helm.error, "text", 40);
+    failed.then(|| section("helm's error", 80, format!("**Helm's last words:**\n\n{block}")))
+}
+
+fn events(summary: &Summary) -> Option<Section> {
+    let rows = summary
+        .events
+        .iter()
+        .map(|e| vec![e.object.clone(), e.reason.clone(), e.count.to_string(), e.message.clone()]);
+    let table = table(&["Warning event of", "Reason", "Count", "Message"], rows.collect());
+    (!table.is_empty()).then(|| section("events", 60, table))
+}
+
+fn warnings(summary: &Summary) -> Option<Section> {
+    let list: String =
+        summary.warnings.iter().map(|text| format!("- Warning: {}\n", markdown_cell(text))).collect();
+    (!list.is_empty()).then(|| section("warnings", 50, list))
+}
+
+fn history(name: &'static str, title: &str, importance: u8, rows: &[Revision]) -> Option<Section> {
+    let last = &rows[rows.len().saturating_sub(HISTORY)..];
+    let cells = last.iter().map(|row| {
+        let about = if row.undecodable.is_empty() {
+            row.description.clone()
+        } else {
+            format!("unreadable: {}", row.undecodable)
+        };
+        let status = row.status.as_str().to_owned();
+        vec![
+            row.revision.to_string(),
+            status,
+            row.chart.clone(),
+            row.app_version.clone(),
+            row.updated.clone(),
+            about,
+        ]
+    });
+    let table = table(&["Revision", "Status", "Chart", "App", "Updated", "Description"], cells.collect());
+    let earlier = rows.len() - last.len();
+    let title = if earlier > 0 { format!("{title} ({earlier} earlier not shown)") } else { title.to_owned() };
+    (!last.is_empty()).then(|| section(name, importance, format!("**{title}**\n\n{table}")))
+}
+
+fn lock(summary: &Summary) -> Option<Section> {
+    let lock = &summary.lock;
+    let mut out = String::new();
+    if let Some(holder) = &lock.waited_for {
+        out.push_str(&format!("- Waited for the lock, held by {}\n", markdown_cell(&who(holder))));
+    }
+    if let Some(dead) = &lock.taken_over {
+        out.push_str(&format!("- Lock taken over from a dead holder: {}\n", markdown_cell(&who(dead))));
+    }
+    (!out.is_empty()).then(|| section("lock", 70, out))
+}
+
+fn timing(summary: &Summary) -> Option<Section> {
+    durations(summary).map(|text| section("durations", 65, format!("**Durations:** {text}\n")))
+}
+
+fn run(summary: &Summary) -> Option<Section> {
+    let subject = &summary.subject;
+    let owner = &subject.owner;
+    let helm = summary.helm.as_ref().map(|helm| helm.version.clone()).unwrap_or_default();
+    let exit = summary.exit_code.map(|code| code.to_string()).unwrap_or_default();
+    let rows: Vec<Vec<String>> = [
+        ("Command", subject.command.clone()),
+        ("Release", subject.release.clone()),
+        ("Namespace", subject.namespace.clone()),
+        ("Helm flags", subject.helm_flags.join(" ")),
+        ("Helm", helm),
+        ("Exit code", exit),
+        ("Lock", summary.lock.id.clone()),
+        ("Lease", summary.lock.lease.clone()),
+        ("Run", owner.name.clone()),
+        ("Attempt", owner.run_attempt.clone()),
+        ("Workflow", owner.workflow.clone()),
+        ("Job", owner.job.clone()),
+        ("Ref", owner.git_ref.clone()),
+        ("Commit", owner.commit.clone()),
+        ("Actor", owner.actor.clone()),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| vec![name.to_owned(), value])
+    .collect();
+    let table = table(&["Fact", "Value"], rows);
+    let markdown = format!("<details><summary>About this run</summary>\n\n{table}\n</details>\n");
+    (!table.is_empty()).then(|| section("about this run", 20, markdown))
+}
+
+/// A table of untrusted cells; empty without rows.
+fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("| {} |\n|{}\n", header.join(" | "), " --- |".repeat(header.len()));
+    for row in rows.iter().take(ROWS) {
+        let cells: Vec<String> = row.iter().map(|cell| markdown_cell(cell)).collect();
+        out.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    if rows.len() > ROWS {
+        out.push_str(&format!("\n… and {} more\n", rows.len() - ROWS));
+    }
+    out
+}
+
+fn section(name: &'static str, importance: u8, markdown: String) -> Section {
+    Section { name, importance, markdown }
+}
+
+fn sentence(what: &str, why: &str) -> String {
+    if why.is_empty() { what.to_owned() } else { format!("{what}: {why}") }
+}
+
+#[cfg(test)]
+#[path = "github_tests.rs"]
+mod tests;

@@ -1,0 +1,312 @@
+//! Where the report goes: terminal or log, job summary, outputs, report file.
+//! The only file here that writes. A report that cannot be written never fails a deploy: every error is swallowed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::text::{inert_line, terminal_safe};
+use super::{Event, Summary, github, json, terminal};
+
+/// GitHub drops a larger job summary whole.
+const STEP_SUMMARY: usize = 1024 * 1024;
+/// Room for what others in the same step still append.
+const RESERVE: usize = 64 * 1024;
+
+/// Where to report to. Read from the environment by `main`, passed in.
+#[derive(Clone, Debug, Default)]
+pub struct Sinks {
+    /// Colour in live lines.
+    pub color: bool,
+    /// stderr is a terminal: a status line may be drawn.
+    pub terminal: bool,
+    /// The log is read by GitHub's runner.
+    pub github: bool,
+    /// `--report-file`.
+    pub report_file: Option<PathBuf>,
+    /// `GITHUB_STEP_SUMMARY`.
+    pub step_summary: Option<PathBuf>,
+    /// `GITHUB_OUTPUT`.
+    pub github_output: Option<PathBuf>,
+    /// Random word that nobody else can know: ends outputs and the stop-commands window.
+    pub delimiter: String,
+}
+
+/// Takes the events and keeps every sink up to date. Shared between threads.
+pub struct Reporter {
+    sinks: Sinks,
+    state: Mutex<State>,
+}
+
+struct State {
+    summary: Summary,
+    out: Stream,
+    err: Stream,
+    /// The status line, while there is one.
+    bar: Option<ProgressBar>,
+    /// GitHub's runner takes no commands at the moment.
+    untrusted: bool,
+    /// Our part of the job summary, once it has one.
+    part: Option<Part>,
+}
+
+struct Stream {
+    writer: Box<dyn Write + Send>,
+    /// The last byte was no line break.
+    midline: bool,
+}
+
+/// A range of a file that is ours, in bytes.
+struct Part {
+    start: u64,
+    length: u64,
+}
+
+impl Reporter {
+    /// A reporter on this process's stdout and stderr.
+    pub fn new(sinks: Sinks) -> Self {
+        Self::with_streams(sinks, Box::new(io::stdout()), Box::new(io::stderr()))
+    }
+
+    fn with_streams(sinks: Sinks, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
+        let state = State {
+            summary: Summary::default(),
+            out: Stream { writer: out, midline: false },
+            err: Stream { writer: err, midline: false },
+            bar: None,
+            untrusted: false,
+            part: None,
+        };
+        Self { sinks, state: Mutex::new(state) }
+    }
+
+    /// Reports an event everywhere.
+    pub fn emit(&self, event: Event) {
+        let mut state = self.lock();
+        state.summary.apply(&event);
+        let finished = matches!(event, Event::Finished { .. });
+        if finished {
+            state.clear_status();
+            self.close_window(&mut state);
+        }
+        let lines = if finished { terminal::closing(&state.summary) } else { terminal::lines(&event) };
+        self.print(&mut state, &lines);
+        self.save(&mut state);
+        if finished {
+            if self.sinks.github {
+                let commands = github::annotations(&state.summary);
+                state.with_cleared_status(|state| commands.iter().for_each(|line| state.out.line(line)));
+            }
+            self.save_outputs(&state.summary);
+        }
+    }
+
+    /// Helm's bytes, untouched. On GitHub they open the window in which the runner takes no commands, if it is not open.
+    pub fn child_line(&self, to_stderr: bool, bytes: &[u8]) {
+        let mut state = self.lock();
+        self.open_window(&mut state);
+        state.with_cleared_status(|state| {
+            let stream = if to_stderr { &mut state.err } else { &mut state.out };
+            stream.bytes(bytes);
+        });
+        // Drawing a status line would wipe the begun line.
+        if state.out.midline || state.err.midline {
+            state.clear_status();
+        }
+    }
+
+    /// Shows what goes on, on a terminal; elsewhere does nothing. An empty text removes it.
+    pub fn status(&self, text: &str) {
+        if !self.sinks.terminal {
+            return;
+        }
+        let mut state = self.lock();
+        if text.is_empty() {
+            state.clear_status();
+        } else if !state.out.midline && !state.err.midline {
+            let bar = state.bar.get_or_insert_with(spinner);
+            bar.set_message(terminal_safe(text));
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+    }
+
+    /// From here on, GitHub's runner takes no commands from the log.
+    pub fn begin_untrusted(&self) {
+        self.open_window(&mut self.lock());
+    }
+
+    /// GitHub's runner takes commands again.
+    pub fn end_untrusted(&self) {
+        self.close_window(&mut self.lock());
+    }
+
+    /// Everything known so far.
+    pub fn summary(&self) -> Summary {
+        self.lock().summary.clone()
+    }
+
+    /// A thread that panicked while reporting must not silence the others.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_window(&self, state: &mut State) {
+        let delimiter = &self.sinks.delimiter;
+        if self.sinks.github && !state.untrusted && !delimiter.is_empty() {
+            state.untrusted = true;
+            state.out.line(&format!("::stop-commands::{delimiter}"));
+        }
+    }
+
+    fn close_window(&self, state: &mut State) {
+        if state.untrusted {
+            state.untrusted = false;
+            // What is still on its way must not arrive behind the end of the window.
+            let _ = state.err.writer.flush();
+            state.out.line(&format!("::{}::", self.sinks.delimiter));
+        }
+    }
+
+    fn print(&self, state: &mut State, lines: &[String]) {
+        let (color, runner, terminal) = (self.sinks.color, self.sinks.github, self.sinks.terminal);
+        state.with_cleared_status(|state| {
+            if terminal && state.out.midline && !lines.is_empty() {
+                // Both streams are on one screen.
+                state.out.bytes(b"\n");
+            }
+            for line in lines {
+                let line = if runner { inert_line(line) } else { line.clone() };
+                state.err.line(&if color { colored(&line) } else { line });
+            }
+        });
+    }
+
+    fn save(&self, state: &mut State) {
+        if let Some(path) = &self.sinks.report_file {
+            let _ = replace_file(path, json::render(&state.summary).as_bytes());
+        }
+        if let Some(path) = &self.sinks.step_summary {
+            let _ = save_part(path, &mut state.part, &state.summary);
+        }
+    }
+
+    fn save_outputs(&self, summary: &Summary) {
+        let Some(path) = &self.sinks.github_output else { return };
+        let report = self.sinks.report_file.as_deref().map(Path::to_string_lossy).unwrap_or_default();
+        let text: String = github::outputs(summary, &report)
+            .iter()
+            .map(|(name, value)| github::encode_output(name, value, &self.sinks.delimiter))
+            .collect();
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let _ = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    }
+}
+
+impl State {
+    /// Writes while the status line is out of the way.
+    fn with_cleared_status(&mut self, write: impl FnOnce(&mut Self)) {
+        match self.bar.clone() {
+            Some(bar) => bar.suspend(|| write(self)),
+            None => write(self),
+        }
+    }
+
+    fn clear_status(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Stream {
+    fn bytes(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.midline = *last != b'\n';
+            let _ = self.writer.write_all(bytes).and_then(|()| self.writer.flush());
+        }
+    }
+
+    /// A line of ours, on a line of its own.
+    fn line(&mut self, text: &str) {
+        let start = if self.midline { "\n" } else { "" };
+        self.bytes(format!("{start}{text}\n").as_bytes());
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
+/// The prefix fades; hints and warnings stand out.
+fn colored(line: &str) -> String {
+    let Some(rest) = line.strip_prefix("helm-guard: ") else { return line.to_owned() };
+    let rest = ["hint:", "warning:", "reason:"]
+        .iter()
+        .zip(["36", "33", "1"])
+        .find_map(|(word, code)| Some(format!("\u{1b}[{code}m{word}\u{1b}[0m{}", rest.strip_prefix(word)?)))
+        .unwrap_or_else(|| rest.to_owned());
+    format!("\u{1b}[2mhelm-guard:\u{1b}[0m {rest}")
+}
+
+/// Rewrites our part of the job summary in place. What stood before it is never written, and what others appended
+/// behind it stays, so a full disk costs at most our part.
+fn save_part(path: &Path, part: &mut Option<Part>, summary: &Summary) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let end = file.seek(SeekFrom::End(0))?;
+    let old = part.get_or_insert(Part { start: end, length: 0 });
+    if end < old.start + old.length {
+        // Somebody made the file shorter: what we knew about it is wrong.
+        *old = Part { start: end, length: 0 };
+    }
+    file.seek(SeekFrom::Start(old.start + old.length))?;
+    let mut behind = Vec::new();
+    file.read_to_end(&mut behind)?;
+    // A paragraph of its own, whatever stands before.
+    let space = if old.start > 0 { "\n\n" } else { "" };
+    let others = usize::try_from(old.start).unwrap_or(usize::MAX).saturating_add(behind.len() + space.len());
+    let text = github::summary(summary, STEP_SUMMARY.saturating_sub(RESERVE).saturating_sub(others));
+    let ours = if text.is_empty() { text } else { format!("{space}{text}") };
+    file.seek(SeekFrom::Start(old.start))?;
+    let written = file.write_all(ours.as_bytes()).and_then(|()| file.write_all(&behind));
+    match written {
+        Ok(()) => old.length = ours.len() as u64,
+        Err(error) => {
+            // The part ends where the file does: nothing of the next try is doubled.
+            old.length = file.seek(SeekFrom::End(0))?.saturating_sub(old.start);
+            return Err(error);
+        }
+    }
+    let length = file.stream_position()?;
+    file.set_len(length)
+}
+
+/// Replaces a file by rename, so that a reader (or a kill) finds the old or the new text, never half of one. What is
+/// not a regular file, such as a pipe or `/dev/stdout`, is written to instead.
+fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => {
+            return OpenOptions::new().write(true).truncate(true).open(path)?.write_all(bytes);
+        }
+        _ => {}
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let _ = fs::remove_file(&part);
+    // `create_new` follows no link that somebody put there.
+    let written = File::create_new(&part).and_then(|mut file| file.write_all(bytes));
+    let moved = written.and_then(|()| fs::rename(&part, path));
+    if moved.is_err() {
+        let _ = fs::remove_file(&part);
+    }
+    moved
+}
+
+#[cfg(test)]
+#[path = "sink_tests.rs"]
+mod tests;

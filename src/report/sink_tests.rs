@@ -1,0 +1,208 @@
+//! What is written where, and that nothing that goes wrong there matters.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::report::examples as ex;
+
+/// Both streams in the order of their writing.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// Every write fails, as with a reader that went away or a full disk.
+struct Broken(io::ErrorKind);
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Err(self.0.into())
+    }
+}
+
+fn reporter(sinks: Sinks) -> (Reporter, Log, Log) {
+    let (out, err) = (Log::default(), Log::default());
+    (Reporter::with_streams(sinks, Box::new(out.clone()), Box::new(err.clone())), out, err)
+}
+
+fn github() -> Sinks {
+    Sinks { github: true, delimiter: "d7f3".to_owned(), ..Sinks::default() }
+}
+
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sink-tests").join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+#[test]
+fn helms_bytes_pass_untouched_and_inside_the_window() {
+    let (reporter, out, err) = reporter(github());
+    reporter.child_line(false, b"::error::not ours\r\xe2\x9c\x85 50%");
+    reporter.child_line(true, b"W1 \x1b[31mred\x1b[0m\n");
+    for event in ex::crash_loop() {
+        reporter.emit(event);
+    }
+    let text = out.text();
+    assert!(
+        text.starts_with("::stop-commands::d7f3\n::error::not ours\r\u{2705} 50%\n::d7f3::\n::error title="),
+        "{text}"
+    );
+    assert!(
+        err.text().starts_with("W1 \u{1b}[31mred\u{1b}[0m\nhelm-guard: upgrade of web"),
+        "{}",
+        err.text()
+    );
+}
+
+#[test]
+fn a_window_opens_and_closes_once() {
+    let (reporter, out, _) = reporter(github());
+    reporter.begin_untrusted();
+    reporter.begin_untrusted();
+    reporter.end_untrusted();
+    reporter.end_untrusted();
+    assert_eq!(out.text(), "::stop-commands::d7f3\n::d7f3::\n");
+}
+
+#[test]
+fn elsewhere_there_is_no_window_and_no_annotation() {
+    let (reporter, out, err) = reporter(Sinks::default());
+    reporter.begin_untrusted();
+    reporter.child_line(false, b"NAME: web\n");
+    reporter.end_untrusted();
+    ex::crash_loop().into_iter().for_each(|event| reporter.emit(event));
+    assert_eq!(out.text(), "NAME: web\n");
+    assert!(err.text().lines().all(|line| line.starts_with("helm-guard: ")));
+}
+
+#[test]
+fn a_begun_line_of_helm_is_ended_before_ours() {
+    let (reporter, _, err) = reporter(Sinks::default());
+    reporter.child_line(true, b"begun");
+    reporter.emit(Event::Warning("odd".to_owned()));
+    assert_eq!(err.text(), "begun\nhelm-guard: warning: odd\n");
+}
+
+#[test]
+fn live_lines_are_no_commands_of_the_runner() {
+    let (reporter, _, err) = reporter(github());
+    reporter.emit(Event::Warning("##[error]x\r::error::y".to_owned()));
+    assert_eq!(err.text(), "helm-guard: warning: ## [error]x ::error::y\n");
+}
+
+#[test]
+fn files_tell_the_last_stage_of_a_killed_run_and_keep_what_others_wrote() {
+    let dir = directory("files");
+    let summary_path = dir.join("summary.md");
+    let report = dir.join("report.json");
+    fs::write(&summary_path, "# before").unwrap();
+    let sinks =
+        Sinks { step_summary: Some(summary_path.clone()), report_file: Some(report.clone()), ..github() };
+    let (reporter, ..) = reporter(sinks);
+    let mut events = ex::healthy();
+    let rest = events.split_off(4);
+    events.into_iter().for_each(|event| reporter.emit(event));
+    let text = fs::read_to_string(&summary_path).unwrap();
+    assert!(
+        text.starts_with("# before\n\n### ⚠️ ") && text.contains("last known stage: running helm"),
+        "{text}"
+    );
+    assert!(fs::read_to_string(&report).unwrap().contains("\"outcome\": null"));
+
+    let mut file = OpenOptions::new().append(true).open(&summary_path).unwrap();
+    file.write_all(b"\nbehind\n").unwrap();
+    rest.into_iter().for_each(|event| reporter.emit(event));
+    let text = fs::read_to_string(&summary_path).unwrap();
+    assert!(text.starts_with("# before\n\n### ✅ ") && text.ends_with("\nbehind\n"), "{text}");
+    assert_eq!(text.matches("###").count(), 1);
+    assert!(fs::read_to_string(&report).unwrap().contains("\"outcome\": \"deployed\""));
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "no temporary file stays");
+}
+
+#[test]
+fn a_shorter_report_leaves_nothing_of_the_longer_one() {
+    let path = directory("shorter").join("summary.md");
+    let mut part = None;
+    let long = ex::summary(&ex::crash_loop());
+    save_part(&path, &mut part, &long).unwrap();
+    save_part(&path, &mut part, &Summary::default()).unwrap();
+    let budget = STEP_SUMMARY;
+    assert_eq!(fs::read_to_string(&path).unwrap(), github::summary(&Summary::default(), budget));
+}
+
+#[test]
+fn a_summary_that_is_nearly_full_is_not_overfilled() {
+    let path = directory("full").join("summary.md");
+    fs::write(&path, "x".repeat(STEP_SUMMARY - 10)).unwrap();
+    save_part(&path, &mut None, &ex::summary(&ex::crash_loop())).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len() as usize, STEP_SUMMARY - 10);
+}
+
+#[test]
+fn outputs_are_appended_once() {
+    let path = directory("outputs").join("output");
+    fs::write(&path, "mine=1\n").unwrap();
+    let (reporter, ..) = reporter(Sinks { github_output: Some(path.clone()), ..github() });
+    ex::healthy().into_iter().for_each(|event| reporter.emit(event));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("mine=1\noutcome<<d7f3\ndeployed\nd7f3\nrevision<<d7f3\n13\nd7f3\n"), "{text}");
+    assert_eq!(text.matches("outcome<<").count(), 1);
+}
+
+#[test]
+fn no_write_error_matters() {
+    for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull] {
+        let nowhere = || Some(directory("nowhere").join("missing/file"));
+        let sinks = Sinks {
+            report_file: nowhere(),
+            step_summary: nowhere(),
+            github_output: nowhere(),
+            terminal: true,
+            color: true,
+            ..github()
+        };
+        let reporter = Reporter::with_streams(sinks, Box::new(Broken(kind)), Box::new(Broken(kind)));
+        reporter.status("waiting");
+        reporter.child_line(false, b"x");
+        ex::crash_loop().into_iter().for_each(|event| reporter.emit(event));
+        assert_eq!(reporter.summary().outcome, Some(crate::report::Outcome::Failed));
+    }
+}
+
+#[test]
+fn threads_may_report_at_once() {
+    let (reporter, _, err) = reporter(Sinks::default());
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let reporter = &reporter;
+            scope.spawn(move || (0..25).for_each(|n| reporter.emit(Event::Warning(format!("{thread}.{n}")))));
+        }
+    });
+    assert_eq!(err.text().lines().count(), 100);
+    assert_eq!(reporter.summary().warnings.len(), 50);
+}
+
+#[test]
+fn colour_changes_no_word() {
+    assert_eq!(colored("helm-guard: hint: x"), "\u{1b}[2mhelm-guard:\u{1b}[0m \u{1b}[36mhint:\u{1b}[0m x");
+    assert_eq!(terminal_safe(&colored("helm-guard: deployed: y")), "helm-guard: deployed: y");
+}

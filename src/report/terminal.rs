@@ -1,0 +1,308 @@
+//! The report as lines for a terminal or a plain log.
+//! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
+
+use super::text::{shorten, terminal_safe};
+use super::{Event, Holder, Outcome, Owner, Summary, Workload, duration};
+use crate::release::Revision;
+
+const PREFIX: &str = "helm-guard: ";
+/// Rows of the history in the closing report.
+const HISTORY: usize = 4;
+/// Pods and commands in the closing report.
+const FEW: usize = 3;
+
+/// What to print when `event` happens; often nothing.
+pub fn lines(event: &Event) -> Vec<String> {
+    match event {
+        Event::Started(subject) => {
+            one(format!("{} of {} in namespace {}", subject.command, subject.release, subject.namespace))
+        }
+        Event::Warning(text) => one(format!("warning: {text}")),
+        Event::LockWaiting { holder, waited } => vec![
+            line(&format!("waiting for the lock, {} so far: held by {}", time(*waited), who(holder))),
+            line(&format!("hint: if that run is dead: helm-guard unlock --id {}", holder.lock_id)),
+        ],
+        Event::LockAcquired { lock_id, lease, waited, taken_over } => {
+            let mut out = one(format!("lock {lock_id} taken in {}: lease {lease}", time(*waited)));
+            if let Some(dead) = taken_over {
+                out.push(line(&format!("lock taken over from a dead holder: {}", who(dead))));
+            }
+            out
+        }
+        Event::Looked(revisions) => one(match revisions.last() {
+            Some(last) => format!("last revision: {}", revision(last)),
+            None => "no revision yet: this is the first install".to_owned(),
+        }),
+        Event::Proven { took } => one(format!("new manifest renders without error: {}", time(*took))),
+        Event::RepairPlanned { strategy, finding, why } => {
+            vec![line(&format!("repair needed: {finding}")), line(&format!("repair by {strategy}: {why}"))]
+        }
+        Event::BackupSaved { path, revisions } => {
+            let list = revisions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+            one(format!("records of revisions {list} saved: {path}"))
+        }
+        Event::Repaired(step) => one(format!("repaired: {step}")),
+        Event::HelmStarted { version } => one(format!("running helm {version}")),
+        Event::Progress { elapsed, waiting_for } => one(progress(time(*elapsed), waiting_for)),
+        Event::Stopping { cause } => one(format!("stopping helm: {cause}")),
+        Event::HelmEnded { code, took, .. } => one(match code {
+            Some(0) => format!("helm succeeded in {}", time(*took)),
+            Some(code) => format!("helm failed after {}: exit code {code}", time(*took)),
+            None => format!("helm ended after {}: by a signal", time(*took)),
+        }),
+        // The closing report has these.
+        Event::Trouble { .. } | Event::LookedAgain(_) | Event::Finished { .. } => Vec::new(),
+    }
+}
+
+/// The last words: at most about a dozen lines.
+pub fn closing(summary: &Summary) -> Vec<String> {
+    let mut out = one(outcome(summary));
+    if !summary.reason.is_empty() {
+        out.push(line(&format!("reason: {}", summary.reason)));
+    }
+    if let Some(repair) = &summary.repair {
+        let word = if summary.repaired() { "repaired" } else { "repair not done" };
+        out.push(line(&format!("{word}: {} ({})", shorten(&repair.finding, 200), repair.strategy)));
+        if summary.repaired() {
+            out.push(line(&format!("why this repair: {}", repair.why)));
+        }
+        if !repair.backup.is_empty() {
+            out.push(line(&format!("records saved: {}", repair.backup)));
+        }
+    }
+    for pod in summary.pods.iter().take(FEW) {
+        let name = slashed(&pod.pod, &pod.container);
+        out.push(line(&format!("pod {name}: {}, {} restarts: {}", pod.reason, pod.restarts, pod.message)));
+    }
+    if summary.pods.len() > FEW {
+        out.push(line(&format!("… and {} more pods not ready", summary.pods.len() - FEW)));
+    }
+    let history = summary.last_history();
+    // Pods tell more than old revisions, and both together would be too much.
+    let rows = if summary.pods.is_empty() { HISTORY } else { 2 };
+    out.extend(history.iter().skip(history.len().saturating_sub(rows)).map(|r| line(&revision(r))));
+    if let Some(durations) = durations(summary) {
+        out.push(line(&durations));
+    }
+    let next: Vec<&String> = summary.next.iter().take(FEW).collect();
+    out.extend(next.iter().map(|command| line(&format!("hint: {command}"))));
+    out
+}
+
+/// The outcome as a sentence without a full stop, for every sink.
+pub(super) fn outcome(summary: &Summary) -> String {
+    let subject = &summary.subject;
+    let name = if subject.release.is_empty() {
+        "the release".to_owned()
+    } else {
+        format!("{} in namespace {}", subject.release, subject.namespace)
+    };
+    let at = summary.revision().map(|n| format!(" at revision {n}")).unwrap_or_default();
+    let command = if subject.command.is_empty() { "run" } else { &subject.command };
+    match summary.outcome {
+        Some(Outcome::Deployed) => format!("{name} is deployed{at}"),
+        Some(Outcome::Uninstalled) => format!("{name} is uninstalled"),
+        Some(Outcome::Failed) => format!("{command} of {name} failed"),
+        Some(Outcome::RolledBack) => format!("{command} of {name} failed and was rolled back{at}"),
+        Some(Outcome::Refused) => format!("{command} of {name} refused: helm did not run"),
+        Some(Outcome::LockTimeout) => format!("{command} of {name} did not start: the lock stayed taken"),
+        Some(Outcome::LockLost) => format!("{command} of {name} lost its lock while helm ran"),
+        Some(Outcome::Cancelled) => format!("{command} of {name} was cancelled"),
+        None => format!("{command} of {name} did not finish: last known stage: {}", stage(summary)),
+    }
+}
+
+/// `lock wait 3s, helm 12s`; `None` when neither happened.
+pub(super) fn durations(summary: &Summary) -> Option<String> {
+    let lock = summary.lock.waited_seconds;
+    let waited = (!summary.lock.id.is_empty() || summary.lock.waited_for.is_some())
+        .then(|| format!("lock wait {}", duration(lock)));
+    let helm = summary.helm.as_ref().map(|helm| format!("helm {}", duration(helm.seconds)));
+    let parts: Vec<String> = [waited, helm].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Who holds a lock: the run, what it does and since when.
+pub(super) fn who(holder: &Holder) -> String {
+    let mut out = owner(&holder.owner);
+    if out.is_empty() {
+        out.clone_from(&holder.identity);
+    }
+    if !holder.operation.is_empty() {
+        out = format!("{out}, {}", holder.operation);
+    }
+    if !holder.since.is_empty() {
+        out = format!("{out} since {}", holder.since);
+    }
+    out
+}
+
+/// `name` and, when it is known, the container or the like behind it.
+pub(super) fn slashed(name: &str, part: &str) -> String {
+    if part.is_empty() { name.to_owned() } else { format!("{name}/{part}") }
+}
+
+/// `waiting for Deployment/web 1/3 (CrashLoopBackOff)`, at most a few workloads.
+pub fn waiting(workloads: &[Workload]) -> String {
+    let mut parts: Vec<String> = workloads.iter().take(FEW).map(workload).collect();
+    if workloads.len() > FEW {
+        parts.push(format!("{} more", workloads.len() - FEW));
+    }
+    parts.join(", ")
+}
+
+fn workload(w: &Workload) -> String {
+    let reasons = if w.reasons.is_empty() { String::new() } else { format!(" ({})", w.reasons.join(", ")) };
+    format!("{}/{} {}/{}{reasons}", w.kind, w.name, w.ready, w.wanted)
+}
+
+fn progress(elapsed: String, waiting_for: &[Workload]) -> String {
+    if waiting_for.is_empty() {
+        format!("helm still runs after {elapsed}")
+    } else {
+        format!("helm still runs after {elapsed}: waiting for {}", waiting(waiting_for))
+    }
+}
+
+fn owner(owner: &Owner) -> String {
+    if owner.actor.is_empty() { owner.name.clone() } else { format!("{} by {}", owner.name, owner.actor) }
+}
+
+fn revision(row: &Revision) -> String {
+    if !row.undecodable.is_empty() {
+        return format!("revision {} unreadable: {}", row.revision, shorten(&row.undecodable, 120));
+    }
+    let chart = if row.chart.is_empty() { String::new() } else { format!(" {}", row.chart) };
+    let about = shorten(&row.description, 160);
+    let tail = if about.is_empty() { String::new() } else { format!(": {about}") };
+    format!("revision {} {}{chart}{tail}", row.revision, row.status.as_str())
+}
+
+fn stage(summary: &Summary) -> &str {
+    if summary.stage.is_empty() { "starting" } else { &summary.stage }
+}
+
+fn time(elapsed: std::time::Duration) -> String {
+    duration(elapsed.as_secs_f64())
+}
+
+fn one(text: String) -> Vec<String> {
+    vec![line(&text)]
+}
+
+fn line(text: &str) -> String {
+    format!("{PREFIX}{}", terminal_safe(text))
+}
+
+#[cfg(test)]
+#[path = "terminal_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::report::samples;
+    use crate::report::text::inert_line;
+    use crate::report::text::tests::{hostile, is_workflow_command};
+
+    /// All that a run says without a terminal.
+    fn log(events: &[Event], style: Style) -> String {
+        let mut summary = Summary::default();
+        let mut all = Vec::new();
+        for event in events {
+            all.extend(lines(event, &summary));
+            summary.apply(event);
+        }
+        all.extend(closing(&summary));
+        all.iter().map(|line| line.render(style)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn plain(events: &[Event]) -> String {
+        log(events, Style { color: false })
+    }
+
+    #[test]
+    fn a_healthy_deploy() {
+        insta::assert_snapshot!(plain(&samples::healthy()));
+    }
+
+    #[test]
+    fn a_stuck_release_is_repaired() {
+        insta::assert_snapshot!(plain(&samples::repaired()));
+    }
+
+    #[test]
+    fn pods_crash_until_the_timeout() {
+        insta::assert_snapshot!(plain(&samples::crashing()));
+    }
+
+    #[test]
+    fn helm_rolls_back() {
+        insta::assert_snapshot!(plain(&samples::rolled_back()));
+    }
+
+    #[test]
+    fn the_lock_stays_taken() {
+        insta::assert_snapshot!(plain(&samples::lock_timeout()));
+    }
+
+    #[test]
+    fn a_permission_is_missing() {
+        insta::assert_snapshot!(plain(&samples::refused()));
+    }
+
+    #[test]
+    fn somebody_cancels() {
+        insta::assert_snapshot!(plain(&samples::cancelled()));
+    }
+
+    #[test]
+    fn killed_in_the_middle() {
+        insta::assert_snapshot!(plain(&samples::killed()));
+    }
+
+    #[test]
+    fn everything_is_uninstalled() {
+        insta::assert_snapshot!(plain(&samples::uninstalled()));
+    }
+
+    #[test]
+    fn in_colour() {
+        insta::assert_snapshot!(log(&samples::crashing(), Style { color: true }).replace('\x1b', "␛"));
+    }
+
+    #[test]
+    fn the_closing_report_is_at_most_a_dozen_lines() {
+        for (name, events) in samples::all() {
+            let lines = closing(&samples::summary(&events));
+            assert!(lines.len() <= 12, "{name}: {} lines", lines.len());
+        }
+        // All at once: repaired, then failed.
+        let mut events = samples::repaired();
+        events.extend(samples::crashing().into_iter().skip(4));
+        assert!(closing(&samples::summary(&events)).len() <= 13);
+    }
+
+    #[test]
+    fn a_repeated_warning_is_said_once() {
+        let mut summary = Summary::default();
+        let warning = Event::Warning("odd".into());
+        assert_eq!(lines(&warning, &summary).len(), 1);
+        summary.apply(&warning);
+        assert_eq!(lines(&warning, &summary), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_a_command_or_more_than_a_line(text in hostile()) {
+            for line in plain(&samples::poisoned(&text)).lines() {
+                prop_assert!(line.starts_with("helm-guard: "), "{line:?}");
+                prop_assert!(!line.contains(char::is_control), "{line:?}");
+                prop_assert!(!is_workflow_command(&inert_line(line)), "{line:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a person reads while it runs and when it is over.
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::*;
+use crate::report::examples as ex;
+use crate::report::text::tests::hostile;
+
+fn told(events: &[Event]) -> String {
+    let live = events.iter().flat_map(lines).collect::<Vec<_>>().join("\n");
+    let end = closing(&ex::summary(events));
+    assert!(end.len() <= 12, "{} lines: {end:#?}", end.len());
+    format!("{live}\n--- closing\n{}", end.join("\n"))
+}
+
+#[test]
+fn a_healthy_deploy() {
+    assert_snapshot!(told(&ex::healthy()));
+}
+
+#[test]
+fn a_rebase_repair() {
+    assert_snapshot!(told(&ex::rebase_repair()));
+}
+
+#[test]
+fn a_failing_chart() {
+    assert_snapshot!(told(&ex::crash_loop()));
+}
+
+#[test]
+fn a_lock_timeout() {
+    assert_snapshot!(told(&ex::lock_timeout()));
+}
+
+#[test]
+fn a_missing_permission() {
+    assert_snapshot!(told(&ex::refused()));
+}
+
+#[test]
+fn a_cancelled_run() {
+    assert_snapshot!(told(&ex::cancelled()));
+}
+
+#[test]
+fn a_killed_run() {
+    assert_snapshot!(told(&ex::killed()));
+}
+
+proptest! {
+    #[test]
+    fn hostile_text_stays_on_its_line(text in hostile()) {
+        for event in ex::hostile_run(&text) {
+            for line in lines(&event).into_iter().chain(closing(&ex::summary(&ex::hostile_run(&text)))) {
+                prop_assert!(line.starts_with("helm-guard: "));
+                prop_assert!(!line.chars().any(char::is_control), "{line:?}");
+            }
+        }
+    }
+}
