@@ -2,6 +2,7 @@
 //! Pure: the child process is in `helm/child.rs`.
 
 pub mod argv;
+pub mod child;
 pub mod flags;
 pub mod template;
 pub mod version;

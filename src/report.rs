@@ -1,6 +1,5 @@
 //! What happened: the events that stages emit, and the summary they add up to.
-//! Pure: no clock, no client, no environment. Child files render: `terminal` and `markdown` for people, `github` and
-//! `json` for machines, `text` makes untrusted text harmless; only `sink` and `status` write.
+//! Pure: no clock, no client, no environment; rendering for a sink is in the child files.
 
 use std::time::Duration;
 
@@ -9,21 +8,10 @@ use serde::Serialize;
 use crate::release::{Revision, Status};
 
 pub mod github;
-pub mod github;
 pub mod json;
-pub mod json;
-pub mod markdown;
 pub mod sink;
-pub mod sink;
-pub mod status;
-mod summary;
-pub mod terminal;
 pub mod terminal;
 pub mod text;
-mod wording;
-
-#[cfg(test)]
-pub(crate) mod samples;
 
 /// What the run is about; known before anything is touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -123,7 +123,7 @@ fn files_tell_the_last_stage_of_a_killed_run_and_keep_what_others_wrote() {
     events.into_iter().for_each(|event| reporter.emit(event));
     let text = fs::read_to_string(&summary_path).unwrap();
     assert!(
-        text.starts_with("# before\n\n### ⚠️ ") && text.contains("last known stage: running helm"),
+        text.starts_with("# before\n\n### ⚠️ ") && text.contains("last known stage running helm"),
         "{text}"
     );
     assert!(fs::read_to_string(&report).unwrap().contains("\"outcome\": null"));

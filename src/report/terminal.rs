@@ -8,7 +8,7 @@ use crate::release::Revision;
 const PREFIX: &str = "helm-guard: ";
 /// Rows of the history in the closing report.
 const HISTORY: usize = 4;
-/// Pods and commands in the closing report.
+/// Workloads in a progress line.
 const FEW: usize = 3;
 
 /// What to print when `event` happens; often nothing.
@@ -43,7 +43,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         }
         Event::Repaired(step) => one(format!("repaired: {step}")),
         Event::HelmStarted { version } => one(format!("running helm {version}")),
-        Event::Progress { elapsed, waiting_for } => one(progress(time(*elapsed), waiting_for)),
+        Event::Progress { elapsed, waiting_for } => one(progress(&time(*elapsed), waiting_for)),
         Event::Stopping { cause } => one(format!("stopping helm: {cause}")),
         Event::HelmEnded { code, took, .. } => one(match code {
             Some(0) => format!("helm succeeded in {}", time(*took)),
@@ -55,7 +55,7 @@ pub fn lines(event: &Event) -> Vec<String> {
     }
 }
 
-/// The last words: at most about a dozen lines.
+/// The last words, at most twelve lines: pods and hints make room for a repair and for each other.
 pub fn closing(summary: &Summary) -> Vec<String> {
     let mut out = one(outcome(summary));
     if !summary.reason.is_empty() {
@@ -63,30 +63,29 @@ pub fn closing(summary: &Summary) -> Vec<String> {
     }
     if let Some(repair) = &summary.repair {
         let word = if summary.repaired() { "repaired" } else { "repair not done" };
-        out.push(line(&format!("{word}: {} ({})", shorten(&repair.finding, 200), repair.strategy)));
-        if summary.repaired() {
-            out.push(line(&format!("why this repair: {}", repair.why)));
-        }
+        out.push(line(&format!("{word} by {}: {}", repair.strategy, shorten(&repair.finding, 200))));
+        out.push(line(&format!("why: {}", repair.why)));
         if !repair.backup.is_empty() {
             out.push(line(&format!("records saved: {}", repair.backup)));
         }
     }
-    for pod in summary.pods.iter().take(FEW) {
+    // One pod stands for the others: most often they fail alike.
+    if let Some(pod) = summary.pods.first() {
         let name = slashed(&pod.pod, &pod.container);
-        out.push(line(&format!("pod {name}: {}, {} restarts: {}", pod.reason, pod.restarts, pod.message)));
-    }
-    if summary.pods.len() > FEW {
-        out.push(line(&format!("… and {} more pods not ready", summary.pods.len() - FEW)));
+        let more = summary.pods.len() - 1;
+        let more = if more > 0 { format!(" (and {more} more pods)") } else { String::new() };
+        out.push(line(&format!(
+            "pod {name}{more}: {}, {} restarts: {}",
+            pod.reason, pod.restarts, pod.message
+        )));
     }
     let history = summary.last_history();
-    // Pods tell more than old revisions, and both together would be too much.
-    let rows = if summary.pods.is_empty() { HISTORY } else { 2 };
-    out.extend(history.iter().skip(history.len().saturating_sub(rows)).map(|r| line(&revision(r))));
+    out.extend(history.iter().skip(history.len().saturating_sub(HISTORY)).map(|r| line(&revision(r))));
     if let Some(durations) = durations(summary) {
         out.push(line(&durations));
     }
-    let next: Vec<&String> = summary.next.iter().take(FEW).collect();
-    out.extend(next.iter().map(|command| line(&format!("hint: {command}"))));
+    let room = 12usize.saturating_sub(out.len()).max(1);
+    out.extend(summary.next.iter().take(room).map(|command| line(&format!("hint: {command}"))));
     out
 }
 
@@ -109,15 +108,15 @@ pub(super) fn outcome(summary: &Summary) -> String {
         Some(Outcome::LockTimeout) => format!("{command} of {name} did not start: the lock stayed taken"),
         Some(Outcome::LockLost) => format!("{command} of {name} lost its lock while helm ran"),
         Some(Outcome::Cancelled) => format!("{command} of {name} was cancelled"),
-        None => format!("{command} of {name} did not finish: last known stage: {}", stage(summary)),
+        None => format!("{command} of {name} did not finish: last known stage {}", stage(summary)),
     }
 }
 
 /// `lock wait 3s, helm 12s`; `None` when neither happened.
 pub(super) fn durations(summary: &Summary) -> Option<String> {
-    let lock = summary.lock.waited_seconds;
-    let waited = (!summary.lock.id.is_empty() || summary.lock.waited_for.is_some())
-        .then(|| format!("lock wait {}", duration(lock)));
+    let lock = &summary.lock;
+    let waited = (!lock.id.is_empty() || lock.waited_for.is_some())
+        .then(|| format!("lock wait {}", duration(lock.waited_seconds)));
     let helm = summary.helm.as_ref().map(|helm| format!("helm {}", duration(helm.seconds)));
     let parts: Vec<String> = [waited, helm].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
@@ -138,13 +137,13 @@ pub(super) fn who(holder: &Holder) -> String {
     out
 }
 
-/// `name` and, when it is known, the container or the like behind it.
+/// `name` and, when it is known, the container behind it.
 pub(super) fn slashed(name: &str, part: &str) -> String {
     if part.is_empty() { name.to_owned() } else { format!("{name}/{part}") }
 }
 
-/// `waiting for Deployment/web 1/3 (CrashLoopBackOff)`, at most a few workloads.
-pub fn waiting(workloads: &[Workload]) -> String {
+/// `Deployment/web 1/3 (CrashLoopBackOff)`, at most a few workloads.
+pub(super) fn waiting(workloads: &[Workload]) -> String {
     let mut parts: Vec<String> = workloads.iter().take(FEW).map(workload).collect();
     if workloads.len() > FEW {
         parts.push(format!("{} more", workloads.len() - FEW));
@@ -157,7 +156,7 @@ fn workload(w: &Workload) -> String {
     format!("{}/{} {}/{}{reasons}", w.kind, w.name, w.ready, w.wanted)
 }
 
-fn progress(elapsed: String, waiting_for: &[Workload]) -> String {
+fn progress(elapsed: &str, waiting_for: &[Workload]) -> String {
     if waiting_for.is_empty() {
         format!("helm still runs after {elapsed}")
     } else {
@@ -198,111 +197,3 @@ fn line(text: &str) -> String {
 #[cfg(test)]
 #[path = "terminal_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::report::samples;
-    use crate::report::text::inert_line;
-    use crate::report::text::tests::{hostile, is_workflow_command};
-
-    /// All that a run says without a terminal.
-    fn log(events: &[Event], style: Style) -> String {
-        let mut summary = Summary::default();
-        let mut all = Vec::new();
-        for event in events {
-            all.extend(lines(event, &summary));
-            summary.apply(event);
-        }
-        all.extend(closing(&summary));
-        all.iter().map(|line| line.render(style)).collect::<Vec<_>>().join("\n")
-    }
-
-    fn plain(events: &[Event]) -> String {
-        log(events, Style { color: false })
-    }
-
-    #[test]
-    fn a_healthy_deploy() {
-        insta::assert_snapshot!(plain(&samples::healthy()));
-    }
-
-    #[test]
-    fn a_stuck_release_is_repaired() {
-        insta::assert_snapshot!(plain(&samples::repaired()));
-    }
-
-    #[test]
-    fn pods_crash_until_the_timeout() {
-        insta::assert_snapshot!(plain(&samples::crashing()));
-    }
-
-    #[test]
-    fn helm_rolls_back() {
-        insta::assert_snapshot!(plain(&samples::rolled_back()));
-    }
-
-    #[test]
-    fn the_lock_stays_taken() {
-        insta::assert_snapshot!(plain(&samples::lock_timeout()));
-    }
-
-    #[test]
-    fn a_permission_is_missing() {
-        insta::assert_snapshot!(plain(&samples::refused()));
-    }
-
-    #[test]
-    fn somebody_cancels() {
-        insta::assert_snapshot!(plain(&samples::cancelled()));
-    }
-
-    #[test]
-    fn killed_in_the_middle() {
-        insta::assert_snapshot!(plain(&samples::killed()));
-    }
-
-    #[test]
-    fn everything_is_uninstalled() {
-        insta::assert_snapshot!(plain(&samples::uninstalled()));
-    }
-
-    #[test]
-    fn in_colour() {
-        insta::assert_snapshot!(log(&samples::crashing(), Style { color: true }).replace('\x1b', "␛"));
-    }
-
-    #[test]
-    fn the_closing_report_is_at_most_a_dozen_lines() {
-        for (name, events) in samples::all() {
-            let lines = closing(&samples::summary(&events));
-            assert!(lines.len() <= 12, "{name}: {} lines", lines.len());
-        }
-        // All at once: repaired, then failed.
-        let mut events = samples::repaired();
-        events.extend(samples::crashing().into_iter().skip(4));
-        assert!(closing(&samples::summary(&events)).len() <= 13);
-    }
-
-    #[test]
-    fn a_repeated_warning_is_said_once() {
-        let mut summary = Summary::default();
-        let warning = Event::Warning("odd".into());
-        assert_eq!(lines(&warning, &summary).len(), 1);
-        summary.apply(&warning);
-        assert_eq!(lines(&warning, &summary), []);
-    }
-
-    proptest! {
-        #[test]
-        fn no_line_is_a_command_or_more_than_a_line(text in hostile()) {
-            for line in plain(&samples::poisoned(&text)).lines() {
-                prop_assert!(line.starts_with("helm-guard: "), "{line:?}");
-                prop_assert!(!line.contains(char::is_control), "{line:?}");
-                prop_assert!(!is_workflow_command(&inert_line(line)), "{line:?}");
-            }
-        }
-    }
-}
