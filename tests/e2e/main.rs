@@ -1,7 +1,4 @@
 //! End to end: the real binary, real Helm 3 and 4, a real control plane. Each test is a story in a namespace of its own.
 
-mod bad_input;
-mod locking;
 mod properties;
 mod stage;
-mod stuck;

@@ -112,18 +112,17 @@ impl Stage {
     /// Waits until a record has this status.
     pub fn wait_for_record(&self, status: &str) -> anyhow::Result<()> {
         let selector = format!("owner=helm,name=web,status={status}");
-        let arguments = ["get", "secrets", "-l", &selector, "-o", "name"];
-        self.namespace.watch_until(arguments, Duration::from_secs(60), |line| !line.is_empty())?;
+        let is_record = |object: &Value| object["kind"] == "Secret";
+        self.namespace.watch_until(["secrets", "-l", &selector], Duration::from_secs(60), is_record)?;
         Ok(())
     }
 
     fn wait_for_unready(&self) -> anyhow::Result<()> {
-        let columns = "custom-columns=U:.status.unavailableReplicas,G:.metadata.generation,O:.status.observedGeneration";
-        let arguments = ["get", "deployment", "web", "--no-headers", "-o", columns];
-        self.namespace.watch_until(arguments, Duration::from_secs(60), |line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            matches!(fields[..], [unready, generation, observed] if unready != "<none>" && generation == observed)
-        })?;
+        let is_unready = |object: &Value| {
+            object["metadata"]["generation"] == object["status"]["observedGeneration"]
+                && object["status"]["unavailableReplicas"].as_u64().is_some_and(|count| count > 0)
+        };
+        self.namespace.watch_until(["deployments", "web"], Duration::from_secs(60), is_unready)?;
         Ok(())
     }
 
