@@ -38,7 +38,11 @@ pub fn owner(env: &Env, host: &str) -> Owner {
         System::GitHub => {
             let (id, attempt) = (get("GITHUB_RUN_ID"), get("GITHUB_RUN_ATTEMPT"));
             let base = format!("{}/{}/actions/runs/{id}", get("GITHUB_SERVER_URL"), get("GITHUB_REPOSITORY"));
-            let run_url = if attempt.is_empty() || attempt == "1" { base } else { format!("{base}/attempts/{attempt}") };
+            let run_url = if attempt.is_empty() || attempt == "1" {
+                base
+            } else {
+                format!("{base}/attempts/{attempt}")
+            };
             Owner {
                 name: run_url.clone(),
                 run_url,
@@ -105,6 +109,9 @@ mod tests {
     #[test]
     fn a_gitlab_job_is_named_by_its_url() {
         let job = env(&[("GITLAB_CI", "true"), ("CI_JOB_URL", "https://gl/j/1"), ("CI_PIPELINE_IID", "7")]);
-        assert_eq!((owner(&job, "h").name.as_str(), owner(&job, "h").run_number.as_str()), ("https://gl/j/1", "7"));
+        assert_eq!(
+            (owner(&job, "h").name.as_str(), owner(&job, "h").run_number.as_str()),
+            ("https://gl/j/1", "7")
+        );
     }
 }

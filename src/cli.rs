@@ -9,8 +9,10 @@ use crate::{helm::OwnFlag, repair::Strategy};
 /// Guards a Helm deploy: one at a time, repairs stuck releases, says why it failed.
 #[derive(Debug, Parser)]
 #[command(name = "helm-guard", version, args_override_self = true, max_term_width = 110)]
-#[command(after_help = "Exit codes: Helm's own; 64 bad usage, 69 cluster or Helm unavailable, 75 lock timeout, \
-    76 lock lost, 77 refused, 130/143 cancelled.\n\nExample:\n  helm-guard upgrade web ./chart --install -n shop -f values.yaml --wait")]
+#[command(
+    after_help = "Exit codes: Helm's own; 64 bad usage, 69 cluster or Helm unavailable, 75 lock timeout, \
+    76 lock lost, 77 refused, 130/143 cancelled.\n\nExample:\n  helm-guard upgrade web ./chart --install -n shop -f values.yaml --wait"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -143,7 +145,8 @@ pub struct ClusterFlags {
 
 /// `10m`, `1h30m`, `15s`, `500ms`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| "not a duration such as 90s, 10m or 1h30m")?;
+    let parsed: jiff::SignedDuration =
+        text.parse().map_err(|_| "not a duration such as 90s, 10m or 1h30m")?;
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
 }
 

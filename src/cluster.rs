@@ -69,7 +69,11 @@ impl Cluster {
         if let Some(file) = &target.ca_file {
             let pem = std::fs::read(file).with_context(|| format!("--kube-ca-file {}", file.display()))?;
             let certificates = pem_certificates(&pem);
-            anyhow::ensure!(!certificates.is_empty(), "--kube-ca-file {}: no certificate in it", file.display());
+            anyhow::ensure!(
+                !certificates.is_empty(),
+                "--kube-ca-file {}: no certificate in it",
+                file.display()
+            );
             config.root_cert = Some(certificates);
         }
         config.accept_invalid_certs |= target.insecure;
@@ -119,7 +123,9 @@ impl Cluster {
             let kind = (key.api_version.clone(), key.kind.clone());
             if !kinds.contains_key(&kind) {
                 let (group, version) = key.api_version.split_once('/').unwrap_or(("", &key.api_version));
-                let found = match pinned_kind(&self.client, &GroupVersionKind::gvk(group, version, &key.kind)).await {
+                let found = match pinned_kind(&self.client, &GroupVersionKind::gvk(group, version, &key.kind))
+                    .await
+                {
                     Ok(found) => Some(found),
                     Err(kube::Error::Api(status)) if status.code == 404 => None,
                     Err(kube::Error::Discovery(_)) => None,
@@ -135,7 +141,9 @@ impl Cluster {
             let Some(meta) = api.get_metadata_opt(&key.name).await? else { continue };
             let notes = meta.metadata.annotations.unwrap_or_default();
             let note = |name: &str| notes.get(name).map_or("", String::as_str);
-            if note("meta.helm.sh/release-name") == release && note("meta.helm.sh/release-namespace") == namespace {
+            if note("meta.helm.sh/release-name") == release
+                && note("meta.helm.sh/release-namespace") == namespace
+            {
                 owned.push(key.clone());
             }
         }
@@ -152,9 +160,9 @@ async fn config(target: &Target) -> anyhow::Result<Config> {
         return match Config::infer().await {
             Ok(config) => Ok(config),
             // An address and a token are all that is needed.
-            Err(_) if target.server.is_some() => {
-                Ok(Config::new(target.server.as_deref().unwrap_or_default().parse().context("--kube-apiserver")?))
-            }
+            Err(_) if target.server.is_some() => Ok(Config::new(
+                target.server.as_deref().unwrap_or_default().parse().context("--kube-apiserver")?,
+            )),
             Err(error) => Err(error.into()),
         };
     }
@@ -181,7 +189,8 @@ fn client(config: Config) -> anyhow::Result<Client> {
     http.set_connect_timeout(Some(std::time::Duration::from_secs(10)));
     let namespace = config.default_namespace.clone();
     let connector = config.rustls_https_connector_with_connector(http)?;
-    let hyper = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build(connector);
+    let hyper =
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build(connector);
     let service = tower::ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)

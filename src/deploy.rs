@@ -14,8 +14,7 @@ use crate::{
     manifest::{Manifest, ObjectKey},
     recover::{Debt, State},
     release::{
-        History, Status,
-        codec,
+        History, Status, codec,
         store::{Driver, Store},
     },
     repair::{self, Answer, Plan, Question, Step, steps},
@@ -34,7 +33,12 @@ struct End {
 
 impl End {
     fn new(outcome: Outcome, code: u8, reason: impl Into<String>, next: &[&str]) -> Self {
-        Self { outcome, code, reason: reason.into(), next: next.iter().map(|line| (*line).to_owned()).collect() }
+        Self {
+            outcome,
+            code,
+            reason: reason.into(),
+            next: next.iter().map(|line| (*line).to_owned()).collect(),
+        }
     }
 
     fn unavailable(error: &anyhow::Error, next: &str) -> Self {
@@ -168,10 +172,15 @@ impl<'a> Run<'a> {
                 return end;
             }
         };
-        self.reporter.emit(Event::HelmEnded { code: ended.code, took: ended.took, error: ended.error.clone() });
+        self.reporter.emit(Event::HelmEnded {
+            code: ended.code,
+            took: ended.took,
+            error: ended.error.clone(),
+        });
         if let Some(why) = ended.lock_lost {
             // The release may be another run's by now: nothing is written, the next owner repairs.
-            let reason = format!("the lock was lost while helm ran: {why}; the next run repairs what is left");
+            let reason =
+                format!("the lock was lost while helm ran: {why}; the next run repairs what is left");
             return End::new(Outcome::LockLost, exit::LOCK_LOST, reason, &["run the same command again"]);
         }
         let histories = self.settle(&mut plans).await;
@@ -183,7 +192,10 @@ impl<'a> Run<'a> {
         let invocation = &self.request.invocation;
         let mut history = self.store.history(release).await.map_err(|error| {
             let next = "grant get, list, create, update and delete on secrets in the namespace";
-            End::unavailable(&anyhow::Error::new(error).context(format!("records of release {release}")), next)
+            End::unavailable(
+                &anyhow::Error::new(error).context(format!("records of release {release}")),
+                next,
+            )
         })?;
         self.reporter.emit(Event::Looked(history.rows()));
         let mut mended = Mended { plan: None, hands: self.hands(release) };
@@ -227,7 +239,12 @@ impl<'a> Run<'a> {
             Ok(None) => {}
             Err(error) => {
                 let reason = format!("nothing was changed: {error:#}");
-                return Err(End::new(Outcome::Refused, exit::REFUSED, reason, &["choose another --backup-dir"]));
+                return Err(End::new(
+                    Outcome::Refused,
+                    exit::REFUSED,
+                    reason,
+                    &["choose another --backup-dir"],
+                ));
             }
         }
         let mut failure = None;
@@ -268,7 +285,13 @@ impl<'a> Run<'a> {
     }
 
     /// Renders the new manifest without the release's state: a bad flag, chart or value must be found before a repair.
-    async fn prove(&self, release: &str, history: &History, plan: &Plan, signals: &mut Signals) -> Result<(), End> {
+    async fn prove(
+        &self,
+        release: &str,
+        history: &History,
+        plan: &Plan,
+        signals: &mut Signals,
+    ) -> Result<(), End> {
         let invocation = &self.request.invocation;
         if !matches!(invocation.command, Command::Upgrade | Command::Install) || invocation.reads_stdin() {
             return Ok(());
@@ -295,9 +318,15 @@ impl<'a> Run<'a> {
             }
             Ok(Err((code, error))) => {
                 self.reporter.emit(Event::HelmEnded { code, took: self.clock.monotonic() - started, error });
-                let code = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
+                let code =
+                    code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
                 let reason = format!("the chart does not render, so nothing was repaired ({})", plan.finding);
-                Err(End::new(Outcome::Failed, code, reason, &["fix the flags, values or chart and run it again"]))
+                Err(End::new(
+                    Outcome::Failed,
+                    code,
+                    reason,
+                    &["fix the flags, values or chart and run it again"],
+                ))
             }
             Err(error) => Err(End::unavailable(&error.into(), "check --helm-bin")),
         }
@@ -320,7 +349,12 @@ impl<'a> Run<'a> {
             step => {
                 let said = hands.act(step, history).await.map_err(|error| {
                     let reason = format!("the repair stopped: {error:#}");
-                    End::new(Outcome::Refused, exit::REFUSED, reason, &["is another helm at work? run it again"])
+                    End::new(
+                        Outcome::Refused,
+                        exit::REFUSED,
+                        reason,
+                        &["is another helm at work? run it again"],
+                    )
                 })?;
                 if let Some(said) = said {
                     self.reporter.emit(Event::Repaired(said));
@@ -336,7 +370,11 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Ok(ended) => {
-                self.reporter.emit(Event::HelmEnded { code: ended.code, took: ended.took, error: ended.error });
+                self.reporter.emit(Event::HelmEnded {
+                    code: ended.code,
+                    took: ended.took,
+                    error: ended.error,
+                });
                 Err(End::new(Outcome::Failed, 1, format!("the repair failed: helm {}", argv[0]), &[]))
             }
             Err(error) => Err(End::unavailable(&error.into(), "check --helm-bin")),
@@ -360,18 +398,24 @@ impl<'a> Run<'a> {
             }
         };
         let (helm, reporter) = (&self.request.helm, self.reporter);
-        child::run(helm, argv, reporter, signals, lost, self.clock, guard.keepalive, guard.stop_timeout, tick).await
+        child::run(helm, argv, reporter, signals, lost, self.clock, guard.keepalive, guard.stop_timeout, tick)
+            .await
     }
 
     /// Helm itself, with what the user gave.
-    async fn helm(&self, plans: &[(String, Mended<'_>)], signals: &mut Signals) -> std::io::Result<child::Ended> {
+    async fn helm(
+        &self,
+        plans: &[(String, Mended<'_>)],
+        signals: &mut Signals,
+    ) -> std::io::Result<child::Ended> {
         self.reporter.emit(Event::HelmStarted { version: self.version.raw.clone() });
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         argv.extend(self.request.invocation.tokens().iter().cloned());
         let release = plans.first().map_or("", |(release, _)| release);
         let tick = async |elapsed| {
             let limit = std::time::Duration::from_secs(5);
-            let waiting_for = tokio::time::timeout(limit, self.waiting_for(release)).await.unwrap_or_default();
+            let waiting_for =
+                tokio::time::timeout(limit, self.waiting_for(release)).await.unwrap_or_default();
             self.reporter.emit(Event::Progress { elapsed, waiting_for });
         };
         self.child(&argv, signals, tick).await
@@ -390,7 +434,8 @@ impl<'a> Run<'a> {
             let mut history = match self.store.history(release).await {
                 Ok(history) => history,
                 Err(error) => {
-                    self.reporter.emit(Event::Warning(format!("the records could not be read at the end: {error}")));
+                    self.reporter
+                        .emit(Event::Warning(format!("the records could not be read at the end: {error}")));
                     continue;
                 }
             };
@@ -415,7 +460,8 @@ impl<'a> Run<'a> {
             return End::new(outcome, 0, "", &[]);
         }
         if let Some(signal) = ended.stopped_by {
-            let reason = format!("{} while helm ran; helm is stopped and no revision is pending", signal.name());
+            let reason =
+                format!("{} while helm ran; helm is stopped and no revision is pending", signal.name());
             let code = exit::cancelled(signal.number());
             return End::new(Outcome::Cancelled, code, reason, &["run the same command again"]);
         }
@@ -424,7 +470,9 @@ impl<'a> Run<'a> {
         let last = histories.first().and_then(History::last);
         let rolled_back = self.request.invocation.atomic()
             && last.is_some_and(|last| last.status() == Status::Deployed)
-            && last.and_then(|last| last.row().description.strip_prefix("Rollback to ").map(str::to_owned)).is_some();
+            && last
+                .and_then(|last| last.row().description.strip_prefix("Rollback to ").map(str::to_owned))
+                .is_some();
         let code = ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
         if rolled_back {
             let reason = "helm failed and went back to the last good revision";
@@ -432,7 +480,12 @@ impl<'a> Run<'a> {
         }
         let release = self.request.releases().join(" ");
         let next = format!("kubectl get pods,events -n {}", self.cluster.namespace);
-        End::new(Outcome::Failed, code, format!("helm {} {release} failed", self.request.invocation.command.as_str()), &[&next])
+        End::new(
+            Outcome::Failed,
+            code,
+            format!("helm {} {release} failed", self.request.invocation.command.as_str()),
+            &[&next],
+        )
     }
 }
 
@@ -530,7 +583,8 @@ fn identity(request: &Request, lock_id: &str) -> String {
 fn no_lock(error: lease::LockError) -> End {
     match error {
         lease::LockError::Timeout { lease, holder } => {
-            let since = if holder.since.is_empty() { String::new() } else { format!(" since {}", holder.since) };
+            let since =
+                if holder.since.is_empty() { String::new() } else { format!(" since {}", holder.since) };
             let reason =
                 format!("lock {lease} is held by {}{since} (lock id {})", holder.owner.name, holder.lock_id);
             let next = "wait for that run, or give this one a longer --lock-timeout";
@@ -538,7 +592,12 @@ fn no_lock(error: lease::LockError) -> End {
         }
         lease::LockError::Forbidden { .. } => {
             let rule = "add this rule to the deployer's Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}";
-            End::new(Outcome::Refused, exit::REFUSED, error.to_string(), &[rule, "or --lock off, and nobody is kept out"])
+            End::new(
+                Outcome::Refused,
+                exit::REFUSED,
+                error.to_string(),
+                &[rule, "or --lock off, and nobody is kept out"],
+            )
         }
         lease::LockError::NoNamespace(namespace) => {
             let next = format!("kubectl create namespace {namespace}, or --create-namespace when installing");
@@ -552,10 +611,17 @@ async fn helm_version(helm: &Path) -> Result<Version, End> {
     let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);
     let next = "install Helm 3 or 4, or name it with --helm-bin or HELM_BIN";
     let unusable = |why: String| {
-        End::new(Outcome::Refused, exit::UNAVAILABLE, format!("helm binary {}: {why}", helm.display()), &[next])
+        End::new(
+            Outcome::Refused,
+            exit::UNAVAILABLE,
+            format!("helm binary {}: {why}", helm.display()),
+            &[next],
+        )
     };
     match child::quiet(helm, &argv).await {
-        Ok(Ok(out)) => Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| unusable(error.to_string())),
+        Ok(Ok(out)) => {
+            Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| unusable(error.to_string()))
+        }
         Ok(Err((_, error))) => Err(unusable(error)),
         Err(error) => Err(unusable(error.to_string())),
     }
@@ -588,4 +654,3 @@ fn secret_file(release: &str, lock_id: &str, text: &str) -> Option<SecretFile> {
     file.write_all(text.as_bytes()).ok()?;
     Some(file_guard)
 }
-

@@ -88,7 +88,13 @@ impl Observer {
     /// Decides on one reading of the Lease.
     ///
     /// `now` and `deadline` are on this process's monotonic clock; `now` was taken before the reading was asked for.
-    pub fn decide(&mut self, view: Option<&LeaseView>, times: &Times, now: Duration, deadline: Duration) -> Decision {
+    pub fn decide(
+        &mut self,
+        view: Option<&LeaseView>,
+        times: &Times,
+        now: Duration,
+        deadline: Duration,
+    ) -> Decision {
         let Some(view) = view else {
             self.last = None;
             return Decision::Create;
@@ -144,7 +150,10 @@ mod tests {
         let mut observer = Observer::default();
         assert_eq!(observer.decide(None, &times(), secs(0), secs(60)), Decision::Create);
         let vacant = LeaseView { holder: None, ..held_by("a", "1") };
-        assert_eq!(observer.decide(Some(&vacant), &times(), secs(0), secs(60)), Decision::Take { from: None });
+        assert_eq!(
+            observer.decide(Some(&vacant), &times(), secs(0), secs(60)),
+            Decision::Take { from: None }
+        );
     }
 
     #[test]
@@ -175,7 +184,10 @@ mod tests {
             if let Some(holder) = &mut view.holder {
                 holder.operation = format!("annotated {second}");
             }
-            assert!(matches!(observer.decide(Some(&view), &times(), secs(second), secs(900)), Decision::Wait { .. }));
+            assert!(matches!(
+                observer.decide(Some(&view), &times(), secs(second), secs(900)),
+                Decision::Wait { .. }
+            ));
         }
         let decision = observer.decide(Some(&held_by("a", "1")), &times(), secs(15), secs(900));
         assert!(matches!(decision, Decision::Take { .. }), "{decision:?}");
@@ -186,7 +198,10 @@ mod tests {
         let mut observer = Observer::default();
         let view = held_by("a", "1");
         observer.decide(Some(&view), &times(), secs(0), secs(10));
-        assert!(matches!(observer.decide(Some(&view), &times(), secs(10), secs(10)), Decision::GiveUp { .. }));
+        assert!(matches!(
+            observer.decide(Some(&view), &times(), secs(10), secs(10)),
+            Decision::GiveUp { .. }
+        ));
         assert!(matches!(observer.decide(Some(&view), &times(), secs(15), secs(10)), Decision::Take { .. }));
     }
 
@@ -195,11 +210,17 @@ mod tests {
         let mut observer = Observer::default();
         let view = LeaseView { duration: secs(60), ..held_by("a", "1") };
         observer.decide(Some(&view), &times(), secs(0), secs(9000));
-        assert!(matches!(observer.decide(Some(&view), &times(), secs(59), secs(9000)), Decision::Wait { .. }));
+        assert!(matches!(
+            observer.decide(Some(&view), &times(), secs(59), secs(9000)),
+            Decision::Wait { .. }
+        ));
         let mut observer = Observer::default();
         let view = LeaseView { duration: secs(1 << 30), ..held_by("a", "1") };
         observer.decide(Some(&view), &times(), secs(0), secs(9000));
-        assert!(matches!(observer.decide(Some(&view), &times(), secs(600), secs(9000)), Decision::Take { .. }));
+        assert!(matches!(
+            observer.decide(Some(&view), &times(), secs(600), secs(9000)),
+            Decision::Take { .. }
+        ));
     }
 
     #[test]

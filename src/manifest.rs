@@ -52,18 +52,25 @@ impl Manifest {
     pub fn parse(text: &str, namespace: &str) -> Result<Self, String> {
         let documents: Vec<Value> = serde_yaml::from_multiple(text).map_err(|error| {
             // The parser quotes the text it stumbles over, and that may be a Secret's.
-            format!("not YAML (near {})", error.location().map_or("?".into(), |at| format!("line {}", at.line())))
+            format!(
+                "not YAML (near {})",
+                error.location().map_or("?".into(), |at| format!("line {}", at.line()))
+            )
         })?;
         let mut objects = Vec::new();
         for document in documents {
             if document.is_null() {
                 continue;
             }
-            let field = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let field = |pointer: &str| {
+                document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
             let key = ObjectKey {
                 api_version: field("/apiVersion"),
                 kind: field("/kind"),
-                namespace: Some(field("/metadata/namespace")).filter(|n| !n.is_empty()).unwrap_or(namespace.to_owned()),
+                namespace: Some(field("/metadata/namespace"))
+                    .filter(|n| !n.is_empty())
+                    .unwrap_or(namespace.to_owned()),
                 name: field("/metadata/name"),
             };
             if key.kind.is_empty() || key.name.is_empty() {
@@ -179,7 +186,8 @@ mod tests {
 
     #[test]
     fn documents_are_objects_and_comments_are_not() {
-        let parsed = manifest("---\n# Source: a.yaml\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
+        let parsed =
+            manifest("---\n# Source: a.yaml\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
         assert_eq!(parsed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["ConfigMap/a"]);
         assert_eq!(parsed.objects[0].0.namespace, "ns");
     }
@@ -208,7 +216,8 @@ mod tests {
 
     #[test]
     fn the_union_survives_its_own_text() {
-        let union = manifest("kind: A\napiVersion: v1\nmetadata: {name: a}\ndata: {k: \"--- not a document\"}\n");
+        let union =
+            manifest("kind: A\napiVersion: v1\nmetadata: {name: a}\ndata: {k: \"--- not a document\"}\n");
         assert_eq!(manifest(&union.text()), union);
     }
 

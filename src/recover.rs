@@ -89,7 +89,8 @@ fn say(line: &str) {
 
 fn target(flags: &ClusterFlags, env: &Env) -> Target {
     let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
-    let files = get("KUBECONFIG").map(|list| list.split(':').filter(|f| !f.is_empty()).map(PathBuf::from).collect());
+    let files =
+        get("KUBECONFIG").map(|list| list.split(':').filter(|f| !f.is_empty()).map(PathBuf::from).collect());
     Target {
         kubeconfig: flags.kubeconfig.clone().map(|file| vec![file]).or(files).unwrap_or_default(),
         context: flags.kube_context.clone().or_else(|| get("HELM_KUBECONTEXT")),
@@ -103,7 +104,8 @@ fn target(flags: &ClusterFlags, env: &Env) -> Target {
 
 async fn restore(args: &Restore, env: &Env, clock: Clock) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.file).with_context(|| args.file.display().to_string())?;
-    let copies = read_backup(&text).map_err(anyhow::Error::msg).with_context(|| args.file.display().to_string())?;
+    let copies =
+        read_backup(&text).map_err(anyhow::Error::msg).with_context(|| args.file.display().to_string())?;
     let Some(first) = copies.first() else { bail!("{}: no record in it", args.file.display()) };
     let mut target = target(&args.cluster, env);
     target.namespace = target.namespace.or_else(|| first.namespace());
@@ -148,7 +150,9 @@ async fn restore(args: &Restore, env: &Env, clock: Clock) -> anyhow::Result<()> 
 async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> anyhow::Result<()> {
     let mut files: Vec<PathBuf> = args.state.clone().into_iter().collect();
     if files.is_empty() {
-        let Some(directory) = env.get("RUNNER_TEMP") else { bail!("name a state file: RUNNER_TEMP is not set") };
+        let Some(directory) = env.get("RUNNER_TEMP") else {
+            bail!("name a state file: RUNNER_TEMP is not set")
+        };
         let is_state = |name: &str| name.starts_with("helm-guard-state-") && name.ends_with(".json");
         for entry in std::fs::read_dir(directory).with_context(|| directory.clone())?.flatten() {
             if is_state(&entry.file_name().to_string_lossy()) {

@@ -219,8 +219,11 @@ impl<'a> Case<'a> {
     }
 
     fn finding(&self) -> String {
-        let dead: Vec<String> =
-            self.dead.iter().map(|record| format!("revision {} is {}", record.revision, record.status())).collect();
+        let dead: Vec<String> = self
+            .dead
+            .iter()
+            .map(|record| format!("revision {} is {}", record.revision, record.status()))
+            .collect();
         let dead = if dead.is_empty() { "the history is not in order".to_owned() } else { dead.join(", ") };
         match self.good {
             Some(good) => format!("{dead}; the last good revision is {}", good.revision),
@@ -296,7 +299,11 @@ impl<'a> Case<'a> {
         if steps.is_empty() {
             return Answer::Healthy;
         }
-        self.plan("mark-failed", "the newest revision is fine; only the statuses of older ones are wrong", steps)
+        self.plan(
+            "mark-failed",
+            "the newest revision is fine; only the statuses of older ones are wrong",
+            steps,
+        )
     }
 
     fn marked(&self, last: &Record) -> Answer {
@@ -312,7 +319,8 @@ impl<'a> Case<'a> {
     }
 
     fn deleted(&self, last: &Record) -> Answer {
-        let stuck = |record: &&&Record| record.status().is_pending() || record.status() == Status::Uninstalling;
+        let stuck =
+            |record: &&&Record| record.status().is_pending() || record.status() == Status::Uninstalling;
         let mut steps: Vec<Step> =
             self.dead.iter().filter(stuck).map(|record| Step::Delete { revision: record.revision }).collect();
         if steps.is_empty() && !last.status().is_pending() {
@@ -355,9 +363,15 @@ impl<'a> Case<'a> {
             next: "use --repair auto, which deletes nothing that the new manifest wants".into(),
         };
         match self.good {
-            Some(good) => refuse(format!("an uninstall would remove revision {}, which works", good.revision)),
-            None if !self.question.installing => refuse("without --install nothing would be installed again".into()),
-            None if !self.question.precious.is_empty() => refuse(format!("it would delete {}", self.precious())),
+            Some(good) => {
+                refuse(format!("an uninstall would remove revision {}, which works", good.revision))
+            }
+            None if !self.question.installing => {
+                refuse("without --install nothing would be installed again".into())
+            }
+            None if !self.question.precious.is_empty() => {
+                refuse(format!("it would delete {}", self.precious()))
+            }
             None => self.plan("uninstall", "asked for", vec![Step::Uninstall]),
         }
     }
@@ -372,7 +386,9 @@ impl<'a> Case<'a> {
             Command::Install if self.good.is_none() && last.status() == Status::Uninstalling => {
                 self.plan("uninstall", "the uninstall that died is finished first", vec![Step::Uninstall])
             }
-            Command::Install if first_install => self.install_anew("`helm install` needs the name to be free"),
+            Command::Install if first_install => {
+                self.install_anew("`helm install` needs the name to be free")
+            }
             // The name is in use, and Helm says so.
             Command::Install => Answer::Healthy,
             Command::Upgrade if first_install && self.question.installing => {
@@ -380,7 +396,10 @@ impl<'a> Case<'a> {
                 if hooks.is_empty() {
                     self.rebased(last)
                 } else {
-                    self.install_anew(&format!("install hooks did not finish ({}), and an upgrade would never run them", hooks.join(", ")))
+                    self.install_anew(&format!(
+                        "install hooks did not finish ({}), and an upgrade would never run them",
+                        hooks.join(", ")
+                    ))
                 }
             }
             Command::Uninstall if last.status() == Status::Uninstalling => Answer::Healthy,
@@ -394,7 +413,8 @@ impl<'a> Case<'a> {
         if self.question.precious.is_empty() {
             return self.plan("uninstall", format!("{why}; nothing in it holds data"), vec![Step::Uninstall]);
         }
-        let why = format!("{why}; an uninstall would delete {}, so they are kept and adopted", self.precious());
+        let why =
+            format!("{why}; an uninstall would delete {}, so they are kept and adopted", self.precious());
         let mut answer = self.plan("delete-record", why, pending);
         if let Answer::Repair(plan) = &mut answer {
             plan.caveat = "objects and fields that only the dead install had may stay".into();
@@ -414,7 +434,8 @@ impl<'a> Case<'a> {
         if upgrade && max == 1 && self.good.is_some() {
             let mut answer = self.marked(last);
             if let Answer::Repair(plan) = &mut answer {
-                plan.why = "with --history-max 1 a rebase would make Helm prune the last good revision".into();
+                plan.why =
+                    "with --history-max 1 a rebase would make Helm prune the last good revision".into();
                 plan.caveat = "fields that only dead revisions set may stay".into();
             }
             return answer;
@@ -439,11 +460,15 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        let why = "Helm merges from everything that may live, so that leftovers go and nothing wanted is deleted";
+        let why =
+            "Helm merges from everything that may live, so that leftovers go and nothing wanted is deleted";
         let mut answer = self.plan("rebase", why, steps);
         let hooks = last.unfinished_install_hooks();
         if let (Answer::Repair(plan), true, None) = (&mut answer, upgrade && !hooks.is_empty(), self.good) {
-            plan.caveat = format!("install hooks never finished, and an upgrade does not run them: {}", hooks.join(", "));
+            plan.caveat = format!(
+                "install hooks never finished, and an upgrade does not run them: {}",
+                hooks.join(", ")
+            );
         }
         answer
     }
@@ -470,10 +495,12 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
     for record in history.records.iter().filter(|record| record.body.is_ok()) {
         let is_last = last.is_some_and(|last| last.revision == record.revision);
         let lent = plan.is_some_and(|plan| {
-            plan.steps.iter().any(|s| matches!(s, Step::Lend { revision, .. } if *revision == record.revision))
+            plan.steps
+                .iter()
+                .any(|s| matches!(s, Step::Lend { revision, .. } if *revision == record.revision))
         });
-        let description =
-            (record.status() == Status::PendingUpgrade).then(|| "Upgrade complete (saved by helm-guard)".to_owned());
+        let description = (record.status() == Status::PendingUpgrade)
+            .then(|| "Upgrade complete (saved by helm-guard)".to_owned());
         if finished && is_last {
             steps.push(Step::Mark { revision: record.revision, status: Status::Deployed, description });
         } else if lent {
@@ -485,10 +512,9 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
     let lives = finished
         || history.deployed().next().is_some()
         || last.is_none_or(|last| matches!(last.status(), Status::Uninstalled | Status::Uninstalling));
-    if let (false, Some(good)) = (lives, plan.and_then(|plan| plan.good).and_then(|good| history.get(good))) {
-        if good.status() == Status::Superseded {
-            steps.push(Step::Mark { revision: good.revision, status: Status::Deployed, description: None });
-        }
+    let good = plan.and_then(|plan| plan.good).and_then(|good| history.get(good));
+    if let Some(good) = good.filter(|good| !lives && good.status() == Status::Superseded) {
+        steps.push(Step::Mark { revision: good.revision, status: Status::Deployed, description: None });
     }
     steps
 }

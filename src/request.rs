@@ -64,18 +64,26 @@ impl Request {
         let driver = match env.get("HELM_DRIVER").map_or("", String::as_str) {
             "" | "secret" | "secrets" => Driver::Secrets,
             "configmap" | "configmaps" => Driver::ConfigMaps,
-            other => return Err(format!("HELM_DRIVER={other}: helm-guard reads secret and configmap storage")),
+            other => {
+                return Err(format!("HELM_DRIVER={other}: helm-guard reads secret and configmap storage"));
+            }
         };
         let env_max = env.get("HELM_MAX_HISTORY").and_then(|max| max.parse().ok());
         let history_max = invocation.history_max().or(env_max).unwrap_or(10);
-        let helm = guard.helm_bin.clone().or_else(|| env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from));
+        let helm = guard
+            .helm_bin
+            .clone()
+            .or_else(|| env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from));
         let ci_dir = env.get("RUNNER_TEMP").filter(|dir| !dir.is_empty()).map(PathBuf::from);
         let temporary = env.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-        let backup_dir = guard.backup_dir.clone().unwrap_or_else(|| {
-            ci_dir.clone().unwrap_or(temporary).join("helm-guard-backups")
-        });
+        let backup_dir = guard
+            .backup_dir
+            .clone()
+            .unwrap_or_else(|| ci_dir.clone().unwrap_or(temporary).join("helm-guard-backups"));
         if invocation.generate_name() && invocation.releases().is_empty() {
-            return Err("--generate-name: a name that is made up later cannot be locked now; name the release".into());
+            return Err(
+                "--generate-name: a name that is made up later cannot be locked now; name the release".into(),
+            );
         }
         if invocation.releases().is_empty() {
             return Err(format!("{}: name the release, as for helm {}", command.as_str(), command.as_str()));
@@ -123,7 +131,8 @@ impl Request {
 /// `HELM_GUARD_LOCK_TIMEOUT=1m` is `--lock-timeout=1m`; a name that is not known is a warning.
 fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
     /// Used by the program for other things than flags.
-    const OTHERS: [&str; 4] = ["HELM_GUARD_TEST_CLUSTER", "HELM_GUARD_CACHE", "HELM_GUARD_KUBECONFIG", "HELM_GUARD_STATE"];
+    const OTHERS: [&str; 4] =
+        ["HELM_GUARD_TEST_CLUSTER", "HELM_GUARD_CACHE", "HELM_GUARD_KUBECONFIG", "HELM_GUARD_STATE"];
     let (mut flags, mut warnings) = (Vec::new(), Vec::new());
     for (name, value) in env {
         let Some(rest) = name.strip_prefix("HELM_GUARD_") else { continue };
@@ -158,7 +167,9 @@ fn target(invocation: &Invocation, env: &Env) -> Target {
         ca_file: pick("kube-ca-file", "HELM_KUBECAFILE").map(PathBuf::from),
         as_user: pick("kube-as-user", "HELM_KUBEASUSER"),
         as_groups: if as_groups.is_empty() {
-            get("HELM_KUBEASGROUPS").map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default()
+            get("HELM_KUBEASGROUPS")
+                .map(|list| list.split(',').map(str::to_owned).collect())
+                .unwrap_or_default()
         } else {
             as_groups.into_iter().map(str::to_owned).collect()
         },

@@ -9,14 +9,11 @@ use helm_guard::helm::flags::{self, Column, Kind};
 use helm_guard::helm::{Command, Invocation, Major, Version, template_argv};
 use std::process::Command as Process;
 
-/// The real programs, or `None` where the environment names none.
+/// The real programs.
 fn helm_binaries() -> Option<[(Major, String); 2]> {
-    let found = (std::env::var("HELM3").ok(), std::env::var("HELM4").ok());
-    let (Some(v3), Some(v4)) = found else {
-        eprintln!("skipped: HELM3 and HELM4 name no Helm programs");
-        return None;
-    };
-    Some([(Major::V3, v3), (Major::V4, v4)])
+    use testbed::tools::{Helm, helm};
+    let path = |version| helm(version).unwrap().display().to_string();
+    Some([(Major::V3, path(Helm::V3)), (Major::V4, path(Helm::V4))])
 }
 
 #[test]

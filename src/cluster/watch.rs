@@ -44,17 +44,25 @@ impl Cluster {
         let named: BTreeSet<(&str, &str)> =
             manifest.keys().map(|key| (key.kind.as_str(), key.name.as_str())).collect();
         let mut found = Vec::new();
-        let mut add = |kind: &str, name: String, ready: i32, wanted: i32, selector: &BTreeMap<String, String>| {
-            if ready < wanted && named.contains(&(kind, name.as_str())) {
-                let reasons = reasons(&pods, selector);
-                let count = |number: i32| u32::try_from(number).unwrap_or_default();
-                found.push(Workload { kind: kind.into(), name, ready: count(ready), wanted: count(wanted), reasons });
-            }
-        };
+        let mut add =
+            |kind: &str, name: String, ready: i32, wanted: i32, selector: &BTreeMap<String, String>| {
+                if ready < wanted && named.contains(&(kind, name.as_str())) {
+                    let reasons = reasons(&pods, selector);
+                    let count = |number: i32| u32::try_from(number).unwrap_or_default();
+                    found.push(Workload {
+                        kind: kind.into(),
+                        name,
+                        ready: count(ready),
+                        wanted: count(wanted),
+                        reasons,
+                    });
+                }
+            };
         for object in &deployments {
             let Some(spec) = &object.spec else { continue };
             let status = object.status.clone().unwrap_or_default();
-            let ready = status.ready_replicas.unwrap_or_default().min(status.updated_replicas.unwrap_or_default());
+            let ready =
+                status.ready_replicas.unwrap_or_default().min(status.updated_replicas.unwrap_or_default());
             let selector = spec.selector.match_labels.clone().unwrap_or_default();
             add("Deployment", object.name_any(), ready, spec.replicas.unwrap_or(1), &selector);
         }
@@ -68,7 +76,13 @@ impl Cluster {
             let Some(spec) = &object.spec else { continue };
             let status = object.status.clone().unwrap_or_default();
             let selector = spec.selector.match_labels.clone().unwrap_or_default();
-            add("DaemonSet", object.name_any(), status.number_ready, status.desired_number_scheduled, &selector);
+            add(
+                "DaemonSet",
+                object.name_any(),
+                status.number_ready,
+                status.desired_number_scheduled,
+                &selector,
+            );
         }
         for object in &jobs {
             let Some(spec) = &object.spec else { continue };
@@ -85,7 +99,9 @@ impl Cluster {
         let all = ListParams::default();
         let (pods, mut events) = tokio::join!(self.some::<Pod>(&all), self.some::<Event>(&warnings));
         let pods = pods.iter().filter(|pod| !is_fine(pod)).map(trouble_of).take(20).collect();
-        events.sort_by_key(|event| event.last_timestamp.clone().map(|time| time.0).or(event.event_time.clone().map(|t| t.0)));
+        events.sort_by_key(|event| {
+            event.last_timestamp.clone().map(|time| time.0).or(event.event_time.clone().map(|t| t.0))
+        });
         let events = events.into_iter().rev().take(10).map(|event| WarningEvent {
             object: format!(
                 "{}/{}",
@@ -103,11 +119,13 @@ impl Cluster {
 /// Reasons of the pods that a selector finds, most frequent first.
 fn reasons(pods: &[Pod], selector: &BTreeMap<String, String>) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let selected = |pod: &&Pod| !selector.is_empty() && selector.iter().all(|(k, v)| pod.labels().get(k) == Some(v));
+    let selected =
+        |pod: &&Pod| !selector.is_empty() && selector.iter().all(|(k, v)| pod.labels().get(k) == Some(v));
     for pod in pods.iter().filter(selected).filter(|pod| !is_fine(pod)) {
         *counts.entry(trouble_of(pod).reason).or_default() += 1;
     }
-    let mut reasons: Vec<(usize, String)> = counts.into_iter().map(|(reason, count)| (count, reason)).collect();
+    let mut reasons: Vec<(usize, String)> =
+        counts.into_iter().map(|(reason, count)| (count, reason)).collect();
     reasons.sort_by(|one, other| other.cmp(one));
     reasons
         .into_iter()
@@ -127,7 +145,8 @@ fn trouble_of(pod: &Pod) -> PodTrouble {
     let Some(status) = &pod.status else {
         return PodTrouble { pod: name, reason: "Pending".into(), ..PodTrouble::default() };
     };
-    let containers = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let containers =
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
     for container in containers {
         if let Some((reason, message)) = container_trouble(container) {
             let restarts = u32::try_from(container.restart_count).unwrap_or_default();
@@ -145,13 +164,21 @@ fn trouble_of(pod: &Pod) -> PodTrouble {
         Some(phase) => phase,
     };
     let message = status.message.clone().unwrap_or_default();
-    PodTrouble { pod: name, reason: status.reason.clone().unwrap_or(reason.into()), message, ..PodTrouble::default() }
+    PodTrouble {
+        pod: name,
+        reason: status.reason.clone().unwrap_or(reason.into()),
+        message,
+        ..PodTrouble::default()
+    }
 }
 
 fn container_trouble(container: &ContainerStatus) -> Option<(String, String)> {
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
-        let reason = waiting.reason.clone().filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing")?;
+        let reason = waiting
+            .reason
+            .clone()
+            .filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing")?;
         return Some((reason, waiting.message.clone().unwrap_or_default()));
     }
     let terminated = state.terminated.as_ref().filter(|terminated| terminated.exit_code != 0)?;

@@ -237,7 +237,9 @@ async fn renew(
                     }
                     Ok(Ok(other)) => {
                         let who = other.as_ref().map(view).and_then(|view| view.holder);
-                        let who = who.map_or("it was vacated or deleted".into(), |h| format!("{} has it", h.owner.name));
+                        let who = who.map_or("it was vacated or deleted".into(), |h| {
+                            format!("{} has it", h.owner.name)
+                        });
                         let _ = state.send(State::Lost(who));
                         return;
                     }
@@ -362,23 +364,24 @@ pub fn view(lease: &Lease) -> LeaseView {
     LeaseView {
         holder,
         renewed: spec.renew_time.map(|time| time.0.to_string()).unwrap_or_default(),
-        duration: Duration::from_secs(spec.lease_duration_seconds.unwrap_or_default().max(0).unsigned_abs().into()),
+        duration: Duration::from_secs(
+            spec.lease_duration_seconds.unwrap_or_default().max(0).unsigned_abs().into(),
+        ),
     }
 }
 
 /// The Lease that says "this process has it": a new one, or the found one with another holder.
 fn claim(found: Option<Lease>, request: &Request, clock: Clock) -> Lease {
     let now = MicroTime(clock.wall());
-    let transitions = found.as_ref().and_then(|lease| lease.spec.as_ref()?.lease_transitions).unwrap_or_default();
+    let transitions =
+        found.as_ref().and_then(|lease| lease.spec.as_ref()?.lease_transitions).unwrap_or_default();
     let mut meta = found.map(|lease| lease.metadata).unwrap_or_else(|| ObjectMeta {
         name: Some(request.lease.clone()),
         namespace: Some(request.namespace.clone()),
         ..ObjectMeta::default()
     });
     meta.managed_fields = None;
-    meta.labels
-        .get_or_insert_default()
-        .insert("app.kubernetes.io/managed-by".into(), "helm-guard".into());
+    meta.labels.get_or_insert_default().insert("app.kubernetes.io/managed-by".into(), "helm-guard".into());
     let me = &request.me;
     let notes = meta.annotations.get_or_insert_default();
     for (key, value) in [
@@ -397,7 +400,11 @@ fn claim(found: Option<Lease>, request: &Request, clock: Clock) -> Lease {
         ("since", &me.since),
     ] {
         let key = format!("{PREFIX}{key}");
-        if value.is_empty() { notes.remove(&key) } else { notes.insert(key, value.clone()) };
+        if value.is_empty() {
+            notes.remove(&key)
+        } else {
+            notes.insert(key, value.clone())
+        };
     }
     // Seconds, rounded up: the API knows no smaller unit, and 0 is refused.
     let seconds = request.times.duration.as_millis().div_ceil(1000).max(1);

@@ -159,7 +159,11 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         status: Status::parse(&body.info.status),
         description: body.info.description,
         last_deployed: body.info.last_deployed,
-        chart: if chart.name.is_empty() { String::new() } else { format!("{}-{}", chart.name, chart.version) },
+        chart: if chart.name.is_empty() {
+            String::new()
+        } else {
+            format!("{}-{}", chart.name, chart.version)
+        },
         app_version: chart.app_version,
         apply_method: body.apply_method,
         hooks: body.hooks.unwrap_or_default(),
@@ -186,7 +190,12 @@ pub fn manifest(json: &[u8]) -> Result<String, CodecError> {
 /// When it is not the JSON of a release.
 pub fn config(json: &[u8]) -> Result<String, CodecError> {
     let body = parse(json)?;
-    Ok(body.get("config").map(|config| config.get()).filter(|config| *config != "null").unwrap_or("{}").to_owned())
+    Ok(body
+        .get("config")
+        .map(|config| config.get())
+        .filter(|config| *config != "null")
+        .unwrap_or("{}")
+        .to_owned())
 }
 
 /// A change to a body. `None` leaves a part as it is.

@@ -146,9 +146,14 @@ impl Store {
     pub async fn history(&self, release: &str) -> Result<History, StoreError> {
         let params = ListParams::default().labels(&format!("name={release},owner=helm"));
         let stored: Vec<Stored> = match self.driver {
-            Driver::Secrets => {
-                self.secrets().list(&params).await?.items.into_iter().map(|o| Stored::Secret(Box::new(o))).collect()
-            }
+            Driver::Secrets => self
+                .secrets()
+                .list(&params)
+                .await?
+                .items
+                .into_iter()
+                .map(|o| Stored::Secret(Box::new(o)))
+                .collect(),
             Driver::ConfigMaps => {
                 let items = self.config_maps().list(&params).await?.items;
                 items.into_iter().map(|object| Stored::ConfigMap(Box::new(object))).collect()
@@ -200,9 +205,11 @@ impl Store {
             Stored::Secret(object) => {
                 self.secrets().replace(&name, &params, &object).await.map(|o| Stored::Secret(Box::new(o)))
             }
-            Stored::ConfigMap(object) => {
-                self.config_maps().replace(&name, &params, &object).await.map(|o| Stored::ConfigMap(Box::new(o)))
-            }
+            Stored::ConfigMap(object) => self
+                .config_maps()
+                .replace(&name, &params, &object)
+                .await
+                .map(|o| Stored::ConfigMap(Box::new(o))),
         };
         answer.map_err(|error| conflict(error, &name))
     }
@@ -292,7 +299,8 @@ pub fn read_backup(text: &str) -> Result<Vec<Record>, String> {
     struct List {
         items: Vec<serde_json::Value>,
     }
-    let list: List = serde_json::from_str(text).map_err(|error| format!("not a backup of helm-guard: {error}"))?;
+    let list: List =
+        serde_json::from_str(text).map_err(|error| format!("not a backup of helm-guard: {error}"))?;
     list.items
         .into_iter()
         .map(|item| {

@@ -35,12 +35,14 @@ pub fn backup(
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     // A rollback or an uninstall changes records of its own choice: all are saved then.
     let all = steps.iter().any(|step| step.revision().is_none());
-    let concerned = |record: &&Record| all || steps.iter().any(|step| step.revision() == Some(record.revision));
+    let concerned =
+        |record: &&Record| all || steps.iter().any(|step| step.revision() == Some(record.revision));
     let records: Vec<&Record> = history.records.iter().filter(concerned).collect();
     if records.is_empty() {
         return Ok(None);
     }
-    std::fs::create_dir_all(directory).with_context(|| format!("backup directory {}", directory.display()))?;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("backup directory {}", directory.display()))?;
     let path = directory.join(format!("{release}-{lock_id}.json"));
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -79,7 +81,8 @@ impl Hands<'_> {
         let now = self.clock.wall().as_second();
         let (written, said) = match step {
             Step::Mark { status, description, .. } => {
-                let edit = Edit { status: Some(*status), description: description.clone(), ..Edit::default() };
+                let edit =
+                    Edit { status: Some(*status), description: description.clone(), ..Edit::default() };
                 let written = self.store.edit(&record, &edit, now).await?;
                 (Some(written), format!("revision {revision}: {was} → {status}"))
             }
@@ -87,7 +90,11 @@ impl Hands<'_> {
                 let (edit, objects) = self.lending(history, revision, union_of, *good, *values_of).await?;
                 self.lent.insert(revision, record.clone());
                 let written = self.store.edit(&record, &edit, now).await?;
-                let base = if objects > 0 { format!(", base of the merge with {objects} objects") } else { String::new() };
+                let base = if objects > 0 {
+                    format!(", base of the merge with {objects} objects")
+                } else {
+                    String::new()
+                };
                 (Some(written), format!("revision {revision}: {was} → failed{base}"))
             }
             Step::Return { .. } => {
@@ -124,7 +131,9 @@ impl Hands<'_> {
         let mut manifests = Vec::new();
         let mut good_manifest = Manifest::default();
         let mut values = None;
-        for record in history.records.iter().filter(|r| union_of.contains(&r.revision) || values_of == Some(r.revision)) {
+        for record in
+            history.records.iter().filter(|r| union_of.contains(&r.revision) || values_of == Some(r.revision))
+        {
             let context = || format!("record of revision {}", record.revision);
             let json = codec::decode(record.stored.payload()).with_context(context)?;
             let text = codec::manifest(&json).with_context(context)?;

@@ -14,7 +14,6 @@ use testbed::{Cluster, Namespace, tools::Helm};
 pub struct Stage {
     pub namespace: Namespace<'static>,
     pub helm: PathBuf,
-    pub version: Helm,
     pub temporary: tempfile::TempDir,
 }
 
@@ -43,7 +42,7 @@ impl Stage {
     pub fn new(stem: &str, version: Helm) -> Self {
         let namespace = Cluster::shared().unwrap().namespace(stem).unwrap();
         let helm = testbed::tools::helm(version).unwrap();
-        Self { namespace, helm, version, temporary: tempfile::tempdir().unwrap() }
+        Self { namespace, helm, temporary: tempfile::tempdir().unwrap() }
     }
 
     pub fn chart() -> PathBuf {
@@ -54,7 +53,10 @@ impl Stage {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.temporary.path()).env("TMPDIR", self.temporary.path()).env("USER", "ada");
-        command.env("KUBECONFIG", self.namespace.kubeconfig()).env("HELM_BIN", &self.helm).stdin(Stdio::null());
+        command
+            .env("KUBECONFIG", self.namespace.kubeconfig())
+            .env("HELM_BIN", &self.helm)
+            .stdin(Stdio::null());
         command
     }
 
@@ -77,6 +79,13 @@ impl Stage {
             guard.arg(Self::chart());
         }
         guard.args(more);
+        guard
+    }
+
+    /// helm-guard's other commands.
+    pub fn own(&self, arguments: &[&str]) -> Command {
+        let mut guard = self.command(Path::new(env!("CARGO_BIN_EXE_helm-guard")));
+        guard.args(arguments);
         guard
     }
 
@@ -148,7 +157,10 @@ impl Stage {
         let list = self.namespace.kubectl_json(["get", "deployments,configmaps,pvc", "-o", "json"]).unwrap();
         let items = list["items"].as_array().unwrap().iter();
         items
-            .filter(|item| item["metadata"]["deletionTimestamp"].is_null() && item["metadata"]["name"] != "kube-root-ca.crt")
+            .filter(|item| {
+                item["metadata"]["deletionTimestamp"].is_null()
+                    && item["metadata"]["name"] != "kube-root-ca.crt"
+            })
             .map(|item| {
                 let text = |value: &Value| value.as_str().unwrap().to_owned();
                 let name = format!("{}/{}", text(&item["kind"]), text(&item["metadata"]["name"]));

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the commands answer on standard output")]
 
 mod cluster;
+mod test;
 
 use clap::Parser;
 
@@ -11,10 +12,12 @@ use clap::Parser;
 enum Xtask {
     #[command(subcommand)]
     Cluster(cluster::Command),
+    Test(test::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Xtask::parse() {
         Xtask::Cluster(command) => cluster::run(command),
+        Xtask::Test(arguments) => test::run(&arguments),
     }
 }

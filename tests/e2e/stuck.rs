@@ -1,0 +1,69 @@
+//! Stuck releases and what becomes of them, other than the properties of a rebase.
+
+use crate::stage::Stage;
+use testbed::tools::Helm;
+
+/// A first install that died and holds data: nothing that holds data is deleted, and its hooks run.
+fn a_stuck_install_with_a_claim_keeps_the_claim(version: Helm) {
+    let stage = Stage::new("install", version);
+    let hooks = "--set=hooks.post-install=1s";
+    stage.stick("install", &["--set=claims={data}", "--set=behavior=never-ready", hooks]);
+    let claim = stage.uids()["PersistentVolumeClaim/data"].clone();
+    let said = Stage::ok(
+        stage.guard("upgrade", &["--install", "--set=claims={data}", "--wait", "--timeout=60s", hooks]),
+    );
+    assert_eq!(stage.uids()["PersistentVolumeClaim/data"], claim, "{}", said.err);
+    assert!(
+        stage.namespace.kubectl(["get", "job", "post-install"]).is_ok(),
+        "the install hook never ran\n{}",
+        said.err
+    );
+    stage.assert_history(&["deployed"]);
+}
+
+/// A first install that died with nothing precious, under `install`.
+fn a_stuck_install_is_installed_again(version: Helm) {
+    let stage = Stage::new("again", version);
+    stage.stick("install", &["--set=configs={dead}", "--set=behavior=never-ready"]);
+    let said = Stage::ok(stage.guard("install", &["--set=configs={new}", "--wait", "--timeout=60s"]));
+    let uids = stage.uids();
+    assert!(
+        uids.contains_key("ConfigMap/new") && !uids.contains_key("ConfigMap/dead"),
+        "{uids:?}\n{}",
+        said.err
+    );
+    stage.assert_history(&["deployed"]);
+}
+
+/// A rollback that died: the revision it came from is the last good one.
+fn a_stuck_rollback_is_repaired(version: Helm) {
+    let stage = Stage::new("rollback", version);
+    Stage::ok(stage.raw("install", &["--set=behavior=never-ready", "--set-string=env.ONE=1"]));
+    Stage::ok(stage.raw("upgrade", &["--set-string=env.TWO=1", "--wait"]));
+    stage.stick("rollback", &["1"]);
+    let said = Stage::ok(stage.guard("upgrade", &["--set-string=env.THREE=1", "--wait", "--timeout=60s"]));
+    assert_eq!(stage.env(), ["FIXED", "THREE"], "{}", said.err);
+    stage.assert_history(&["superseded", "superseded", "failed", "deployed"]);
+}
+
+/// The records that a repair changed come back from its backup by one command.
+fn a_backup_can_be_restored(version: Helm) {
+    let stage = Stage::new("restore", version);
+    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.stick("upgrade", &["--set=behavior=never-ready"]);
+    let data = |stage: &Stage| -> Vec<_> {
+        stage.records().into_iter().take(2).map(|(name, _, data)| (name, data)).collect()
+    };
+    let before = data(&stage);
+    Stage::ok(stage.guard("upgrade", &["--wait", "--timeout=60s"]));
+    assert_ne!(data(&stage), before);
+    let directory = stage.temporary.path().join("helm-guard-backups");
+    let file = std::fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    Stage::ok(stage.own(&["restore", file.to_str().unwrap()]));
+    assert_eq!(data(&stage), before);
+}
+
+crate::with_both_helms! {
+    a_stuck_install_with_a_claim_keeps_the_claim a_stuck_install_is_installed_again a_stuck_rollback_is_repaired
+    a_backup_can_be_restored
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask test`: all that must hold before a change lands, in one command, with a time table at the end.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use testbed::{Cluster, Options, SHARED_CLUSTER_VARIABLE, tools};
+
+/// Format, lints, docs, unit, snapshot and end-to-end tests
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// End-to-end tests at once
+    #[arg(long, default_value_t = 3)]
+    at_once: u8,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut table = Table::default();
+    table.step("format", || cargo(&["fmt", "--all", "--check"], &[]))?;
+    table.step("lints", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
+    })?;
+    table.step("docs", || {
+        cargo(
+            &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"],
+            &[("RUSTDOCFLAGS", "-D warnings")],
+        )
+    })?;
+    table.step("unit and snapshot tests", || {
+        cargo(
+            &["test", "--locked", "--package", "helm-guard", "--lib"],
+            &[("INSTA_UPDATE", "no"), ("CI", "true")],
+        )
+    })?;
+    table.step("tools: helm 3 and 4, control plane", || {
+        tools::helm(tools::Helm::V3)?;
+        tools::helm(tools::Helm::V4)?;
+        tools::testcluster(tools::KUBERNETES_VERSION)?;
+        Ok(())
+    })?;
+    table
+        .step("flags against the real Helms", || cargo(&["test", "--locked", "--test", "helm_flags"], &[]))?;
+    let cluster = table.step("cluster", || Cluster::start(&Options::default()))?;
+    let file = cluster.info().dir.join("cluster.json");
+    let file = file.to_str().context("path of the cluster")?;
+    let threads = format!("--test-threads={}", arguments.at_once.min(4));
+    let answer = table.step("end to end", || {
+        cargo(
+            &["test", "--locked", "--test", "e2e", "--", &threads],
+            &[(SHARED_CLUSTER_VARIABLE, file), ("INSTA_UPDATE", "no")],
+        )
+    });
+    cluster.stop();
+    answer?;
+    table.print();
+    Ok(())
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+    let status =
+        Command::new("cargo").args(arguments).envs(environment.iter().copied()).status().context("cargo")?;
+    if status.success() { Ok(()) } else { bail!("cargo {} failed", arguments.join(" ")) }
+}
+
+/// How long each step took.
+#[derive(Default)]
+struct Table {
+    rows: Vec<(&'static str, Duration)>,
+}
+
+impl Table {
+    #[expect(clippy::disallowed_methods, reason = "the time table of a test run is for people")]
+    fn step<T>(&mut self, name: &'static str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        println!("== {name}");
+        let started = Instant::now();
+        let answer = work();
+        self.rows.push((name, started.elapsed()));
+        if answer.is_err() {
+            self.print();
+        }
+        answer
+    }
+
+    fn print(&self) {
+        println!("== time table");
+        for (name, took) in &self.rows {
+            println!("{:>7.1} s  {name}", took.as_secs_f64());
+        }
+    }
+}
