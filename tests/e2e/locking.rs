@@ -8,10 +8,11 @@ use testbed::tools::Helm;
 /// Two deploys started at once both end well, one after the other.
 fn two_at_once_are_one_after_the_other(version: Helm) {
     let stage = Stage::new("two", version);
-    let delay = "--set=delay=2s";
     let start = |name: &str| {
-        let mut guard =
-            stage.guard("upgrade", &["--install", "--wait", delay, &format!("--set=configs={{{name}}}")]);
+        let mut guard = stage.guard(
+            "upgrade",
+            &["--install", "--wait", "--timeout=60s", &format!("--set=configs={{{name}}}")],
+        );
         guard.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let (one, other) = (start("one"), start("other"));

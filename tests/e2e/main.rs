@@ -3,7 +3,6 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     unreachable_pub,
-    missing_docs,
     reason = "a story ends where something is not as it should be, and nobody links to it"
 )]
 
