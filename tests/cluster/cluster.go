@@ -118,6 +118,7 @@ func (c *cluster) startEtcd(ctx context.Context, parts *parts) error {
 func (c *cluster) startServer(ctx context.Context, parts *parts, port int) error {
 	return parts.startReady(ctx, "kube-apiserver",
 		"--etcd-servers=unix://etcd.sock",
+		"--kubelet-preferred-address-types=InternalIP", // nobody resolves the name of the node
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 		"--permit-port-sharing", // the supervisor holds the port
 		// A loopback address may not be advertised; nothing here connects to this one.
