@@ -90,13 +90,14 @@ func start(ctx context.Context, root string, parts *parts) (*cluster, error) {
 	if err := c.startControllers(parts); err != nil {
 		return nil, err
 	}
-	if err := ready(ctx, config, parts); err != nil {
+	if err := c.startKwok(parts); err != nil {
 		return nil, err
 	}
+	// The parts begin while the server is still giving out roles: they are masters and need none.
 	if err := createObjects(ctx, client, kubeletPort); err != nil {
 		return nil, err
 	}
-	if err := c.startKwok(parts); err != nil {
+	if err := ready(ctx, config, parts); err != nil {
 		return nil, err
 	}
 	if err := probe(ctx, client, parts); err != nil {
