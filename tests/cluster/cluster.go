@@ -90,13 +90,14 @@ func start(ctx context.Context, root string, parts *parts) (*cluster, error) {
 	if err := c.startControllers(parts); err != nil {
 		return nil, err
 	}
-	if err := ready(ctx, config, parts); err != nil {
+	if err := c.startKwok(parts); err != nil {
 		return nil, err
 	}
+	// The parts begin while the server is still giving out roles: they are masters and need none.
 	if err := createObjects(ctx, client, kubeletPort); err != nil {
 		return nil, err
 	}
-	if err := c.startKwok(parts); err != nil {
+	if err := ready(ctx, config, parts); err != nil {
 		return nil, err
 	}
 	if err := probe(ctx, client, parts); err != nil {
@@ -118,6 +119,7 @@ func (c *cluster) startEtcd(ctx context.Context, parts *parts) error {
 func (c *cluster) startServer(ctx context.Context, parts *parts, port int) error {
 	return parts.startReady(ctx, "kube-apiserver",
 		"--etcd-servers=unix://etcd.sock",
+		"--kubelet-preferred-address-types=InternalIP", // nobody resolves the name of the node
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 		"--permit-port-sharing", // the supervisor holds the port
 		// A loopback address may not be advertised; nothing here connects to this one.

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -47,6 +48,9 @@ func superviseMain(args []string) int {
 		flags.Usage()
 		return 2
 	}
+	// What was inherited by accident, a pipe of the shell's say, is not handed on:
+	// its reader would wait for its end for as long as the cluster runs.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	root, err := filepath.Abs(*dir)
 	if err == nil {
 		err = os.MkdirAll(root, 0o700)

@@ -9,7 +9,6 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::cache::variable;
 use crate::process::progress;
@@ -77,7 +76,6 @@ pub struct Rule<'a> {
 pub struct Cluster {
     info: Info,
     kubectl: Kubectl,
-    scratch: TempDir,
     supervisor: Option<Supervisor>,
 }
 
@@ -169,12 +167,7 @@ impl Cluster {
     fn new(info: Info, supervisor: Option<Supervisor>) -> Result<Self> {
         let version = info.kubernetes_version.trim_start_matches('v');
         let kubectl = Kubectl::new(tools::kubectl(version)?, info.kubeconfig.clone());
-        Ok(Self {
-            info,
-            kubectl,
-            scratch: tempfile::Builder::new().prefix("hg-users-").tempdir()?,
-            supervisor,
-        })
+        Ok(Self { info, kubectl, supervisor })
     }
 
     /// What the cluster's `cluster.json` says.
@@ -222,14 +215,14 @@ impl Cluster {
         Namespace::create(self, stem)
     }
 
-    /// A user's kubeconfig with a namespace set. A file of its own for each call, there as long as the cluster's value is.
+    /// A user's kubeconfig with a namespace set. A file of its own for each call, gone with the cluster.
     ///
     /// # Errors
     /// There is no such user.
     pub fn user_kubeconfig(&self, user: &str, namespace: &str) -> Result<PathBuf> {
         let source = self.info.users.join(format!("{user}.kubeconfig"));
         let text = fs::read_to_string(source).with_context(|| format!("find the kubeconfig of {user}"))?;
-        let file = tempfile::Builder::new().prefix(&format!("{user}-")).tempfile_in(self.scratch.path())?;
+        let file = tempfile::Builder::new().prefix(&format!("{user}-")).tempfile_in(&self.info.users)?;
         fs::write(file.path(), text.replace("namespace: default\n", &format!("namespace: {namespace}\n")))?;
         Ok(file.into_temp_path().keep()?)
     }
