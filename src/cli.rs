@@ -43,7 +43,7 @@ pub struct Deploy {
     /// helm-guard's own flags
     #[command(flatten)]
     pub guard: GuardFlags,
-    /// As for Helm: RELEASE [CHART] and any of Helm's flags
+    /// As for Helm: RELEASE, CHART and any of Helm's flags
     #[arg(value_name = "HELM ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub helm: Vec<String>,
 }
