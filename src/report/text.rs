@@ -14,7 +14,7 @@ const ANNOTATION: usize = 1500;
 /// One line for a terminal or a log: no escape sequences, control characters, line breaks or characters that reorder
 /// or hide text; bounded.
 pub fn terminal_safe(text: &str) -> String {
-    shorten(clean(text).split_whitespace().collect::<Vec<_>>().join(" ").as_str(), LINE)
+    one_line(text, LINE)
 }
 
 /// Text for a Markdown sentence or table cell, for use behind other text on the same line. It renders as itself: no
@@ -23,7 +23,7 @@ pub fn terminal_safe(text: &str) -> String {
 /// Punctuation becomes numeric entities, which CommonMark never takes for structure. Mentions and bare links are found
 /// by later passes over the rendered text, so these are also broken with a zero-width space.
 pub fn markdown_cell(text: &str) -> String {
-    let line = shorten(clean(text).split_whitespace().collect::<Vec<_>>().join(" ").as_str(), CELL);
+    let line = one_line(text, CELL);
     let mut out = String::with_capacity(line.len() * 2);
     for (at, c) in line.char_indices() {
         let rest = &line[at + c.len_utf8()..];
@@ -164,6 +164,13 @@ fn is_invisible(c: char) -> bool {
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
         | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// One line of at most `max` characters. Looks only at a beginning that is long enough: a cluster can say megabytes, and
+/// the report is rendered anew after every event.
+fn one_line(text: &str, max: usize) -> String {
+    let start = text.char_indices().nth(max * 8).map_or(text, |(at, _)| &text[..at]);
+    shorten(&clean(start).split_whitespace().collect::<Vec<_>>().join(" "), max)
 }
 
 /// At most `max` characters, the last one an ellipsis if some were cut.
