@@ -3,7 +3,7 @@
 
 use super::terminal::{durations, outcome, slashed, waiting, who};
 use super::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
-use super::{Outcome, Summary};
+use super::{Holder, Outcome, Owner, Summary};
 use crate::release::Revision;
 
 /// Rows of a history table.
@@ -25,6 +25,7 @@ struct Section {
 /// The job summary as Markdown, never more than `budget` bytes: GitHub drops a larger one whole.
 pub fn summary(summary: &Summary, budget: usize) -> String {
     let headline = format!("### {}\n", headline(summary));
+    let unchanged = summary.before == summary.after;
     let mut sections: Vec<Section> = [
         reason(summary),
         repair(summary),
@@ -33,8 +34,13 @@ pub fn summary(summary: &Summary, budget: usize) -> String {
         error(summary),
         events(summary),
         warnings(summary),
-        history("history after", "History after", 40, &summary.after),
-        history("history before", "History before", 30, &summary.before),
+        history(
+            "history after",
+            if unchanged { "History, unchanged" } else { "History after" },
+            40,
+            &summary.after,
+        ),
+        history("history before", "History before", 30, if unchanged { &[] } else { &summary.before }),
         lock(summary),
         timing(summary),
         run(summary),
@@ -232,10 +238,10 @@ fn lock(summary: &Summary) -> Option<Section> {
     let lock = &summary.lock;
     let mut out = String::new();
     if let Some(holder) = &lock.waited_for {
-        out.push_str(&format!("- Waited for the lock, held by {}\n", markdown_cell(&who(holder))));
+        out.push_str(&format!("- Waited for the lock, held by {}\n", linked_holder(holder, summary)));
     }
     if let Some(dead) = &lock.taken_over {
-        out.push_str(&format!("- Lock taken over from a dead holder: {}\n", markdown_cell(&who(dead))));
+        out.push_str(&format!("- Lock taken over from a dead holder: {}\n", linked_holder(dead, summary)));
     }
     (!out.is_empty()).then(|| section("lock", 70, out))
 }
@@ -258,7 +264,6 @@ fn run(summary: &Summary) -> Option<Section> {
         ("Exit code", exit),
         ("Lock", summary.lock.id.clone()),
         ("Lease", summary.lock.lease.clone()),
-        ("Run", owner.name.clone()),
         ("Attempt", owner.run_attempt.clone()),
         ("Workflow", owner.workflow.clone()),
         ("Job", owner.job.clone()),
@@ -271,8 +276,37 @@ fn run(summary: &Summary) -> Option<Section> {
     .map(|(name, value)| vec![name.to_owned(), value])
     .collect();
     let table = table(&["Fact", "Value"], rows);
-    let markdown = format!("<details><summary>About this run</summary>\n\n{table}\n</details>\n");
+    let link = linked(&owner.name, &owner.run_url, owner);
+    let link = if link.is_empty() { link } else { format!("Run {link}\n\n") };
+    let markdown = format!("<details><summary>About this run</summary>\n\n{link}{table}\n</details>\n");
     (!table.is_empty()).then(|| section("about this run", 20, markdown))
+}
+
+fn linked_holder(holder: &Holder, summary: &Summary) -> String {
+    linked(&who(holder), &holder.owner.run_url, &summary.subject.owner)
+}
+
+/// Text that may begin with a run's URL, which becomes a link if it leads to where this run is itself: anybody who may
+/// write a Lease can put any URL there. Escaped, a URL has a zero-width space in it and cannot be copied.
+fn linked(text: &str, url: &str, ours: &Owner) -> String {
+    let is_plain =
+        url.len() <= 300 && url.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/:".contains(&b));
+    let is_ours = origin(url).is_some() && origin(url) == origin(&ours.run_url);
+    match text.strip_prefix(url) {
+        Some(rest) if is_plain && is_ours => {
+            // The blank in between is lost to the escaping.
+            let blank = if rest.starts_with(' ') { " " } else { "" };
+            format!("<{url}>{blank}{}", markdown_cell(rest))
+        }
+        _ => markdown_cell(text),
+    }
+}
+
+/// `https://host:port`.
+fn origin(url: &str) -> Option<&str> {
+    let host = url.find("://").filter(|at| matches!(&url[..*at], "https" | "http"))? + 3;
+    let end = url[host..].find('/').map_or(url.len(), |at| host + at);
+    (end > host).then(|| &url[..end])
 }
 
 /// A table of untrusted cells; empty without rows.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::report::text::tests::{github_html, hostile, is_workflow_command};
-use crate::report::{Event, examples as ex};
+use crate::report::{Event, Owner, examples as ex};
 
 const PLENTY: usize = 1 << 20;
 
@@ -47,6 +47,35 @@ fn a_cancelled_run() {
 #[test]
 fn a_killed_run() {
     assert_snapshot!(told(&ex::killed()));
+}
+
+#[test]
+fn an_unchanged_history_is_printed_once() {
+    let mut known = ex::summary(&ex::healthy());
+    known.after.clone_from(&known.before);
+    let text = summary(&known, PLENTY);
+    assert_eq!(text.matches("**History").count(), 1, "{text}");
+    assert!(text.contains("**History, unchanged"), "{text}");
+}
+
+#[test]
+fn links_lead_only_to_where_this_run_is() {
+    let ours = Owner { run_url: "https://ci.example/shop/runs/2".to_owned(), ..Owner::default() };
+    assert_eq!(
+        linked("https://ci.example/shop/runs/1 by bob", "https://ci.example/shop/runs/1", &ours),
+        "<https://ci.example/shop/runs/1> by bob"
+    );
+    for foreign in [
+        "https://evil.example/shop",
+        "https://ci.example.evil.example/",
+        "https://ci.example@evil.example/",
+        "https://ci.example/a>b",
+        "https://ci.example/a b",
+        "javascript:alert(1)",
+        "",
+    ] {
+        assert!(!linked(foreign, foreign, &ours).contains('<'), "{foreign}");
+    }
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Reporter {
             state.clear_status();
             self.close_window(&mut state);
         }
-        let lines = if finished { terminal::closing(&state.summary) } else { terminal::lines(&event) };
+        let lines = if finished { terminal::closing(&state.summary) } else { terminal::lines(&event, &state.summary) };
         self.print(&mut state, &lines);
         self.save(&mut state);
         if finished {

@@ -11,8 +11,8 @@ const HISTORY: usize = 4;
 /// Workloads in a progress line.
 const FEW: usize = 3;
 
-/// What to print when `event` happens; often nothing.
-pub fn lines(event: &Event) -> Vec<String> {
+/// What to print when `event` happens in the run that `summary` tells of; often nothing.
+pub fn lines(event: &Event, summary: &Summary) -> Vec<String> {
     match event {
         Event::Started(subject) => {
             one(format!("{} of {} in namespace {}", subject.command, subject.release, subject.namespace))
@@ -20,7 +20,10 @@ pub fn lines(event: &Event) -> Vec<String> {
         Event::Warning(text) => one(format!("warning: {text}")),
         Event::LockWaiting { holder, waited } => vec![
             line(&format!("waiting for the lock, {} so far: held by {}", time(*waited), who(holder))),
-            line(&format!("hint: if that run is dead: helm-guard unlock --id {}", holder.lock_id)),
+            line(&format!(
+                "hint: if that run is dead: helm-guard unlock {} -n {} --id {}",
+                summary.subject.release, summary.subject.namespace, holder.lock_id
+            )),
         ],
         Event::LockAcquired { lock_id, lease, waited, taken_over } => {
             let mut out = one(format!("lock {lock_id} taken in {}: lease {lease}", time(*waited)));
@@ -165,7 +168,14 @@ fn progress(elapsed: &str, waiting_for: &[Workload]) -> String {
 }
 
 fn owner(owner: &Owner) -> String {
-    if owner.actor.is_empty() { owner.name.clone() } else { format!("{} by {}", owner.name, owner.actor) }
+    let mut out = owner.name.clone();
+    if !owner.actor.is_empty() {
+        out = format!("{out} by {}", owner.actor);
+    }
+    if !out.is_empty() && !owner.commit.is_empty() {
+        out = format!("{out} at commit {}", shorten(&owner.commit, 12));
+    }
+    out
 }
 
 fn revision(row: &Revision) -> String {
