@@ -16,6 +16,8 @@ use super::{Event, Summary, github, json, terminal};
 const STEP_SUMMARY: usize = 1024 * 1024;
 /// Room for what others in the same step still append.
 const RESERVE: usize = 64 * 1024;
+/// Longest line of Helm's that is kept until it ends, in bytes.
+const LONGEST: usize = 64 * 1024;
 
 /// Where to report to. Read from the environment by `main`, passed in.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,7 @@ pub struct Sinks {
     pub step_summary: Option<PathBuf>,
     /// `GITHUB_OUTPUT`.
     pub github_output: Option<PathBuf>,
-    /// Random word that nobody else can know: ends outputs and the stop-commands window.
+    /// Random word that nobody else can know: ends outputs.
     pub delimiter: String,
 }
 
@@ -48,8 +50,8 @@ struct State {
     err: Stream,
     /// The status line, while there is one.
     bar: Option<ProgressBar>,
-    /// GitHub's runner takes no commands at the moment.
-    untrusted: bool,
+    /// A file could not be written, and that was said.
+    troubled: bool,
     /// Our part of the job summary, once it has one.
     part: Option<Part>,
 }
@@ -58,6 +60,8 @@ struct Stream {
     writer: Box<dyn Write + Send>,
     /// The last byte was no line break.
     midline: bool,
+    /// The begun line of Helm's that is not written yet, on GitHub.
+    begun: Vec<u8>,
 }
 
 /// A range of a file that is ours, in bytes.
@@ -75,10 +79,10 @@ impl Reporter {
     fn with_streams(sinks: Sinks, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
         let state = State {
             summary: Summary::default(),
-            out: Stream { writer: out, midline: false },
-            err: Stream { writer: err, midline: false },
+            out: Stream { writer: out, midline: false, begun: Vec::new() },
+            err: Stream { writer: err, midline: false, begun: Vec::new() },
             bar: None,
-            untrusted: false,
+            troubled: false,
             part: None,
         };
         Self { sinks, state: Mutex::new(state) }
@@ -91,27 +95,36 @@ impl Reporter {
         let finished = matches!(event, Event::Finished { .. });
         if finished {
             state.clear_status();
-            self.close_window(&mut state);
+            state.end_begun();
         }
-        let lines = if finished { terminal::closing(&state.summary) } else { terminal::lines(&event, &state.summary) };
+        let lines = if finished {
+            terminal::closing(&state.summary)
+        } else {
+            terminal::lines(&event, &state.summary)
+        };
         self.print(&mut state, &lines);
         self.save(&mut state);
-        if finished {
-            if self.sinks.github {
-                let commands = github::annotations(&state.summary);
-                state.with_cleared_status(|state| commands.iter().for_each(|line| state.out.line(line)));
-            }
-            self.save_outputs(&state.summary);
+        if finished && self.sinks.github {
+            let commands = github::annotations(&state.summary);
+            state.with_cleared_status(|state| commands.iter().for_each(|line| state.err.line(line)));
+        }
+        // With the lock too, since a killed step's outputs are read as well: a later step can free the lock by its id.
+        if finished || matches!(event, Event::LockAcquired { .. }) {
+            let saved = self.save_outputs(&state.summary);
+            self.note(&mut state, "outputs", saved);
         }
     }
 
-    /// Helm's bytes, untouched. On GitHub they open the window in which the runner takes no commands, if it is not open.
+    /// Helm's bytes, untouched; on GitHub whole lines, none of which the runner takes for a command.
+    ///
+    /// No `::stop-commands::` window: the runner reads stdout and stderr apart and in no order between them, so a window
+    /// opened on one does not cover the other; and its two lines would be part of what `… -o json > file` saves.
     pub fn child_line(&self, to_stderr: bool, bytes: &[u8]) {
         let mut state = self.lock();
-        self.open_window(&mut state);
+        let runner = self.sinks.github;
         state.with_cleared_status(|state| {
             let stream = if to_stderr { &mut state.err } else { &mut state.out };
-            stream.bytes(bytes);
+            if runner { stream.inert(bytes) } else { stream.bytes(bytes) }
         });
         // Drawing a status line would wipe the begun line.
         if state.out.midline || state.err.midline {
@@ -134,14 +147,14 @@ impl Reporter {
         }
     }
 
-    /// From here on, GitHub's runner takes no commands from the log.
+    /// Helm starts: what is begun belongs to somebody else.
     pub fn begin_untrusted(&self) {
-        self.open_window(&mut self.lock());
+        self.lock().end_begun();
     }
 
-    /// GitHub's runner takes commands again.
+    /// Helm's output is over: a last line without a line break is written too.
     pub fn end_untrusted(&self) {
-        self.close_window(&mut self.lock());
+        self.lock().end_begun();
     }
 
     /// Everything known so far.
@@ -152,23 +165,6 @@ impl Reporter {
     /// A thread that panicked while reporting must not silence the others.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open_window(&self, state: &mut State) {
-        let delimiter = &self.sinks.delimiter;
-        if self.sinks.github && !state.untrusted && !delimiter.is_empty() {
-            state.untrusted = true;
-            state.out.line(&format!("::stop-commands::{delimiter}"));
-        }
-    }
-
-    fn close_window(&self, state: &mut State) {
-        if state.untrusted {
-            state.untrusted = false;
-            // What is still on its way must not arrive behind the end of the window.
-            let _ = state.err.writer.flush();
-            state.out.line(&format!("::{}::", self.sinks.delimiter));
-        }
     }
 
     fn print(&self, state: &mut State, lines: &[String]) {
@@ -187,22 +183,34 @@ impl Reporter {
 
     fn save(&self, state: &mut State) {
         if let Some(path) = &self.sinks.report_file {
-            let _ = replace_file(path, json::render(&state.summary).as_bytes());
+            let saved = replace_file(path, json::render(&state.summary).as_bytes());
+            self.note(state, "report", saved);
         }
         if let Some(path) = &self.sinks.step_summary {
-            let _ = save_part(path, &mut state.part, &state.summary);
+            let saved = save_part(path, &mut state.part, &state.summary);
+            self.note(state, "job summary", saved);
         }
     }
 
-    fn save_outputs(&self, summary: &Summary) {
-        let Some(path) = &self.sinks.github_output else { return };
+    /// The first failure to write a file becomes a warning; the next ones would say the same.
+    fn note(&self, state: &mut State, what: &str, saved: io::Result<()>) {
+        if let (Err(error), false) = (saved, state.troubled) {
+            state.troubled = true;
+            let warning = Event::Warning(format!("cannot write the {what}: {error}"));
+            let lines = terminal::lines(&warning, &state.summary);
+            state.summary.apply(&warning);
+            self.print(state, &lines);
+        }
+    }
+
+    fn save_outputs(&self, summary: &Summary) -> io::Result<()> {
+        let Some(path) = &self.sinks.github_output else { return Ok(()) };
         let report = self.sinks.report_file.as_deref().map(Path::to_string_lossy).unwrap_or_default();
         let text: String = github::outputs(summary, &report)
             .iter()
             .map(|(name, value)| github::encode_output(name, value, &self.sinks.delimiter))
             .collect();
-        let file = OpenOptions::new().append(true).create(true).open(path);
-        let _ = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
     }
 }
 
@@ -213,6 +221,13 @@ impl State {
             Some(bar) => bar.suspend(|| write(self)),
             None => write(self),
         }
+    }
+
+    fn end_begun(&mut self) {
+        self.with_cleared_status(|state| {
+            state.out.end_begun();
+            state.err.end_begun();
+        });
     }
 
     fn clear_status(&mut self) {
@@ -230,11 +245,40 @@ impl Stream {
         }
     }
 
+    /// Somebody else's bytes for GitHub's runner: whole lines, as they are unless the runner would take them for a
+    /// command. A line that never ends is cut, so that it is not kept for ever.
+    fn inert(&mut self, bytes: &[u8]) {
+        self.begun.extend_from_slice(bytes);
+        while let Some(at) = self.begun.iter().position(|byte| *byte == b'\n') {
+            let rest = self.begun.split_off(at + 1);
+            let line = std::mem::replace(&mut self.begun, rest);
+            self.bytes(&inert_bytes(line));
+        }
+        if self.begun.len() > LONGEST {
+            self.end_begun();
+        }
+    }
+
+    fn end_begun(&mut self) {
+        if !self.begun.is_empty() {
+            self.begun.push(b'\n');
+            let line = std::mem::take(&mut self.begun);
+            self.bytes(&inert_bytes(line));
+        }
+    }
+
     /// A line of ours, on a line of its own.
     fn line(&mut self, text: &str) {
         let start = if self.midline { "\n" } else { "" };
         self.bytes(format!("{start}{text}\n").as_bytes());
     }
+}
+
+/// A line with its line break. Its bytes stay, even those that are no UTF-8, unless it must be changed.
+fn inert_bytes(line: Vec<u8>) -> Vec<u8> {
+    let text = String::from_utf8_lossy(&line);
+    let inert = inert_line(&text);
+    if inert == text.trim_end_matches(['\r', '\n']) { line } else { (inert + "\n").into_bytes() }
 }
 
 fn spinner() -> ProgressBar {

@@ -54,33 +54,68 @@ fn directory(name: &str) -> PathBuf {
 }
 
 #[test]
-fn helms_bytes_pass_untouched_and_inside_the_window() {
-    let (reporter, out, err) = reporter(github());
-    reporter.child_line(false, b"::error::not ours\r\xe2\x9c\x85 50%");
-    reporter.child_line(true, b"W1 \x1b[31mred\x1b[0m\n");
-    for event in ex::crash_loop() {
-        reporter.emit(event);
+fn helms_lines_are_no_commands_on_either_stream() {
+    for to_stderr in [false, true] {
+        let (reporter, out, err) = reporter(github());
+        for piece in [
+            "::err",
+            "or::x\nok \u{2705} \u{1b}[31mred\u{1b}[0m\r\n50%\r::error::y\na ##",
+            "[error]z\n::last::",
+        ] {
+            reporter.child_line(to_stderr, piece.as_bytes());
+        }
+        reporter.end_untrusted();
+        let (used, other) = if to_stderr { (err, out) } else { (out, err) };
+        assert_eq!(
+            used.text(),
+            ": :error::x\nok \u{2705} \u{1b}[31mred\u{1b}[0m\r\n50% ::error::y\na ## [error]z\n: :last::\n"
+        );
+        assert_eq!(other.text(), "");
     }
-    let text = out.text();
-    assert!(
-        text.starts_with("::stop-commands::d7f3\n::error::not ours\r\u{2705} 50%\n::d7f3::\n::error title="),
-        "{text}"
-    );
-    assert!(
-        err.text().starts_with("W1 \u{1b}[31mred\u{1b}[0m\nhelm-guard: upgrade of web"),
-        "{}",
-        err.text()
-    );
 }
 
 #[test]
-fn a_window_opens_and_closes_once() {
+fn what_a_job_saves_from_stdout_is_only_helms() {
+    let (reporter, out, err) = reporter(github());
+    reporter.begin_untrusted();
+    reporter.child_line(false, b"{\"name\": \"web\"}\n");
+    reporter.end_untrusted();
+    ex::crash_loop().into_iter().for_each(|event| reporter.emit(event));
+    assert_eq!(out.text(), "{\"name\": \"web\"}\n");
+    assert!(err.text().contains("\n::error title="), "{}", err.text());
+}
+
+#[test]
+fn a_line_that_never_ends_is_not_kept_for_ever() {
     let (reporter, out, _) = reporter(github());
-    reporter.begin_untrusted();
-    reporter.begin_untrusted();
-    reporter.end_untrusted();
-    reporter.end_untrusted();
-    assert_eq!(out.text(), "::stop-commands::d7f3\n::d7f3::\n");
+    for _ in 0..100 {
+        reporter.child_line(false, &[b'x'; 1024]);
+    }
+    assert!(out.text().len() > LONGEST, "{}", out.text().len());
+}
+
+#[test]
+fn files_that_cannot_be_written_are_one_warning() {
+    let sinks = Sinks {
+        report_file: Some("/dev/null/report.json".into()),
+        step_summary: Some("/dev/null/summary".into()),
+        github_output: Some("/dev/null/output".into()),
+        ..github()
+    };
+    let (reporter, _, err) = reporter(sinks);
+    ex::healthy().into_iter().for_each(|event| reporter.emit(event));
+    assert_eq!(err.text().matches("helm-guard: warning: cannot write").count(), 1, "{}", err.text());
+    assert!(err.text().contains("cannot write the report: "), "{}", err.text());
+}
+
+#[test]
+fn a_killed_run_has_left_its_lock_id_in_the_outputs() {
+    let path = directory("outputs-early").join("output");
+    let (reporter, ..) = reporter(Sinks { github_output: Some(path.clone()), ..github() });
+    ex::killed().into_iter().for_each(|event| reporter.emit(event));
+    let id = reporter.summary().lock.id;
+    let text = fs::read_to_string(path).unwrap();
+    assert!(!id.is_empty() && text.contains(&format!("lock-id<<d7f3\n{id}\nd7f3\n")), "{text}");
 }
 
 #[test]
@@ -158,14 +193,17 @@ fn a_summary_that_is_nearly_full_is_not_overfilled() {
 }
 
 #[test]
-fn outputs_are_appended_once() {
+fn outputs_are_appended_and_the_last_say_how_it_ended() {
     let path = directory("outputs").join("output");
     fs::write(&path, "mine=1\n").unwrap();
     let (reporter, ..) = reporter(Sinks { github_output: Some(path.clone()), ..github() });
     ex::healthy().into_iter().for_each(|event| reporter.emit(event));
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.starts_with("mine=1\noutcome<<d7f3\ndeployed\nd7f3\nrevision<<d7f3\n13\nd7f3\n"), "{text}");
-    assert_eq!(text.matches("outcome<<").count(), 1);
+    assert!(text.starts_with("mine=1\noutcome<<d7f3\n\nd7f3\n"), "{text}");
+    // The runner takes the last of each name.
+    let last = &text[text.rfind("outcome<<").unwrap()..];
+    assert!(last.starts_with("outcome<<d7f3\ndeployed\nd7f3\nrevision<<d7f3\n13\nd7f3\n"), "{text}");
+    assert_eq!(text.matches("outcome<<").count(), 2);
 }
 
 #[test]
