@@ -131,8 +131,11 @@ fn an_output_cannot_end_itself() {
 proptest! {
     #[test]
     fn hostile_text_is_only_text(text in hostile()) {
-        let known = ex::summary(&ex::hostile_run(&text));
+        let mut known = ex::summary(&ex::hostile_run(&text));
+        // Where this run is comes from the runner, not from strangers; links to there are meant.
+        known.subject.owner.run_url = "https://ci.example/shop/runs/1".to_owned();
         let html = github_html(&summary(&known, PLENTY));
+        let html = html.replace("<a href=\"https://ci.example/shop/runs/1\">", "");
         for tag in ["<a", "<img", "<script", "<!--", "<em", "<del", "<h1", "<blockquote", "<input", "<sup", "<hr", "<span"] {
             prop_assert!(!html.contains(tag), "{tag} in {html}");
         }
