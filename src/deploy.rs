@@ -23,6 +23,9 @@ use crate::{
     signals::{Signal, Signals},
 };
 
+/// How often the status line on a terminal is renewed.
+const STATUS_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Why a run ends before its time.
 struct End {
     outcome: Outcome,
@@ -97,7 +100,10 @@ impl<'a> Run<'a> {
             .await
             .map_err(|error| End::unavailable(&error, "check --kubeconfig, --kube-context and KUBECONFIG"))?;
         let invocation = &request.invocation;
-        reporter.emit(Event::Started(request.subject(&request.releases().join(", "), &cluster.namespace)));
+        if request.target.namespace.as_ref() != Some(&cluster.namespace) {
+            let releases = request.releases().join(", ");
+            reporter.emit(Event::Started(request.subject(&releases, &cluster.namespace)));
+        }
         let installing = invocation.install_if_missing() || invocation.command == Command::Install;
         let lock_id = random_id();
         let work = async {
@@ -398,8 +404,10 @@ impl<'a> Run<'a> {
             }
         };
         let (helm, reporter) = (&self.request.helm, self.reporter);
-        child::run(helm, argv, reporter, signals, lost, self.clock, guard.keepalive, guard.stop_timeout, tick)
-            .await
+        // A person who watches a status line sees a stale one at once.
+        let interval =
+            if reporter.is_terminal() { guard.keepalive.min(STATUS_INTERVAL) } else { guard.keepalive };
+        child::run(helm, argv, reporter, signals, lost, self.clock, interval, guard.stop_timeout, tick).await
     }
 
     /// Helm itself, with what the user gave.
@@ -412,19 +420,35 @@ impl<'a> Run<'a> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         argv.extend(self.request.invocation.tokens().iter().cloned());
         let release = plans.first().map_or("", |(release, _)| release);
+        let manifest = Mutex::default();
         let tick = async |elapsed| {
             let limit = std::time::Duration::from_secs(5);
             let waiting_for =
-                tokio::time::timeout(limit, self.waiting_for(release)).await.unwrap_or_default();
+                tokio::time::timeout(limit, self.waiting_for(release, &manifest)).await.unwrap_or_default();
             self.reporter.emit(Event::Progress { elapsed, waiting_for });
         };
         self.child(&argv, signals, tick).await
     }
 
-    async fn waiting_for(&self, release: &str) -> Vec<crate::report::Workload> {
-        let Ok(history) = self.store.history(release).await else { return Vec::new() };
-        let Some(last) = history.last() else { return Vec::new() };
-        self.cluster.unready(&manifest_of(last, &self.cluster.namespace)).await
+    /// Workloads of Helm's new revision that are not ready. Its manifest is read once: records can be large.
+    async fn waiting_for(
+        &self,
+        release: &str,
+        manifest: &Mutex<Option<Manifest>>,
+    ) -> Vec<crate::report::Workload> {
+        let known = manifest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = match known {
+            Some(known) => known,
+            None => {
+                let Ok(history) = self.store.history(release).await else { return Vec::new() };
+                let Some(last) = history.last().filter(|last| last.status().is_pending()) else {
+                    return Vec::new();
+                };
+                let current = manifest_of(last, &self.cluster.namespace);
+                manifest.lock().unwrap_or_else(PoisonError::into_inner).insert(current).clone()
+            }
+        };
+        self.cluster.unready(&current).await
     }
 
     /// Helm is gone and the lock is ours: no record stays pending, what was lent is returned.
@@ -551,7 +575,10 @@ async fn take_locks(
         };
         let mut said: Option<std::time::Duration> = None;
         let waiting = |holder: &Holder, waited: std::time::Duration| {
-            if said.is_none_or(|said| waited >= said + request.guard.keepalive) {
+            let interval = if reporter.is_terminal() { STATUS_INTERVAL } else { request.guard.keepalive };
+            if said.is_none_or(|said| waited >= said + interval) {
+                // The first time is when the waiting begins.
+                let waited = said.map_or(std::time::Duration::ZERO, |_| waited);
                 said = Some(waited);
                 reporter.emit(Event::LockWaiting { holder: holder.clone(), waited });
             }

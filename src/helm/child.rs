@@ -17,7 +17,11 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{clock::Clock, report::sink::Reporter, signals::Signals};
+use crate::{
+    clock::Clock,
+    report::{Event, sink::Reporter},
+    signals::Signals,
+};
 
 /// How a run of Helm ended.
 #[derive(Clone, Debug, Default)]
@@ -83,10 +87,14 @@ pub async fn run(
                 status = &mut wait => break status?,
                 signal = signals.next() => {
                     let again = ended.stopped_by.replace(signal).is_some();
+                    let limit = stop_timeout.as_secs_f32();
+                    let cause = format!("{}; it is killed if it still runs after {limit}s", signal.name());
+                    reporter.emit(Event::Stopping { cause });
                     send(group, if again { Kill::SIGTERM } else if signal.number() == 2 { Kill::SIGINT } else { Kill::SIGTERM });
                     kill_at.get_or_insert(now + stop_timeout);
                 }
                 why = &mut lost, if ended.lock_lost.is_none() => {
+                    reporter.emit(Event::Stopping { cause: format!("the lock is lost: {why}") });
                     ended.lock_lost = Some(why);
                     send(group, Kill::SIGTERM);
                     kill_at.get_or_insert(now + stop_timeout);

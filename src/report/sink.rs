@@ -97,10 +97,14 @@ impl Reporter {
             state.clear_status();
             state.end_begun();
         }
-        let lines = if finished {
+        let status = terminal::status(&event).filter(|_| self.sinks.terminal);
+        let lines = if let Some(status) = status {
+            state.show_status(&status);
+            Vec::new()
+        } else if finished {
             terminal::closing(&state.summary)
         } else {
-            terminal::lines(&event, &state.summary)
+            terminal::lines(&event)
         };
         self.print(&mut state, &lines);
         self.save(&mut state);
@@ -132,19 +136,9 @@ impl Reporter {
         }
     }
 
-    /// Shows what goes on, on a terminal; elsewhere does nothing. An empty text removes it.
-    pub fn status(&self, text: &str) {
-        if !self.sinks.terminal {
-            return;
-        }
-        let mut state = self.lock();
-        if text.is_empty() {
-            state.clear_status();
-        } else if !state.out.midline && !state.err.midline {
-            let bar = state.bar.get_or_insert_with(spinner);
-            bar.set_message(terminal_safe(text));
-            bar.enable_steady_tick(Duration::from_millis(120));
-        }
+    /// Is there a person who sees a status line?
+    pub fn is_terminal(&self) -> bool {
+        self.sinks.terminal
     }
 
     /// Helm starts: what is begun belongs to somebody else.
@@ -197,7 +191,7 @@ impl Reporter {
         if let (Err(error), false) = (saved, state.troubled) {
             state.troubled = true;
             let warning = Event::Warning(format!("cannot write the {what}: {error}"));
-            let lines = terminal::lines(&warning, &state.summary);
+            let lines = terminal::lines(&warning);
             state.summary.apply(&warning);
             self.print(state, &lines);
         }
@@ -228,6 +222,15 @@ impl State {
             state.out.end_begun();
             state.err.end_begun();
         });
+    }
+
+    /// Shows what goes on, on a line that is wiped again.
+    fn show_status(&mut self, text: &str) {
+        if !self.out.midline && !self.err.midline {
+            let bar = self.bar.get_or_insert_with(spinner);
+            bar.set_message(terminal_safe(text));
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
     }
 
     fn clear_status(&mut self) {

@@ -11,20 +11,21 @@ const HISTORY: usize = 4;
 /// Workloads in a progress line.
 const FEW: usize = 3;
 
-/// What to print when `event` happens in the run that `summary` tells of; often nothing.
-pub fn lines(event: &Event, summary: &Summary) -> Vec<String> {
+/// What to print when `event` happens; often nothing.
+pub fn lines(event: &Event) -> Vec<String> {
     match event {
+        // Without a namespace the cluster is not reached yet, and this is said again.
+        Event::Started(subject) if subject.namespace.is_empty() => Vec::new(),
         Event::Started(subject) => {
             one(format!("{} of {} in namespace {}", subject.command, subject.release, subject.namespace))
         }
         Event::Warning(text) => one(format!("warning: {text}")),
-        Event::LockWaiting { holder, waited } => vec![
-            line(&format!("waiting for the lock, {} so far: held by {}", time(*waited), who(holder))),
-            line(&format!(
-                "hint: if that run is dead: helm-guard unlock {} -n {} --id {}",
-                summary.subject.release, summary.subject.namespace, holder.lock_id
-            )),
-        ],
+        Event::LockWaiting { holder, waited } if waited.is_zero() => {
+            one(format!("waiting for the lock: held by {}", who(holder)))
+        }
+        Event::LockWaiting { holder, waited } => {
+            one(format!("waiting for the lock, {} so far: held by {}", time(*waited), who(holder)))
+        }
         Event::LockAcquired { lock_id, lease, waited, taken_over } => {
             let mut out = one(format!("lock {lock_id} taken in {}: lease {lease}", time(*waited)));
             if let Some(dead) = taken_over {
@@ -55,6 +56,18 @@ pub fn lines(event: &Event, summary: &Summary) -> Vec<String> {
         }),
         // The closing report has these.
         Event::Trouble { .. } | Event::LookedAgain(_) | Event::Finished { .. } => Vec::new(),
+    }
+}
+
+/// What a status line says while `event` is the latest; `None` where it belongs into the log.
+pub fn status(event: &Event) -> Option<String> {
+    match event {
+        Event::Progress { elapsed, waiting_for } => Some(progress(&time(*elapsed), waiting_for)),
+        // The first one is a line that stays.
+        Event::LockWaiting { holder, waited } if !waited.is_zero() => {
+            Some(format!("waiting for the lock for {}: held by {}", time(*waited), who(holder)))
+        }
+        _ => None,
     }
 }
 
@@ -159,6 +172,7 @@ fn workload(w: &Workload) -> String {
     format!("{}/{} {}/{}{reasons}", w.kind, w.name, w.ready, w.wanted)
 }
 
+/// `helm still runs after 15s: waiting for Deployment/web 1/3 (CrashLoopBackOff)`.
 fn progress(elapsed: &str, waiting_for: &[Workload]) -> String {
     if waiting_for.is_empty() {
         format!("helm still runs after {elapsed}")
@@ -169,7 +183,8 @@ fn progress(elapsed: &str, waiting_for: &[Workload]) -> String {
 
 fn owner(owner: &Owner) -> String {
     let mut out = owner.name.clone();
-    if !owner.actor.is_empty() {
+    // `ada@laptop` names its actor already.
+    if !owner.actor.is_empty() && !out.starts_with(&format!("{}@", owner.actor)) {
         out = format!("{out} by {}", owner.actor);
     }
     if !out.is_empty() && !owner.commit.is_empty() {

@@ -8,8 +8,7 @@ use crate::report::examples as ex;
 use crate::report::text::tests::hostile;
 
 fn told(events: &[Event]) -> String {
-    let live =
-        events.iter().flat_map(|event| lines(event, &ex::summary(events))).collect::<Vec<_>>().join("\n");
+    let live = events.iter().flat_map(lines).collect::<Vec<_>>().join("\n");
     let end = closing(&ex::summary(events));
     assert!(end.len() <= 12, "{} lines: {end:#?}", end.len());
     format!("{live}\n--- closing\n{}", end.join("\n"))
@@ -55,7 +54,7 @@ proptest! {
     fn hostile_text_stays_on_its_line(text in hostile()) {
         let summary = ex::summary(&ex::hostile_run(&text));
         for event in ex::hostile_run(&text) {
-            for line in lines(&event, &summary).into_iter().chain(closing(&summary)) {
+            for line in lines(&event).into_iter().chain(closing(&summary)) {
                 prop_assert!(line.starts_with("helm-guard: "));
                 prop_assert!(!line.chars().any(char::is_control), "{line:?}");
             }
