@@ -12,3 +12,4 @@ mod locking;
 mod properties;
 mod stage;
 mod stuck;
+mod texts;
