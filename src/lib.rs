@@ -21,4 +21,5 @@ pub mod recover;
 pub mod clock;
 pub mod cluster;
 pub mod exit;
+pub mod process;
 pub mod signals;
