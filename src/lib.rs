@@ -1,5 +1,6 @@
 //! helm-guard: guards a Helm deploy. The modules, in pipeline order.
 
+pub mod action;
 pub mod cli;
 pub mod request;
 

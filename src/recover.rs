@@ -70,7 +70,11 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
     let answer = match command {
         Command::Restore(args) => restore(&args, env, clock).await,
         Command::Settle(args) => settle_all(&args, env, clock).await,
-        Command::Upgrade(_) | Command::Install(_) | Command::Rollback(_) | Command::Uninstall(_) => Ok(()),
+        Command::Upgrade(_)
+        | Command::Install(_)
+        | Command::Rollback(_)
+        | Command::Uninstall(_)
+        | Command::Action => Ok(()),
     };
     match answer {
         Ok(()) => 0,
