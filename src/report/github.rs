@@ -121,6 +121,17 @@ pub fn encode_output(name: &str, value: &str, delimiter: &str) -> String {
     format!("{name}<<{delimiter}\n{value}\n{delimiter}\n")
 }
 
+/// The summary of the step that ended what a killed run left.
+pub fn settled(release: &str, namespace: &str, done: &[String]) -> String {
+    let subject = markdown_cell(&format!("{release} in namespace {namespace}"));
+    let mut out = format!("### 🧹 A killed run of {subject} is settled\n\n");
+    for line in done.iter().take(ROWS) {
+        out.push_str(&format!("- Done: {}\n", markdown_cell(line)));
+    }
+    out.push_str("\nThe release can be deployed again: run the job once more.\n");
+    out
+}
+
 fn join(headline: &str, sections: &[Section], left_out: &[&str]) -> String {
     let mut out = headline.to_owned();
     for section in sections {

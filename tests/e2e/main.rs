@@ -9,5 +9,6 @@
 mod bad_input;
 mod locking;
 mod properties;
+mod settle;
 mod stage;
 mod stuck;
