@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod kills;
 mod locking;
 mod properties;
 mod settle;

@@ -152,6 +152,19 @@ impl Stage {
         assert_eq!(statuses, wanted);
     }
 
+    /// The last revision is the one that is deployed, and none is pending.
+    #[track_caller]
+    pub fn assert_deployed(&self) {
+        let history = self.history();
+        let deployed: Vec<u32> = history
+            .iter()
+            .filter(|(_, status)| status == "deployed")
+            .map(|(revision, _)| *revision)
+            .collect();
+        assert_eq!(deployed, [history.last().unwrap().0], "{history:?}");
+        assert!(!history.iter().any(|(_, status)| status.starts_with("pending")), "{history:?}");
+    }
+
     /// `kind/name` to UID of what lives in the namespace.
     pub fn uids(&self) -> BTreeMap<String, String> {
         let list = self.namespace.kubectl_json(["get", "deployments,configmaps,pvc", "-o", "json"]).unwrap();

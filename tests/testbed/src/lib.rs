@@ -31,6 +31,7 @@
 mod audit;
 mod cache;
 mod cluster;
+mod gate;
 mod kubectl;
 mod named;
 mod namespace;
@@ -41,6 +42,7 @@ pub mod tools;
 pub use audit::{Audit, Event};
 pub use cache::cache_dir;
 pub use cluster::{Cluster, Info, Options, Rule, SHARED_CLUSTER_VARIABLE};
+pub use gate::{Gate, Hold, Seen};
 pub use kubectl::Kubectl;
 pub use named::Named;
 pub use namespace::Namespace;
