@@ -509,10 +509,22 @@ impl<'a> Run<'a> {
         End::new(
             Outcome::Failed,
             code,
-            format!("helm {} {release} failed", self.request.invocation.command.as_str()),
+            last_error(&ended.error).map_or_else(
+                || format!("helm {} {release} failed", self.request.invocation.command.as_str()),
+                str::to_owned,
+            ),
             &[&next],
         )
     }
+}
+
+/// Helm's own reason: the line that it prints last, though more may follow when the error has line breaks.
+fn last_error(stderr: &str) -> Option<&str> {
+    stderr
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("Error: "))
+        .filter(|error| !error.trim().is_empty())
 }
 
 /// A release that may be deployed, and what must be set right afterwards.

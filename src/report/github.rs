@@ -235,7 +235,7 @@ fn history(name: &'static str, title: &str, importance: u8, rows: &[Revision]) -
             status,
             row.chart.clone(),
             row.app_version.clone(),
-            row.updated.clone(),
+            to_the_second(&row.updated),
             about,
         ]
     });
@@ -318,6 +318,12 @@ fn origin(url: &str) -> Option<&str> {
     let host = url.find("://").filter(|at| matches!(&url[..*at], "https" | "http"))? + 3;
     let end = url[host..].find('/').map_or(url.len(), |at| host + at);
     (end > host).then(|| &url[..end])
+}
+
+/// A time as Helm writes it, without the nanoseconds that make a table wide.
+fn to_the_second(time: &str) -> String {
+    let parsed = time.parse::<jiff::Timestamp>();
+    parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// A table of untrusted cells; empty without rows.
