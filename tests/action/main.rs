@@ -114,7 +114,14 @@ fn a_killed_step_is_settled(version: Helm) {
     let holder = lease(&stage)["spec"]["holderIdentity"].as_str().unwrap().to_owned();
     let (rest, pid) = holder.rsplit_once('-').unwrap();
     let lock_id = rest.rsplit_once('-').unwrap().1;
-    assert_eq!(process::carrying(MARK, lock_id).len(), 1, "Helm is at work");
+    let parent = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let parent = parent.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+    assert_eq!(parent, running.pid().to_string(), "a shell in between would keep the runner's signals");
+    let helm = process::carrying(MARK, lock_id);
+    assert_eq!(helm.len(), 1, "Helm is at work");
+    let environment = std::fs::read(format!("/proc/{}/environ", helm[0].pid)).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(!environment.contains(helm_guard::action::PREFIX), "the inputs are none of Helm's business");
     kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
     let run = running.finish();
 

@@ -136,6 +136,11 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// The runner's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn finish(mut self) -> Run {
         let succeeded = self.child.wait().unwrap().success();
         let log = fs::read_to_string(&self.log).unwrap();
