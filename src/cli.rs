@@ -35,6 +35,8 @@ pub enum Command {
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
     Settle(Settle),
+    /// Read the command line from the GitHub Action's inputs and run it (the action's main step)
+    Action,
 }
 
 /// A Helm command line with helm-guard's flags in it.

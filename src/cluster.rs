@@ -3,7 +3,10 @@
 
 pub mod watch;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,10 +20,12 @@ use kube::{
     discovery::{Scope, pinned_kind},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::manifest::ObjectKey;
 
 /// Which cluster and who there: Helm's flags and variables, already merged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// `--kubeconfig`, `KUBECONFIG`: files, merged in order. Empty is the default place, then in-cluster.
     pub kubeconfig: Vec<PathBuf>,
@@ -42,6 +47,23 @@ pub struct Target {
     pub tls_server_name: Option<String>,
     /// `--namespace`.
     pub namespace: Option<String>,
+}
+
+impl Target {
+    /// The same for a process in another directory.
+    pub fn absolute(&self) -> Self {
+        let absolute = |path: &PathBuf| absolute(path);
+        Self {
+            kubeconfig: self.kubeconfig.iter().map(absolute).collect(),
+            ca_file: self.ca_file.as_ref().map(absolute),
+            ..self.clone()
+        }
+    }
+}
+
+/// The path as it is from anywhere; as it stands if this process's directory is gone.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The cluster, reached as Helm would reach it.

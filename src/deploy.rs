@@ -12,7 +12,8 @@ use crate::{
     helm::{self, Command, Version, child},
     lock::{Times, lease},
     manifest::{Manifest, ObjectKey},
-    recover::{Debt, State},
+    process::Process,
+    recover::{Debt, Ledger, State},
     release::{
         History, Status, codec,
         store::{Driver, Store},
@@ -85,7 +86,7 @@ struct Run<'a> {
     version: Version,
     locks: Vec<lease::Held>,
     lock_id: String,
-    state: Mutex<State>,
+    ledger: Ledger,
 }
 
 impl<'a> Run<'a> {
@@ -106,6 +107,8 @@ impl<'a> Run<'a> {
         }
         let installing = invocation.install_if_missing() || invocation.command == Command::Install;
         let lock_id = random_id();
+        // Written before there is anything to settle: a kill may come at any moment.
+        let ledger = open_ledger(request, reporter, &cluster, &lock_id);
         let work = async {
             if invocation.create_namespace() && installing {
                 let made = cluster.ensure_namespace().await;
@@ -114,28 +117,24 @@ impl<'a> Run<'a> {
             take_locks(request, reporter, clock, &cluster, &lock_id).await
         };
         let (locks, version) = tokio::select! {
+            // The ledger stays: the lock may have been taken at this very moment.
             signal = signals.next() => return Err(End::cancelled(signal, "waiting for the lock")),
             both = async { tokio::join!(work, helm_version(&request.helm)) } => both,
         };
-        let locks = locks?;
-        let version = match version {
-            Ok(version) => version,
-            Err(end) => {
+        let (locks, version) = match (locks, version) {
+            (Ok(locks), Ok(version)) => (locks, version),
+            (Err(end), _) => {
+                ledger.close();
+                return Err(end);
+            }
+            (Ok(locks), Err(end)) => {
                 release(locks, false).await;
+                ledger.close();
                 return Err(end);
             }
         };
         let store = Store::new(cluster.client.clone(), &cluster.namespace, request.driver);
-        let state = Mutex::new(State {
-            namespace: cluster.namespace.clone(),
-            leases: locks.iter().map(|lock| lock.name().to_owned()).collect(),
-            identity: identity(request, &lock_id),
-            config_maps: request.driver == Driver::ConfigMaps,
-            releases: request.releases().into_iter().map(|release| (release, Debt::default())).collect(),
-        });
-        let run = Self { request, reporter, clock, cluster, store, version, locks, lock_id, state };
-        run.save_state(|_| {});
-        Ok(run)
+        Ok(Self { request, reporter, clock, cluster, store, version, locks, lock_id, ledger })
     }
 
     /// Repairs, runs Helm, settles, gives the locks back.
@@ -146,20 +145,8 @@ impl<'a> Run<'a> {
             end = End::new(Outcome::LockLost, exit::LOCK_LOST, "the lock was lost", &[]);
         }
         release(self.locks, gone).await;
-        if let Some(directory) = &self.request.state_dir {
-            let _ = std::fs::remove_file(State::path(directory, &self.lock_id));
-        }
+        self.ledger.close();
         end
-    }
-
-    /// Keeps the state for `settle` beside the run, in CI.
-    fn save_state(&self, change: impl FnOnce(&mut State)) {
-        let Some(directory) = &self.request.state_dir else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state);
-        if let Err(error) = state.save(&State::path(directory, &self.lock_id)) {
-            self.reporter.emit(Event::Warning(format!("no state for the settle step: {error}")));
-        }
     }
 
     async fn guarded(&self, signals: &mut Signals, gone: &mut bool) -> End {
@@ -238,8 +225,10 @@ impl<'a> Run<'a> {
                     Step::Lend { revision, .. } => Some(*revision),
                     _ => None,
                 });
-                let debt = Debt { good: plan.good, lent: lent.collect(), backup: Some(path.clone()) };
-                self.save_state(|state| drop(state.releases.insert(release.to_owned(), debt)));
+                let backup = Some(crate::cluster::absolute(&path));
+                let debt = Debt { good: plan.good, lent: lent.collect(), backup };
+                let saved = self.ledger.save(|state| drop(state.releases.insert(release.to_owned(), debt)));
+                warn_of_ledger(self.reporter, saved);
                 self.reporter.emit(Event::BackupSaved { path: path.display().to_string(), revisions });
             }
             Ok(None) => {}
@@ -407,7 +396,20 @@ impl<'a> Run<'a> {
         // A person who watches a status line sees a stale one at once.
         let interval =
             if reporter.is_terminal() { guard.keepalive.min(STATUS_INTERVAL) } else { guard.keepalive };
-        child::run(helm, argv, reporter, signals, lost, self.clock, interval, guard.stop_timeout, tick).await
+        let lock_id = &self.lock_id;
+        child::run(
+            helm,
+            argv,
+            lock_id,
+            reporter,
+            signals,
+            lost,
+            self.clock,
+            interval,
+            guard.stop_timeout,
+            tick,
+        )
+        .await
     }
 
     /// Helm itself, with what the user gave.
@@ -507,10 +509,22 @@ impl<'a> Run<'a> {
         End::new(
             Outcome::Failed,
             code,
-            format!("helm {} {release} failed", self.request.invocation.command.as_str()),
+            last_error(&ended.error).map_or_else(
+                || format!("helm {} {release} failed", self.request.invocation.command.as_str()),
+                str::to_owned,
+            ),
             &[&next],
         )
     }
+}
+
+/// Helm's own reason: the line that it prints last, though more may follow when the error has line breaks.
+fn last_error(stderr: &str) -> Option<&str> {
+    stderr
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("Error: "))
+        .filter(|error| !error.trim().is_empty())
 }
 
 /// A release that may be deployed, and what must be set right afterwards.
@@ -556,10 +570,7 @@ async fn take_locks(
         reporter.emit(Event::Warning("--lock off: nobody else is kept out".into()));
         return Ok(locks);
     }
-    let mut names: Vec<String> = request.releases().iter().map(|release| request.lease(release)).collect();
-    names.sort();
-    names.dedup();
-    for name in names {
+    for name in lease_names(request) {
         let wanted = lease::Request {
             lease: name.clone(),
             namespace: cluster.namespace.clone(),
@@ -600,6 +611,40 @@ async fn take_locks(
         }
     }
     Ok(locks)
+}
+
+/// In the order in which they are taken; none when nothing is locked.
+fn lease_names(request: &Request) -> Vec<String> {
+    if request.guard.lock == crate::cli::Lock::Off {
+        return Vec::new();
+    }
+    let mut names: Vec<String> = request.releases().iter().map(|release| request.lease(release)).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// What `settle` needs if this process is killed, in CI.
+fn open_ledger(request: &Request, reporter: &Reporter, cluster: &Cluster, lock_id: &str) -> Ledger {
+    let state = State {
+        lock_id: lock_id.to_owned(),
+        guard: Process::this(),
+        target: request.target.absolute(),
+        namespace: cluster.namespace.clone(),
+        leases: lease_names(request),
+        identity: identity(request, lock_id),
+        config_maps: request.driver == Driver::ConfigMaps,
+        releases: request.releases().into_iter().map(|release| (release, Debt::default())).collect(),
+    };
+    let ledger = Ledger::new(request.state_dir.as_deref(), state);
+    warn_of_ledger(reporter, ledger.save(|_| {}));
+    ledger
+}
+
+fn warn_of_ledger(reporter: &Reporter, saved: std::io::Result<()>) {
+    if let Err(error) = saved {
+        reporter.emit(Event::Warning(format!("no state for the settle step: {error}")));
+    }
 }
 
 /// Unique to this process.

@@ -1,5 +1,6 @@
 //! helm-guard: guards a Helm deploy. The modules, in pipeline order.
 
+pub mod action;
 pub mod cli;
 pub mod request;
 
@@ -21,4 +22,5 @@ pub mod recover;
 pub mod clock;
 pub mod cluster;
 pub mod exit;
+pub mod process;
 pub mod signals;

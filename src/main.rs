@@ -1,15 +1,20 @@
 //! The process: environment, arguments and signals in; exit code out.
 
-use std::{io::IsTerminal, os::unix::process::CommandExt, process::ExitCode, sync::Arc};
+use std::{io::IsTerminal, os::unix::process::CommandExt, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use helm_guard::{
+    action::{self, Call},
     ci::{self, Env, System},
-    cli::Cli,
+    cli::{self, Cli},
     clock::Clock,
     deploy, exit,
     helm::Command,
-    report::sink::{Reporter, Sinks},
+    report::{
+        Event, Outcome, Subject,
+        sink::{Reporter, Sinks},
+        text::{inert_line, workflow_value},
+    },
     request::Request,
     signals::Signals,
 };
@@ -29,7 +34,8 @@ fn main() -> ExitCode {
     match argv.first().and_then(|word| Command::parse(word)) {
         Some(command) => runtime.block_on(helm_command(command, &argv[1..], &env, clock)),
         None => match Cli::try_parse() {
-            // Restore and settle are the only commands that clap reads itself.
+            Ok(Cli { command: cli::Command::Action }) => action(&env),
+            // Restore and settle are the only other commands that clap reads itself.
             Ok(cli) => runtime.block_on(helm_guard::recover::run(cli.command, &env, clock)).into(),
             Err(error) => {
                 let code = if error.use_stderr() { exit::USAGE } else { 0 };
@@ -47,7 +53,7 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
     let host = nix::unistd::gethostname().map(|host| host.to_string_lossy().into_owned()).unwrap_or_default();
     let request = match Request::parse(command, tokens, env, &host) {
         Ok(request) => request,
-        Err(error) => return complain(&error, exit::USAGE),
+        Err(error) => return misused(command.as_str(), &error, env),
     };
     if request.invocation.dry_run() {
         // Nothing will be changed: no lock, no report, Helm alone.
@@ -59,23 +65,90 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
         Ok(signals) => signals,
         Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
     };
-    let reporter = Arc::new(Reporter::new(sinks(&request, env)));
+    let reporter = Arc::new(Reporter::new(sinks(request.guard.report.clone(), env)));
     deploy::deploy(&request, &reporter, clock, signals).await.into()
 }
 
-fn sinks(request: &Request, env: &Env) -> Sinks {
-    let terminal = std::io::stderr().is_terminal();
+/// The action's main step: this process becomes the one that the inputs ask for, under the same process id, so that the
+/// runner's signals arrive. What the inputs say is not in its environment any more, nor in that of Helm.
+fn action(env: &Env) -> ExitCode {
+    let mut id = [0; 4];
+    let _ = getrandom::fill(&mut id);
+    let call = match action::read(env, &hex(&id)) {
+        Ok(call) => call,
+        Err(error) => return misused("deploy", &error, env),
+    };
+    match become_it(&call, env) {
+        Ok(never) => match never {},
+        Err(error) => complain(&error, exit::UNAVAILABLE),
+    }
+}
+
+fn become_it(call: &Call, env: &Env) -> Result<std::convert::Infallible, String> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    if let Some(file) = &call.kubeconfig {
+        let at = |error| format!("kubeconfig {}: {error}", file.path.display());
+        let mut options = std::fs::OpenOptions::new();
+        let mut opened = options.write(true).create_new(true).mode(0o600).open(&file.path).map_err(at)?;
+        opened.write_all(file.text.as_bytes()).map_err(at)?;
+    }
+    let mut out = std::io::stdout();
+    if ci::system(env) == System::GitHub {
+        for mask in &call.masks {
+            let _ = writeln!(out, "::add-mask::{}", workflow_value(mask));
+        }
+    }
+    for note in &call.notes {
+        let _ = writeln!(std::io::stderr(), "helm-guard: {}", inert_line(note));
+    }
+    let program = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
+    let mut next = std::process::Command::new(program);
+    next.args(&call.argv);
+    for name in env.keys().filter(|name| name.starts_with(action::PREFIX)) {
+        next.env_remove(name);
+    }
+    Err(next.exec().to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Input that cannot be meant. On GitHub it is reported like any other refusal, for the later steps and the summary.
+fn misused(command: &str, error: &str, env: &Env) -> ExitCode {
+    if ci::system(env) != System::GitHub {
+        return complain(error, exit::USAGE);
+    }
+    let reporter = Reporter::new(sinks(None, env));
+    reporter.emit(Event::Started(Subject {
+        command: command.to_owned(),
+        owner: ci::owner(env, ""),
+        ..Subject::default()
+    }));
+    reporter.emit(Event::Finished {
+        outcome: Outcome::Refused,
+        reason: error.trim_end().to_owned(),
+        next: Vec::new(),
+        exit_code: exit::USAGE,
+    });
+    ExitCode::from(exit::USAGE)
+}
+
+fn sinks(report_file: Option<PathBuf>, env: &Env) -> Sinks {
+    let github = ci::system(env) == System::GitHub;
+    // A runner may give its steps a terminal that nobody looks at.
+    let terminal = std::io::stderr().is_terminal() && !github;
     let file = |name: &str| env.get(name).filter(|path| !path.is_empty()).map(Into::into);
     let mut delimiter = [0; 16];
     let _ = getrandom::fill(&mut delimiter);
     Sinks {
         color: terminal && env.get("NO_COLOR").is_none_or(String::is_empty),
         terminal,
-        github: ci::system(env) == System::GitHub,
-        report_file: request.guard.report.clone(),
+        github,
+        report_file,
         step_summary: file("GITHUB_STEP_SUMMARY"),
         github_output: file("GITHUB_OUTPUT"),
-        delimiter: delimiter.iter().map(|byte| format!("{byte:02x}")).collect(),
+        delimiter: hex(&delimiter),
     }
 }
 

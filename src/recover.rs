@@ -1,33 +1,46 @@
 //! After the fact: records put back from a backup, and what a killed run of this job left.
+//! Here is what a run writes down for later, and `restore`; `settle` is in a file of its own.
+
+pub mod settle;
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, bail};
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
 use serde::{Deserialize, Serialize};
 
+#[cfg(doc)]
+use crate::helm::child;
 use crate::{
     ci::{self, Env},
-    cli::{ClusterFlags, Command, Restore, Settle},
+    cli::{ClusterFlags, Command, Restore},
     clock::Clock,
     cluster::{Cluster, Target},
     exit,
     lock::{Times, lease},
+    process::Process,
     release::store::{Driver, Store, Stored, read_backup},
-    repair::{self, Plan, Step, steps::Hands},
-    report::Holder,
+    report::{Holder, text::inert_line},
 };
+
+/// What names of state files begin with.
+const STATE_FILE: &str = "helm-guard-state-";
 
 /// What a run leaves beside it while it works, so that `settle` can end its work if it is killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`child::MARK`].
+    pub lock_id: String,
+    /// The run's own process.
+    pub guard: Option<Process>,
+    /// The cluster. Its token, if one was given on the command line, is why the file is for its owner's eyes.
+    pub target: Target,
     /// Namespace.
     pub namespace: String,
-    /// Leases held.
+    /// Leases that are held or about to be taken.
     pub leases: Vec<String>,
     /// Identity under which they are held.
     pub identity: String,
@@ -48,20 +61,41 @@ pub struct Debt {
     pub backup: Option<PathBuf>,
 }
 
-impl State {
-    /// Path of the state file of a run.
-    pub fn path(directory: &Path, lock_id: &str) -> PathBuf {
-        directory.join(format!("helm-guard-state-{lock_id}.json"))
+/// The state in its file, which is there as long as there may be something to settle.
+#[derive(Debug)]
+pub struct Ledger {
+    path: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+impl Ledger {
+    /// Nothing is written yet, and never without a directory: only CI settles.
+    pub fn new(directory: Option<&Path>, state: State) -> Self {
+        let path = directory.map(|directory| directory.join(format!("{STATE_FILE}{}.json", state.lock_id)));
+        Self { path, state: Mutex::new(state) }
     }
 
-    /// Writes the file, replacing what was there in one step.
+    /// Changes the state and writes it, replacing the file in one step.
     ///
     /// # Errors
     /// When the directory cannot be written.
-    pub fn save(&self, path: &Path) -> std::io::Result<()> {
+    pub fn save(&self, change: impl FnOnce(&mut State)) -> std::io::Result<()> {
+        use std::{io::Write, os::unix::fs::OpenOptionsExt};
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        let Some(path) = &self.path else { return Ok(()) };
         let beside = path.with_extension("new");
-        std::fs::write(&beside, serde_json::to_vec(self).unwrap_or_default())?;
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&serde_json::to_vec(&*state)?)?;
         std::fs::rename(beside, path)
+    }
+
+    /// Nothing is left to settle.
+    pub fn close(&self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -69,8 +103,12 @@ impl State {
 pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
     let answer = match command {
         Command::Restore(args) => restore(&args, env, clock).await,
-        Command::Settle(args) => settle_all(&args, env, clock).await,
-        Command::Upgrade(_) | Command::Install(_) | Command::Rollback(_) | Command::Uninstall(_) => Ok(()),
+        Command::Settle(args) => settle::settle_all(&args, env, clock).await,
+        Command::Upgrade(_)
+        | Command::Install(_)
+        | Command::Rollback(_)
+        | Command::Uninstall(_)
+        | Command::Action => Ok(()),
     };
     match answer {
         Ok(()) => 0,
@@ -83,8 +121,8 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
 
 fn say(line: &str) {
     use std::io::Write;
-    // A closed terminal must not stop the work.
-    let _ = writeln!(std::io::stderr(), "helm-guard: {line}");
+    // A closed terminal must not stop the work. Names in Leases are anybody's.
+    let _ = writeln!(std::io::stderr(), "helm-guard: {}", inert_line(line));
 }
 
 fn target(flags: &ClusterFlags, env: &Env) -> Target {
@@ -145,77 +183,4 @@ async fn restore(args: &Restore, env: &Env, clock: Clock) -> anyhow::Result<()> 
     .await;
     acquired.held.release(false).await?;
     put_back
-}
-
-async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> anyhow::Result<()> {
-    let mut files: Vec<PathBuf> = args.state.clone().into_iter().collect();
-    if files.is_empty() {
-        let Some(directory) = env.get("RUNNER_TEMP") else {
-            bail!("name a state file: RUNNER_TEMP is not set")
-        };
-        let is_state = |name: &str| name.starts_with("helm-guard-state-") && name.ends_with(".json");
-        for entry in std::fs::read_dir(directory).with_context(|| directory.clone())?.flatten() {
-            if is_state(&entry.file_name().to_string_lossy()) {
-                files.push(entry.path());
-            }
-        }
-    }
-    if files.is_empty() {
-        say("nothing to settle");
-    }
-    for file in files {
-        let text = std::fs::read(&file).with_context(|| file.display().to_string())?;
-        let state: State = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
-        settle(&state, args, env, clock).await?;
-        std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
-    }
-    Ok(())
-}
-
-/// Ends the work of a killed run, while its locks are still its own: nobody else has touched the release since.
-async fn settle(state: &State, args: &Settle, env: &Env, clock: Clock) -> anyhow::Result<()> {
-    let mut target = target(&args.cluster, env);
-    target.namespace = Some(state.namespace.clone());
-    let cluster = Cluster::connect(&target).await?;
-    let driver = if state.config_maps { Driver::ConfigMaps } else { Driver::Secrets };
-    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
-    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    for name in &state.leases {
-        let holder = api.get_opt(name).await?.as_ref().map(lease::view).and_then(|view| view.holder);
-        if holder.is_none_or(|holder| holder.identity != state.identity) {
-            say(&format!("lock {name} is not this run's any more: its next owner repairs what is left"));
-            return Ok(());
-        }
-    }
-    for (release, debt) in &state.releases {
-        let mut history = store.history(release).await?;
-        let copies = debt.backup.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
-        let copies = copies.and_then(|text| read_backup(&text).ok()).unwrap_or_default();
-        let lent = copies.into_iter().filter(|copy| debt.lent.contains(&copy.revision));
-        let steps = debt.lent.iter().map(|revision| Step::Lend {
-            revision: *revision,
-            union_of: Vec::new(),
-            good: None,
-            values_of: None,
-        });
-        let plan = Plan { good: debt.good, steps: steps.collect(), ..Plan::default() };
-        let mut hands = Hands {
-            store: &store,
-            cluster: &cluster,
-            clock,
-            release: release.clone(),
-            namespace: &cluster.namespace,
-            lent: lent.map(|copy| (copy.revision, copy)).collect(),
-        };
-        for step in repair::settle(Some(&plan), &history) {
-            if let Some(said) = hands.act(&step, &mut history).await? {
-                say(&said);
-            }
-        }
-    }
-    for name in &state.leases {
-        lease::vacate(&api, name, &state.identity, false).await?;
-        say(&format!("lock {name} given back"));
-    }
-    Ok(())
 }

@@ -56,7 +56,9 @@ impl Request {
             | cli::Command::Install(deploy)
             | cli::Command::Rollback(deploy)
             | cli::Command::Uninstall(deploy) => deploy.guard,
-            cli::Command::Restore(_) | cli::Command::Settle(_) => return Err("not a Helm command".into()),
+            cli::Command::Restore(_) | cli::Command::Settle(_) | cli::Command::Action => {
+                return Err("not a Helm command".into());
+            }
         };
         if guard.lease_duration < Duration::from_secs(1) {
             return Err("--lease-duration: less than 1s leaves no time to renew".into());
@@ -131,8 +133,13 @@ impl Request {
 /// `HELM_GUARD_LOCK_TIMEOUT=1m` is `--lock-timeout=1m`; a name that is not known is a warning.
 fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
     /// Used by the program for other things than flags.
-    const OTHERS: [&str; 4] =
-        ["HELM_GUARD_TEST_CLUSTER", "HELM_GUARD_CACHE", "HELM_GUARD_KUBECONFIG", "HELM_GUARD_STATE"];
+    const OTHERS: [&str; 5] = [
+        "HELM_GUARD_TEST_CLUSTER",
+        "HELM_GUARD_CACHE",
+        "HELM_GUARD_KUBECONFIG",
+        "HELM_GUARD_STATE",
+        crate::helm::child::MARK,
+    ];
     let (mut flags, mut warnings) = (Vec::new(), Vec::new());
     for (name, value) in env {
         let Some(rest) = name.strip_prefix("HELM_GUARD_") else { continue };

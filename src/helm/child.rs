@@ -38,6 +38,9 @@ pub struct Ended {
     pub lock_lost: Option<String>,
 }
 
+/// The variable by which Helm, and whatever it starts, is known as a run's own when the run itself is gone.
+pub const MARK: &str = "HELM_GUARD_LOCK_ID";
+
 /// Most bytes of stderr that are kept for the report.
 const TAIL: usize = 8 << 10;
 
@@ -52,6 +55,7 @@ const TAIL: usize = 8 << 10;
 pub async fn run(
     helm: &Path,
     argv: &[String],
+    lock_id: &str,
     reporter: &Arc<Reporter>,
     signals: &mut Signals,
     lost: impl Future<Output = String>,
@@ -63,6 +67,7 @@ pub async fn run(
     let started = clock.monotonic();
     let mut child = Command::new(helm)
         .args(argv)
+        .env(MARK, lock_id)
         .stdin(Stdio::inherit())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

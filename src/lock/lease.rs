@@ -156,6 +156,48 @@ pub async fn acquire(
     }
 }
 
+/// Takes up again, in another process, a lock that `identity` holds: its own process is dead. Else says who has it now.
+///
+/// # Errors
+/// When the API server cannot be reached.
+pub async fn resume(
+    client: Client,
+    namespace: &str,
+    name: &str,
+    identity: &str,
+    clock: Clock,
+) -> Result<Result<Held, Option<Box<Holder>>>, kube::Error> {
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    loop {
+        let now = clock.monotonic();
+        let Some(mut lease) = api.get_opt(name).await? else { return Ok(Err(None)) };
+        let LeaseView { holder, duration, .. } = view(&lease);
+        let me = match holder {
+            Some(me) if me.identity == identity => me,
+            other => return Ok(Err(other.map(Box::new))),
+        };
+        if let Some(spec) = &mut lease.spec {
+            spec.renew_time = Some(MicroTime(clock.wall()));
+        }
+        lease.metadata.managed_fields = None;
+        match api.replace(name, &PostParams::default(), &lease).await {
+            Ok(written) => {
+                let request = Request {
+                    lease: name.to_owned(),
+                    namespace: namespace.to_owned(),
+                    me,
+                    times: Times::new(duration),
+                    timeout: Duration::ZERO,
+                };
+                return Ok(Ok(hold(api, &request, written, now, clock)));
+            }
+            // Somebody was quicker, or it is gone: look again.
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// A renewal that hangs must fail before the next one is due.
 async fn bounded<T>(
     times: &Times,

@@ -121,6 +121,17 @@ pub fn encode_output(name: &str, value: &str, delimiter: &str) -> String {
     format!("{name}<<{delimiter}\n{value}\n{delimiter}\n")
 }
 
+/// The summary of the step that ended what a killed run left.
+pub fn settled(release: &str, namespace: &str, done: &[String]) -> String {
+    let subject = markdown_cell(&format!("{release} in namespace {namespace}"));
+    let mut out = format!("### 🧹 A killed run of {subject} is settled\n\n");
+    for line in done.iter().take(ROWS) {
+        out.push_str(&format!("- Done: {}\n", markdown_cell(line)));
+    }
+    out.push_str("\nThe release can be deployed again: run the job once more.\n");
+    out
+}
+
 fn join(headline: &str, sections: &[Section], left_out: &[&str]) -> String {
     let mut out = headline.to_owned();
     for section in sections {
@@ -224,7 +235,7 @@ fn history(name: &'static str, title: &str, importance: u8, rows: &[Revision]) -
             status,
             row.chart.clone(),
             row.app_version.clone(),
-            row.updated.clone(),
+            to_the_second(&row.updated),
             about,
         ]
     });
@@ -307,6 +318,12 @@ fn origin(url: &str) -> Option<&str> {
     let host = url.find("://").filter(|at| matches!(&url[..*at], "https" | "http"))? + 3;
     let end = url[host..].find('/').map_or(url.len(), |at| host + at);
     (end > host).then(|| &url[..end])
+}
+
+/// A time as Helm writes it, without the nanoseconds that make a table wide.
+fn to_the_second(time: &str) -> String {
+    let parsed = time.parse::<jiff::Timestamp>();
+    parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// A table of untrusted cells; empty without rows.

@@ -15,6 +15,18 @@ fn told(events: &[Event]) -> String {
 }
 
 #[test]
+fn times_are_to_the_second_and_what_is_none_stays() {
+    for (time, expected) in [
+        ("2026-11-21T16:06:22.507309808Z", "2026-11-21T16:06:22Z"),
+        ("2026-11-21T17:06:22+01:00", "2026-11-21T16:06:22Z"),
+        ("", ""),
+        ("yesterday", "yesterday"),
+    ] {
+        assert_eq!(to_the_second(time), expected);
+    }
+}
+
+#[test]
 fn a_healthy_deploy() {
     assert_snapshot!(told(&ex::healthy()));
 }

@@ -71,6 +71,11 @@ pub fn workflow_data(text: &str) -> String {
     break_old_commands(&text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
+/// Data of a workflow command that must arrive as it is, such as a mask. One line.
+pub fn workflow_value(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
 /// A property of a workflow command, e.g. its `title=`. One line, bounded.
 pub fn workflow_property(text: &str) -> String {
     workflow_data(&shorten(&terminal_safe(text), 200)).replace(':', "%3A").replace(',', "%2C")

@@ -10,6 +10,7 @@ mod bad_input;
 mod kills;
 mod locking;
 mod properties;
+mod settle;
 mod stage;
 mod stuck;
 mod texts;

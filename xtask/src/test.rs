@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all that must hold before a change lands, in one command, with a time table at the end.
 
 use std::{
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     table
         .step("flags against the real Helms", || cargo(&["test", "--locked", "--test", "helm_flags"], &[]))?;
+    table.step("workflows and action.yml: actionlint, zizmor", workflows)?;
     let cluster = table.step("cluster", || Cluster::start(&Options::default()))?;
     let file = cluster.info().dir.join("cluster.json");
     let file = file.to_str().context("path of the cluster")?;
@@ -53,10 +55,34 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             &[(SHARED_CLUSTER_VARIABLE, file), ("INSTA_UPDATE", "no")],
         )
     });
+    let answer = answer.and_then(|()| {
+        table.step("the action in a real workflow runner", || {
+            cargo(
+                &["test", "--locked", "--test", "action", "--", &threads],
+                &[(SHARED_CLUSTER_VARIABLE, file)],
+            )
+        })
+    });
     cluster.stop();
     answer?;
     table.print();
     Ok(())
+}
+
+/// Offline: what is checked is in these files.
+fn workflows() -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // What else is installed on this machine must not decide: actionlint runs other linters where it finds them.
+    let mut actionlint = Command::new(tools::actionlint()?);
+    run_to_end(actionlint.args(["-shellcheck=", "-pyflakes="]).current_dir(&root))?;
+    let mut zizmor = Command::new(tools::zizmor()?);
+    zizmor.args(["--offline", "--no-config", "--no-progress", "--quiet", "--persona=pedantic"]);
+    run_to_end(zizmor.args([".github/workflows", "action.yml"]).current_dir(&root))
+}
+
+fn run_to_end(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    if status.success() { Ok(()) } else { bail!("{command:?}: {status}") }
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {

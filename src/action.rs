@@ -1,0 +1,305 @@
+//! The GitHub Action's inputs, which arrive in the environment, become a helm-guard command line.
+//! Pure: the environment is passed in; `main` writes the files and replaces itself by what this says.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use serde_json::Value;
+
+use crate::{
+    ci::Env,
+    cli::OWN_FLAGS,
+    helm::{
+        Command,
+        flags::{self, Column},
+    },
+};
+
+/// What the variables of inputs begin with. Not `INPUT_`, which belongs to the runner: it sets such variables itself
+/// (act under other names than these), and act evaluates no expression in one.
+pub const PREFIX: &str = "HELM_GUARD_INPUT_";
+
+/// Name of the file that holds a kubeconfig given as text; `settle` removes it.
+pub const KUBECONFIG_FILE: &str = "helm-guard-kubeconfig-";
+
+/// How an input's text becomes flags. The flag has the input's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// One line, `--name=TEXT`.
+    Value,
+    /// Any number of lines, `--name=LINE` each.
+    Lines,
+    /// `true` or `false`, `--name`.
+    Switch,
+    /// As a switch, or a word: `--name=WORD`.
+    SwitchOrWord,
+}
+
+/// Inputs that are flags of Helm's. Each is left out for a command that has no such flag, so that one step can be told by
+/// an input which command to run.
+const HELM_INPUTS: [(&str, Form); 20] = [
+    ("namespace", Form::Value),
+    ("create-namespace", Form::Switch),
+    ("install", Form::Switch),
+    ("version", Form::Value),
+    ("repo", Form::Value),
+    ("values", Form::Lines),
+    ("set", Form::Lines),
+    ("set-string", Form::Lines),
+    ("set-file", Form::Lines),
+    ("set-json", Form::Lines),
+    ("set-literal", Form::Lines),
+    ("wait", Form::SwitchOrWord),
+    ("wait-for-jobs", Form::Switch),
+    ("timeout", Form::Value),
+    ("atomic", Form::Switch),
+    ("rollback-on-failure", Form::Switch),
+    ("cleanup-on-fail", Form::Switch),
+    ("history-max", Form::Value),
+    ("dry-run", Form::SwitchOrWord),
+    ("kube-context", Form::Value),
+];
+
+/// Inputs with rules of their own.
+const SPECIAL_INPUTS: [&str; 6] = ["command", "release", "chart", "revision", "kubeconfig", "args"];
+
+/// A file to write before the command runs, for its owner's eyes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub text: String,
+}
+
+/// What the inputs ask for.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Call {
+    /// The command word and what follows it.
+    pub argv: Vec<String>,
+    /// The kubeconfig, if it was given as text.
+    pub kubeconfig: Option<SecretFile>,
+    /// Texts that must not be seen in a log.
+    pub masks: Vec<String>,
+    /// What is odd but stops nothing.
+    pub notes: Vec<String>,
+}
+
+/// Reads the inputs. `id` tells the files of this step from those of others.
+///
+/// # Errors
+/// With the sentence to print; it names the input and never quotes a secret.
+pub fn read(env: &Env, id: &str) -> Result<Call, String> {
+    let input = |name: &str| env.get(&variable(name)).map_or("", |text| text.trim());
+    let line = |name: &str| one_line(name, input(name));
+    let mut call = Call::default();
+
+    let word = match line("command")? {
+        "" => "upgrade",
+        word => word,
+    };
+    let command = Command::parse(word)
+        .ok_or_else(|| format!("input command: upgrade, install, rollback or uninstall, not {word:?}"))?;
+    call.argv.push(command.as_str().to_owned());
+    call.argv.extend(words(command, line("release")?, line("chart")?, line("revision")?, &mut call.notes)?);
+
+    for (name, form) in HELM_INPUTS {
+        let tokens = match (name, input(name)) {
+            // The rest of the world says `upgrade --install`; without it a first deploy needs a step of its own.
+            ("install", "") if command == Command::Upgrade => vec!["--install".to_owned()],
+            (_, text) => tokens(name, form, text)?,
+        };
+        if flags::by_name(column(command), name).is_some() {
+            call.argv.extend(tokens);
+        } else if !tokens.is_empty() && name != "install" {
+            call.notes.push(left_out(name, command));
+        }
+    }
+
+    let directory = directory(env);
+    match kubeconfig(input("kubeconfig"))? {
+        Kubeconfig::None => {}
+        Kubeconfig::Path(path) => call.argv.push(format!("--kubeconfig={path}")),
+        Kubeconfig::Text(text) => {
+            call.masks = secrets(&text)?;
+            let path = directory.join(format!("{KUBECONFIG_FILE}{id}"));
+            call.argv.push(format!("--kubeconfig={}", path.display()));
+            call.kubeconfig = Some(SecretFile { path, text });
+        }
+    }
+
+    for own in &OWN_FLAGS {
+        match (own.name, line(own.name)?) {
+            // A later step can always read the report.
+            ("report", "") if env.get("HELM_GUARD_REPORT").is_none_or(String::is_empty) => {
+                let path = directory.join(format!("helm-guard-report-{id}.json"));
+                call.argv.push(format!("--report={}", path.display()));
+            }
+            (_, "") => {}
+            // `on` and `off` are booleans to some writers of YAML.
+            ("lock", "true") => call.argv.push("--lock=on".into()),
+            ("lock", "false") => call.argv.push("--lock=off".into()),
+            (name, value) => call.argv.push(format!("--{name}={value}")),
+        }
+    }
+
+    let more = shlex::split(input("args"));
+    call.argv.extend(more.ok_or("input args: a quotation mark or a backslash has no counterpart")?);
+    Ok(call)
+}
+
+/// Name of the variable of an input.
+pub fn variable(input: &str) -> String {
+    format!("{PREFIX}{}", input.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Every input there is.
+pub fn inputs() -> impl Iterator<Item = &'static str> {
+    let helm = HELM_INPUTS.iter().map(|(name, _)| *name);
+    SPECIAL_INPUTS.into_iter().chain(helm).chain(OWN_FLAGS.iter().map(|own| own.name))
+}
+
+/// Where files that live as long as the job go.
+pub fn directory(env: &Env) -> PathBuf {
+    let set = |name: &str| env.get(name).filter(|path| !path.is_empty());
+    set("RUNNER_TEMP").or_else(|| set("TMPDIR")).map_or_else(|| Path::new("/tmp").to_owned(), PathBuf::from)
+}
+
+/// What stands behind the command without being a flag. A word that Helm would take for a flag is refused: names of
+/// releases are often made from names of branches, which anybody can choose.
+fn words(
+    command: Command,
+    release: &str,
+    chart: &str,
+    revision: &str,
+    notes: &mut Vec<String>,
+) -> Result<Vec<String>, String> {
+    let takes_chart = matches!(command, Command::Upgrade | Command::Install);
+    if release.is_empty() {
+        return Err("input release: the name of the release is missing".into());
+    }
+    if chart.is_empty() && takes_chart {
+        return Err(format!("input chart: {} needs one: a directory, an archive, oci://…", command.as_str()));
+    }
+    for (name, word) in [("release", release), ("chart", chart)] {
+        if word.starts_with('-') {
+            return Err(format!("input {name}: {word:?} begins with a dash, as a flag does"));
+        }
+    }
+    if !revision.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("input revision: a number, not {revision:?}"));
+    }
+    let mut words = vec![release];
+    for (name, word, fits) in
+        [("chart", chart, takes_chart), ("revision", revision, command == Command::Rollback)]
+    {
+        match (word.is_empty(), fits) {
+            (true, _) => {}
+            (false, true) => words.push(word),
+            (false, false) => notes.push(left_out(name, command)),
+        }
+    }
+    Ok(words.into_iter().map(str::to_owned).collect())
+}
+
+fn tokens(name: &str, form: Form, text: &str) -> Result<Vec<String>, String> {
+    let flag = |value: &str| vec![format!("--{name}={value}")];
+    Ok(match form {
+        _ if text.is_empty() => Vec::new(),
+        Form::Value => flag(one_line(name, text)?),
+        Form::Lines => {
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            lines.flat_map(flag).collect()
+        }
+        Form::Switch | Form::SwitchOrWord => match (text.to_ascii_lowercase().as_str(), form) {
+            ("true", _) => vec![format!("--{name}")],
+            ("false", _) => Vec::new(),
+            (_, Form::SwitchOrWord) => flag(one_line(name, text)?),
+            _ => return Err(format!("input {name}: true or false, not {text:?}")),
+        },
+    })
+}
+
+fn one_line<'a>(name: &str, text: &'a str) -> Result<&'a str, String> {
+    if text.contains(['\n', '\r', '\0']) { Err(format!("input {name}: one line only")) } else { Ok(text) }
+}
+
+fn left_out(name: &str, command: Command) -> String {
+    format!("input {name}: left out, {} has no use for it", command.as_str())
+}
+
+fn column(command: Command) -> Column {
+    match command {
+        Command::Upgrade => Column::Upgrade,
+        Command::Install => Column::Install,
+        Command::Rollback => Column::Rollback,
+        Command::Uninstall => Column::Uninstall,
+    }
+}
+
+enum Kubeconfig {
+    None,
+    Path(String),
+    Text(String),
+}
+
+/// A kubeconfig is a path, or the text itself, or that in base64, as secrets often hold it.
+fn kubeconfig(given: &str) -> Result<Kubeconfig, String> {
+    let packed: String = given.split_whitespace().collect();
+    let decoded = base64::engine::general_purpose::STANDARD.decode(packed).ok();
+    let unpacked = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(match unpacked {
+        _ if given.is_empty() => Kubeconfig::None,
+        Some(text) if is_kubeconfig(&text) => Kubeconfig::Text(text),
+        _ if given.contains('\n') || is_kubeconfig(given) => Kubeconfig::Text(given.to_owned()),
+        _ => Kubeconfig::Path(one_line("kubeconfig", given)?.to_owned()),
+    })
+}
+
+fn is_kubeconfig(text: &str) -> bool {
+    text.contains("apiVersion")
+}
+
+/// The credentials in a kubeconfig. GitHub hides a secret as it is stored, but not what is inside one in base64, and
+/// nothing of a text that another step made.
+fn secrets(kubeconfig: &str) -> Result<Vec<String>, String> {
+    const KEYS: [&str; 8] = [
+        "token",
+        "password",
+        "client-key-data",
+        "id-token",
+        "access-token",
+        "refresh-token",
+        "client-secret",
+        "idp-client-secret",
+    ];
+    // What does not parse is not quoted: it is most likely a secret.
+    let parsed: Value = serde_yaml::from_str(kubeconfig)
+        .map_err(|_| "input kubeconfig: neither the path of a file nor the text of one".to_owned())?;
+    let mut found = Vec::new();
+    let mut left = vec![&parsed["users"]];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(items) => left.extend(items),
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    match value.as_str() {
+                        Some(text) if KEYS.contains(&key.as_str()) => {
+                            // The runner masks line by line, and a mask of a few characters hides half the log.
+                            found.extend(text.lines().filter(|line| line.len() > 3).map(str::to_owned));
+                        }
+                        _ => left.push(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+#[cfg(test)]
+#[path = "action_tests.rs"]
+mod tests;

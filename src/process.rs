@@ -1,0 +1,180 @@
+//! Other processes of this machine: found by what only ours carry, told apart when process ids are used again, ended.
+//! Knows nothing of what they do.
+
+use std::{os::fd::OwnedFd, path::Path, time::Duration};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+
+/// A process, whoever has its process id later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// When it started, in clock ticks since the machine did.
+    pub started: u64,
+}
+
+impl Process {
+    /// This process.
+    pub fn this() -> Option<Self> {
+        Self::of(i32::try_from(std::process::id()).ok()?)
+    }
+
+    /// The process that has this id now, if one lives.
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(Self { pid, started: start_time(&stat)? })
+    }
+}
+
+/// The 22nd field of `/proc/PID/stat`; none of a process that has ended and whose parent has not asked how, which may
+/// never happen where nobody does the duties of process 1, as in job containers. The second field, the program's name, may
+/// hold blanks and parentheses.
+fn start_time(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+}
+
+/// The processes whose environment has this variable with this value, less this one. Those of other users cannot be
+/// looked at, and are none of ours.
+pub fn carrying(variable: &str, value: &str) -> Vec<Process> {
+    let entry = format!("{variable}={value}");
+    let carries = |directory: &Path| {
+        let environ = std::fs::read(directory.join("environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|pair| pair == entry.as_bytes())
+    };
+    let this = i32::try_from(std::process::id()).ok();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|found| found.file_name().to_str()?.parse().ok().map(|pid: i32| (pid, found.path())))
+        // The start time is read first: what is read of the environment is then of this process or of none.
+        .filter_map(|(pid, path)| Process::of(pid).filter(|_| Some(pid) != this && carries(&path)))
+        .collect()
+}
+
+/// Ends processes: asks with SIGTERM, if there is a limit for that, and then kills. Returns when all are gone; those that
+/// were gone before count as ended.
+///
+/// # Errors
+/// When one cannot be signalled, or lives on.
+pub async fn end(processes: &[Process], gently: Option<Duration>, clock: Clock) -> std::io::Result<()> {
+    /// What even a killed process may take, to leave a system call.
+    const KILL: Duration = Duration::from_secs(5);
+    let mut left = Vec::new();
+    for process in processes {
+        left.extend(open(process)?);
+    }
+    for (signal, limit) in [(Signal::TERM, gently), (Signal::KILL, Some(KILL))] {
+        let Some(limit) = limit else { continue };
+        for process in &left {
+            match pidfd_send_signal(process, signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let deadline = clock.monotonic() + limit;
+        // `poll` blocks its thread.
+        left = tokio::task::spawn_blocking(move || wait(left, clock, deadline)).await??;
+        if left.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "a killed process lives on"))
+}
+
+/// A handle that stays this process's when its id is used again; `None` if it is gone.
+fn open(process: &Process) -> std::io::Result<Option<OwnedFd>> {
+    let Some(pid) = Pid::from_raw(process.pid) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        // Looked at after the handle is open: the handle is this process's or the start time differs.
+        Ok(handle) => Ok((Process::of(process.pid) == Some(*process)).then_some(handle)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until all have ended, or the deadline; gives those that have not.
+fn wait(mut left: Vec<OwnedFd>, clock: Clock, deadline: Duration) -> std::io::Result<Vec<OwnedFd>> {
+    loop {
+        let mut polled: Vec<PollFd<'_>> =
+            left.iter().map(|handle| PollFd::new(handle, PollFlags::IN)).collect();
+        let remaining = deadline.saturating_sub(clock.monotonic());
+        let timeout = Timespec::try_from(remaining).map_err(std::io::Error::other)?;
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // A process's handle becomes readable when it ends.
+        let ended: Vec<bool> = polled.iter().map(|process| !process.revents().is_empty()).collect();
+        let mut ended = ended.into_iter();
+        left.retain(|_| !ended.next().unwrap_or_default());
+        if left.is_empty() || clock.monotonic() >= deadline {
+            return Ok(left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command};
+
+    /// A process that waits for input which never comes, and that carries `mark`.
+    fn sleeper(script: &str, mark: &str) -> Child {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).env("HELM_GUARD_TEST_MARK", mark);
+        shell.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        shell.spawn().unwrap()
+    }
+
+    fn of(child: &Child) -> Process {
+        Process::of(i32::try_from(child.id()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_an_odd_name() {
+        let fields: Vec<String> = (4..30).map(|field| field.to_string()).collect();
+        assert_eq!(start_time(&format!("7 (a) b (c) S {}", fields.join(" "))), Some(22));
+        assert_eq!(start_time(&format!("7 (a) b (c) Z {}", fields.join(" "))), None, "it has ended");
+        assert_eq!(start_time("7 (a"), None);
+    }
+
+    #[tokio::test]
+    async fn a_process_is_found_by_its_mark_and_ended() {
+        let mark = format!("mark-{}", std::process::id());
+        let mut child = sleeper("read line", &mark);
+        let found = carrying("HELM_GUARD_TEST_MARK", &mark);
+        assert_eq!(found, [of(&child)]);
+        end(&found, Some(Duration::from_secs(60)), Clock::start()).await.unwrap();
+        assert!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()) == Some(15));
+        assert_eq!(carrying("HELM_GUARD_TEST_MARK", &mark), []);
+        end(&found, None, Clock::start()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_listen_is_killed() {
+        use std::io::Read;
+        let mut child = sleeper("trap '' TERM; echo ready; read line", "deaf");
+        let mut ready = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        end(&[of(&child)], Some(Duration::from_millis(50)), Clock::start()).await.unwrap();
+        assert!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()) == Some(9));
+    }
+
+    #[tokio::test]
+    async fn who_has_the_process_id_later_is_left_alone() {
+        let mut child = sleeper("read line", "other");
+        let earlier = Process { started: of(&child).started - 1, ..of(&child) };
+        end(&[earlier], None, Clock::start()).await.unwrap();
+        assert_eq!(child.try_wait().unwrap(), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,241 @@
+//! `settle`: a run was killed, and its CI job still has a moment. Ends the run's processes, sets its records right, gives
+//! its lock back. What somebody else has taken over is left to them.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+
+use super::{STATE_FILE, State, say};
+use crate::{
+    action,
+    ci::{self, Env},
+    cli::{ClusterFlags, Settle},
+    clock::Clock,
+    cluster::{Cluster, Target},
+    helm::child,
+    lock::lease::{self, Held},
+    process::{self, Process},
+    release::{
+        History,
+        store::{Driver, Store, read_backup},
+    },
+    repair::{self, Plan, Step, steps::Hands},
+    report::github,
+};
+
+/// How long a run that is alive after its step may take to end by itself: Helm's stop timeout and the settling.
+const GUARD: Duration = Duration::from_secs(20);
+/// How long Helm may take to save its record.
+const HELM: Duration = Duration::from_secs(10);
+
+/// Settles one state file, or all of this job.
+///
+/// # Errors
+/// With the first thing that could not be settled; all others are tried.
+pub(super) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> anyhow::Result<()> {
+    let directory = env.get("RUNNER_TEMP").filter(|directory| !directory.is_empty()).map(PathBuf::from);
+    let files = match (&args.state, &directory) {
+        (Some(file), _) => vec![file.clone()],
+        (None, Some(directory)) => beginning_with(directory, STATE_FILE)?,
+        (None, None) => bail!("name a state file: RUNNER_TEMP is not set"),
+    };
+    let files: Vec<PathBuf> =
+        files.into_iter().filter(|file| file.extension() != Some("new".as_ref())).collect();
+    if files.is_empty() {
+        say("nothing to settle");
+    }
+    let mut answer = Ok(());
+    for file in &files {
+        let settled = settle_file(file, &args.cluster, env, clock).await;
+        answer = answer.and(settled.with_context(|| file.display().to_string()));
+    }
+    if let (None, Some(directory)) = (&args.state, &directory) {
+        // A secret: it goes even if something is left to settle.
+        for file in beginning_with(directory, action::KUBECONFIG_FILE)? {
+            std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
+        }
+    }
+    answer
+}
+
+fn beginning_with(directory: &Path, prefix: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    let found = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+    let mut found: Vec<PathBuf> = found.map(|entry| entry.path()).collect();
+    found.sort();
+    Ok(found)
+}
+
+async fn settle_file(file: &Path, flags: &ClusterFlags, env: &Env, clock: Clock) -> anyhow::Result<()> {
+    let state: State = serde_json::from_slice(&std::fs::read(file)?)?;
+    let guard: Vec<Process> =
+        state.guard.into_iter().filter(|guard| Process::of(guard.pid) == Some(*guard)).collect();
+    if !guard.is_empty() {
+        // In a job container, for one, the runner's signals end only what runs outside.
+        say("the run outlives its step: asking it to end");
+        process::end(&guard, Some(GUARD), clock).await.context("the run's process")?;
+        if !file.exists() {
+            say("it ended its work itself");
+            return Ok(());
+        }
+    }
+    let mut done = Vec::new();
+    let settled = settle(&state, &target(&state, flags), clock, &mut done).await;
+    report(&state, &done, env);
+    settled?;
+    std::fs::remove_file(file)?;
+    Ok(())
+}
+
+/// The run's cluster, unless this command line names another way to it.
+fn target(state: &State, flags: &ClusterFlags) -> Target {
+    let mut target = state.target.clone();
+    if let Some(file) = &flags.kubeconfig {
+        target.kubeconfig = vec![file.clone()];
+    }
+    if flags.kube_context.is_some() {
+        target.context.clone_from(&flags.kube_context);
+    }
+    target.namespace = Some(state.namespace.clone());
+    target
+}
+
+/// Adds to `done` what was done, so that a failure half-way hides nothing.
+async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<String>) -> anyhow::Result<()> {
+    let mut note = |line: String| {
+        say(&line);
+        done.push(line);
+    };
+    let locks = locks(state, target, clock).await;
+    // Helm may save its record while the lock is ours, or nobody can say whose it is. Beside another owner it may not
+    // write a word more.
+    let gently = match &locks {
+        Ok((_, locks)) if !locks.are_ours => None,
+        Ok(_) | Err(_) => Some(HELM),
+    };
+    // What Helm starts while it is asked to end carries the mark too.
+    for limit in [gently, None] {
+        let helm = process::carrying(child::MARK, &state.lock_id);
+        if !helm.is_empty() {
+            process::end(&helm, limit, clock).await.context("helm's process")?;
+            note(format!("helm was still running and is stopped: {}", processes(&helm)));
+        }
+    }
+    let (cluster, locks) = locks?;
+    let mut gone = false;
+    if locks.are_ours {
+        let histories = records(state, &cluster, clock, &mut note).await?;
+        gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
+    }
+    for lock in locks.held {
+        let name = lock.name().to_owned();
+        lock.release(gone).await.with_context(|| format!("lock {name}"))?;
+        note(format!("lock {name} given back"));
+    }
+    Ok(())
+}
+
+fn processes(processes: &[Process]) -> String {
+    let ids: Vec<String> = processes.iter().map(|process| process.pid.to_string()).collect();
+    format!("process {}", ids.join(", "))
+}
+
+/// The run's locks, as far as they still are its own.
+struct Locks {
+    held: Vec<Held>,
+    are_ours: bool,
+}
+
+/// Takes the run's locks up again, so that nobody takes them over meanwhile.
+async fn locks(state: &State, target: &Target, clock: Clock) -> anyhow::Result<(Cluster, Locks)> {
+    let cluster = Cluster::connect(target).await?;
+    let mut locks = Locks { held: Vec::new(), are_ours: true };
+    for name in &state.leases {
+        let client = cluster.client.clone();
+        let resumed = lease::resume(client, &cluster.namespace, name, &state.identity, clock).await;
+        match resumed.with_context(|| format!("lock {name}"))? {
+            Ok(held) => locks.held.push(held),
+            Err(holder) => {
+                locks.are_ours = false;
+                say(&match holder {
+                    Some(other) => {
+                        format!("lock {name} is {}'s: the records are left to it", other.owner.name)
+                    }
+                    None => format!("lock {name} is not held: no record of this run is left open"),
+                });
+            }
+        }
+    }
+    Ok((cluster, locks))
+}
+
+/// No record stays pending, and what a repair has lent is returned.
+async fn records(
+    state: &State,
+    cluster: &Cluster,
+    clock: Clock,
+    note: &mut impl FnMut(String),
+) -> anyhow::Result<Vec<History>> {
+    let driver = if state.config_maps { Driver::ConfigMaps } else { Driver::Secrets };
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
+    let mut histories = Vec::new();
+    for (release, debt) in &state.releases {
+        let mut history =
+            store.history(release).await.with_context(|| format!("records of release {release}"))?;
+        let copies = match &debt.backup {
+            None => Vec::new(),
+            Some(file) => {
+                let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+                read_backup(&text).map_err(anyhow::Error::msg).with_context(|| file.display().to_string())?
+            }
+        };
+        let lent = copies.into_iter().filter(|copy| debt.lent.contains(&copy.revision));
+        let lend = |revision: &u32| Step::Lend {
+            revision: *revision,
+            union_of: Vec::new(),
+            good: None,
+            values_of: None,
+        };
+        let plan = Plan { good: debt.good, steps: debt.lent.iter().map(lend).collect(), ..Plan::default() };
+        let mut hands = Hands {
+            store: &store,
+            cluster,
+            clock,
+            release: release.clone(),
+            namespace: &cluster.namespace,
+            lent: lent.map(|copy| (copy.revision, copy)).collect(),
+        };
+        for step in repair::settle(Some(&plan), &history) {
+            let said = hands
+                .act(&step, &mut history)
+                .await
+                .with_context(|| format!("records of release {release}"))?;
+            if let Some(said) = said {
+                note(format!("{release}: {said}"));
+            }
+        }
+        histories.push(history);
+    }
+    Ok(histories)
+}
+
+/// On GitHub the step's own summary and output say it too: those of the killed step stop where it was killed.
+fn report(state: &State, done: &[String], env: &Env) {
+    if done.is_empty() || ci::system(env) != ci::System::GitHub {
+        return;
+    }
+    let releases: Vec<&str> = state.releases.keys().map(String::as_str).collect();
+    let summary = github::settled(&releases.join(", "), &state.namespace, done);
+    let outcome = github::encode_output("outcome", "cancelled", &state.lock_id);
+    for (variable, text) in [("GITHUB_STEP_SUMMARY", summary), ("GITHUB_OUTPUT", outcome)] {
+        let Some(path) = env.get(variable).filter(|path| !path.is_empty()) else { continue };
+        let written = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        if let Err(error) = written.and_then(|mut file| file.write_all(text.as_bytes())) {
+            say(&format!("warning: cannot write {variable}: {error}"));
+        }
+    }
+}

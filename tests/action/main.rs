@@ -1,0 +1,157 @@
+//! The action as users run it: this repository's example workflow, in a real workflow runner, with real Helm 3 and 4, on a
+//! real control plane.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a story ends where something is not as it should be, and nobody links to it"
+)]
+
+mod runner;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../e2e/stage.rs"]
+mod stage;
+
+use helm_guard::{helm::child::MARK, process};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use testbed::tools::Helm;
+
+use runner::Repository;
+use stage::Stage;
+
+/// The outputs are there for a later step, the run's metadata is in lock and report, and no credential is in the log.
+fn a_healthy_deploy(version: Helm) {
+    let (stage, repository) = (Stage::new("healthy", version), Repository::new());
+    let run = repository.start(&stage, &[]).finish();
+    assert!(run.succeeded, "{}", run.log());
+    let (outputs, report) = run.seen_by_the_last_step();
+    for (name, expected) in
+        [("outcome", "deployed"), ("revision", "1"), ("previous-revision", ""), ("repaired", "false")]
+    {
+        assert_eq!(outputs[name], expected, "{}", run.log());
+    }
+    let lock_id = outputs["lock-id"].as_str().unwrap();
+    stage.assert_history(&["deployed"]);
+
+    let owner = &report["subject"]["owner"];
+    let url = format!("{}/shop/web/actions/runs/4242/attempts/2", runner::SERVER);
+    for (in_report, in_lock, expected) in [
+        ("runUrl", "run-url", url.as_str()),
+        ("runId", "run-id", "4242"),
+        ("runNumber", "run-number", "7"),
+        ("runAttempt", "run-attempt", "2"),
+        ("workflow", "workflow", "Example deploy"),
+        ("job", "job", "deploy"),
+        ("ref", "ref", "refs/heads/main"),
+        ("commit", "commit", repository.commit.as_str()),
+        ("actor", "actor", "ada"),
+    ] {
+        assert_eq!(owner[in_report], expected, "{in_report}");
+        assert_eq!(
+            lease(&stage)["metadata"]["annotations"][format!("helm-guard.dev/{in_lock}")],
+            expected,
+            "{in_lock}"
+        );
+    }
+    assert_eq!(lease(&stage)["metadata"]["annotations"]["helm-guard.dev/lock-id"], lock_id);
+    assert!(lease(&stage)["spec"]["holderIdentity"].is_null());
+
+    let kubeconfig = std::fs::read_to_string(stage.namespace.kubeconfig()).unwrap();
+    let token = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: ")).unwrap();
+    assert!(!run.log().contains(token.trim_matches('"')), "the token is in the log");
+    run.keep_summary("healthy", version);
+}
+
+/// A release that a killed Helm left pending is deployed, and the step says that it was repaired.
+fn a_stuck_release_is_repaired(version: Helm) {
+    let (stage, repository) = (Stage::new("stuck", version), Repository::new());
+    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.stick("upgrade", &["--set=behavior=never-ready"]);
+    let run = repository.start(&stage, &[]).finish();
+    assert!(run.succeeded, "{}", run.log());
+    let (outputs, report) = run.seen_by_the_last_step();
+    for (name, expected) in
+        [("outcome", "deployed"), ("revision", "3"), ("previous-revision", "1"), ("repaired", "true")]
+    {
+        assert_eq!(outputs[name], expected, "{}", run.log());
+    }
+    assert_eq!(report["repaired"], true);
+    stage.assert_history(&["superseded", "failed", "deployed"]);
+    let summary = run.summary();
+    assert!(summary.contains("**Repaired:**") && summary.contains("pending-upgrade"), "{summary}");
+    run.keep_summary("stuck", version);
+}
+
+/// A chart that cannot become ready: the step fails, the summary says why, and later steps still see the outputs.
+fn a_failing_chart(version: Helm) {
+    let (stage, repository) = (Stage::new("failing", version), Repository::new());
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let run = repository.start(&stage, &[("set", "behavior=crash-loop"), ("timeout", "8s")]).finish();
+    assert!(!run.succeeded, "{}", run.log());
+    assert_eq!(run.step_result(&["deploy"]), "failure");
+    let (outputs, report) = run.seen_by_the_last_step();
+    for (name, expected) in
+        [("outcome", "failed"), ("revision", "1"), ("previous-revision", "1"), ("repaired", "false")]
+    {
+        assert_eq!(outputs[name], expected, "{}", run.log());
+    }
+    assert_eq!(report["exitCode"], 1);
+    let summary = run.summary();
+    assert!(summary.contains("CrashLoopBackOff"), "{summary}");
+    stage.assert_history(&["deployed", "failed"]);
+    run.keep_summary("failing", version);
+}
+
+/// helm-guard is killed while Helm waits: the action's last step leaves no pending record, no living Helm and no lock.
+fn a_killed_step_is_settled(version: Helm) {
+    let (stage, repository) = (Stage::new("killed", version), Repository::new());
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let running = repository.start(&stage, &[("set", "behavior=never-ready")]);
+    stage.wait_for_record("pending-upgrade").unwrap();
+    let holder = lease(&stage)["spec"]["holderIdentity"].as_str().unwrap().to_owned();
+    let (rest, pid) = holder.rsplit_once('-').unwrap();
+    let lock_id = rest.rsplit_once('-').unwrap().1;
+    let parent = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let parent = parent.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+    assert_eq!(parent, running.pid().to_string(), "a shell in between would keep the runner's signals");
+    let helm = process::carrying(MARK, lock_id);
+    assert_eq!(helm.len(), 1, "Helm is at work");
+    let environment = std::fs::read(format!("/proc/{}/environ", helm[0].pid)).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(!environment.contains(helm_guard::action::PREFIX), "the inputs are none of Helm's business");
+    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    let run = running.finish();
+
+    assert!(!run.succeeded, "{}", run.log());
+    assert_eq!(run.step_result(&["deploy", "settle"]), "success", "{}", run.log());
+    assert!(run.log().contains("helm was still running and is stopped"), "{}", run.log());
+    assert_eq!(process::carrying(MARK, lock_id), [], "{}", run.log());
+    stage.assert_history(&["deployed", "failed"]);
+    assert!(lease(&stage)["spec"]["holderIdentity"].is_null(), "{}", run.log());
+    let (outputs, _) = run.seen_by_the_last_step();
+    assert_eq!(outputs["outcome"], "cancelled", "{}", run.log());
+    assert_eq!(outputs["lock-id"], lock_id, "{}", run.log());
+    run.keep_summary("killed", version);
+}
+
+/// An input that Helm would take for a flag is refused before anything is touched, and the step says so everywhere.
+#[test]
+fn a_bad_input_is_refused() {
+    let (stage, repository) = (Stage::new("input", Helm::V4), Repository::new());
+    let run = repository.start(&stage, &[("release", "--post-renderer=./run-me")]).finish();
+    assert!(!run.succeeded, "{}", run.log());
+    let summary = run.summary();
+    assert!(summary.contains("input release"), "{summary}");
+    assert_eq!(run.output("outcome"), "refused");
+    assert!(stage.records().is_empty());
+    run.keep_summary("input", Helm::V4);
+}
+
+fn lease(stage: &Stage) -> serde_json::Value {
+    stage.namespace.kubectl_json(["get", "lease", "helm-guard-web"]).unwrap()
+}
+
+with_both_helms! { a_healthy_deploy a_stuck_release_is_repaired a_failing_chart a_killed_step_is_settled }

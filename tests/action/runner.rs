@@ -1,0 +1,204 @@
+//! A copy of this repository as GitHub has it, and act, which runs its example workflow on this machine.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use testbed::tools::Helm;
+
+use crate::stage::Stage;
+
+/// A server of one's own, which nothing here is ever sent to.
+pub const SERVER: &str = "https://github.example.com";
+
+/// A repository with the action, its binary and the example workflow in it, and a home for the runner.
+pub struct Repository {
+    directory: TempDir,
+    /// The commit that the workflow runs on.
+    pub commit: String,
+}
+
+impl Repository {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("hg-action-").tempdir().unwrap();
+        let (source, root) = (Path::new(env!("CARGO_MANIFEST_DIR")), directory.path().join("repository"));
+        for path in ["action.yml", ".github", "tests/charts"] {
+            copy(&source.join(path), &root.join(path));
+        }
+        fs::create_dir(root.join("dist")).unwrap();
+        for arch in ["amd64", "arm64"] {
+            let binary = root.join(format!("dist/helm-guard-linux-{arch}"));
+            symlink(env!("CARGO_BIN_EXE_helm-guard"), binary).unwrap();
+        }
+        fs::create_dir(directory.path().join("home")).unwrap();
+        let mut repository = Self { directory, commit: String::new() };
+        repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        repository.git(&["add", "--all"]);
+        repository.git(&[
+            "-c",
+            "user.name=Ada",
+            "-c",
+            "user.email=ada@example.com",
+            "commit",
+            "--quiet",
+            "-m",
+            "All",
+        ]);
+        repository.git(&["remote", "add", "origin", &format!("{SERVER}/shop/web.git")]);
+        repository.git(&["rev-parse", "HEAD"]).trim().clone_into(&mut repository.commit);
+        repository
+    }
+
+    /// Only what a command needs is in its environment; nothing of this machine's user.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        let home = self.directory.path().join("home");
+        command.current_dir(self.directory.path().join("repository")).stdin(Stdio::null()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &home);
+        command.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_CONFIG_HOME", home.join("config"));
+        // The cluster is here; whoever wants to go further does not get there.
+        for scheme in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+            command.env(scheme, "http://127.0.0.1:9");
+        }
+        command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+        command
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let mut git = self.command(Path::new("git"));
+        let output = git.env("GIT_CONFIG_NOSYSTEM", "1").args(arguments).output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts the example workflow for the stage's namespace.
+    pub fn start(&self, stage: &Stage, inputs: &[(&str, &str)]) -> Running {
+        let log = self.directory.path().join("log");
+        let kubeconfig = fs::read_to_string(stage.namespace.kubeconfig()).unwrap();
+        let mut act = self.command(&testbed::tools::act().unwrap());
+        act.args([
+            "workflow_dispatch",
+            "--workflows=.github/workflows/example.yml",
+            "--platform=ubuntu-latest=-self-hosted",
+        ]);
+        act.args(["--json", "--no-cache-server", "--action-offline-mode", "--pull=false", "--actor=ada"]);
+        act.arg(format!("--secret=KUBECONFIG={kubeconfig}"));
+        let given = [("namespace", stage.namespace.name()), ("timeout", "60s")];
+        for (name, text) in given.iter().chain(inputs) {
+            act.arg(format!("--input={name}={text}"));
+        }
+        for (name, text) in [
+            ("HELM_BIN", stage.helm.to_str().unwrap()),
+            ("HELM_GUARD_LEASE_DURATION", "2s"),
+            ("HELM_GUARD_KEEPALIVE", "1s"),
+            ("GITHUB_SERVER_URL", SERVER),
+            ("GITHUB_REPOSITORY", "shop/web"),
+            ("GITHUB_RUN_ID", "4242"),
+            ("GITHUB_RUN_NUMBER", "7"),
+            ("GITHUB_RUN_ATTEMPT", "2"),
+        ] {
+            act.arg(format!("--env={name}={text}"));
+        }
+        let file = File::create(&log).unwrap();
+        let child = act.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        Running { child, log }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    if !from.is_dir() {
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, to).unwrap();
+        return;
+    }
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        copy(&entry.path(), &to.join(entry.file_name()));
+    }
+}
+
+/// A workflow under way; a story that ends early takes it along.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// The runner's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn finish(mut self) -> Run {
+        let succeeded = self.child.wait().unwrap().success();
+        let log = fs::read_to_string(&self.log).unwrap();
+        let lines =
+            log.lines().map(|line| serde_json::from_str(line).unwrap_or(Value::String(line.to_owned())));
+        Run { succeeded, lines: lines.collect() }
+    }
+}
+
+/// A workflow that has ended, as the runner logged it.
+pub struct Run {
+    pub succeeded: bool,
+    lines: Vec<Value>,
+}
+
+impl Run {
+    /// Everything that a person would read.
+    pub fn log(&self) -> String {
+        let text =
+            |line: &Value| line["msg"].as_str().or(line.as_str()).unwrap_or_default().trim_end().to_owned();
+        self.lines.iter().map(text).collect::<Vec<_>>().join("\n")
+    }
+
+    /// How a step ended; by its id, behind that of the step whose action it is in.
+    pub fn step_result(&self, steps: &[&str]) -> &str {
+        let of = |line: &&Value| line["stepID"] == serde_json::json!(steps) && line["stage"] == "Main";
+        self.lines.iter().filter(of).find_map(|line| line["stepResult"].as_str()).unwrap_or("none")
+    }
+
+    /// An output of the action.
+    pub fn output(&self, name: &str) -> &str {
+        let is_it = |line: &&Value| line["command"] == "set-output" && line["name"] == name;
+        let of_action = |line: &&Value| line["stepID"] == serde_json::json!(["deploy"]);
+        let mut set = self.lines.iter().filter(is_it).filter(of_action);
+        set.find_map(|line| line["arg"].as_str()).unwrap_or_default()
+    }
+
+    /// The job summary: the parts of all steps.
+    pub fn summary(&self) -> String {
+        let parts = self.lines.iter().filter(|line| line["command"] == "summary");
+        parts.map(|line| line["content"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What the workflow's last step prints: the outputs of the deploy, and the report.
+    pub fn seen_by_the_last_step(&self) -> (Value, Value) {
+        let printed =
+            self.lines.iter().filter(|line| line["step"] == "What happened" && line["raw_output"] == true);
+        let text: String = printed.map(|line| line["msg"].as_str().unwrap()).collect();
+        let mut values = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+        let mut next =
+            || values.next().and_then(Result::ok).unwrap_or_else(|| panic!("{text}\n{}", self.log()));
+        (next(), next())
+    }
+
+    /// Keeps the summary for a person to judge, where `HELM_GUARD_SUMMARIES` says.
+    pub fn keep_summary(&self, name: &str, version: Helm) {
+        if let Some(directory) = std::env::var_os("HELM_GUARD_SUMMARIES") {
+            fs::write(Path::new(&directory).join(format!("{name}-{version:?}.md")), self.summary()).unwrap();
+        }
+    }
+}
