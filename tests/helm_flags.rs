@@ -11,44 +11,172 @@ fn helm_binaries() -> [(Major, String); 2] {
     [(Major::V3, path(Helm::V3)), (Major::V4, path(Helm::V4))]
 }
 
+const COMMANDS: [(&str, Column); 5] = [
+    ("upgrade", Column::Upgrade),
+    ("install", Column::Install),
+    ("rollback", Column::Rollback),
+    ("uninstall", Column::Uninstall),
+    ("template", Column::Template),
+];
+
+/// Runs the check for each command of each Helm, beside each other.
+fn for_each_command(check: impl Fn(&Probe<'_>) + Sync) {
+    let binaries = helm_binaries();
+    std::thread::scope(|scope| {
+        for (major, helm) in &binaries {
+            for (word, column) in COMMANDS {
+                let check = &check;
+                scope.spawn(move || check(&Probe { helm, major: *major, word, column }));
+            }
+        }
+    });
+}
+
+/// One command of one Helm, asked how it reads flags. `--help` stands first in every line: Helm then reads all flags,
+/// and says what is wrong with them, but does nothing else.
+struct Probe<'a> {
+    helm: &'a str,
+    major: Major,
+    word: &'static str,
+    column: Column,
+}
+
+impl Probe<'_> {
+    /// How Helm refuses these tokens; empty if it does not.
+    fn refusal(&self, tokens: &[String]) -> String {
+        let output = Process::new(self.helm).args([self.word, "--help"]).args(tokens).output().unwrap();
+        if output.status.success() {
+            return String::new();
+        }
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// The flags that the table has for this command, `--help` aside, in each spelling.
+    fn flags(&self, is_wanted: impl Fn(Kind) -> bool) -> Vec<(&'static flags::Flag, String)> {
+        let named = flags::all().iter().filter(|flag| flag.name != "help");
+        let wanted = named.filter(|flag| flag.kind(self.column, self.major).is_some_and(&is_wanted));
+        wanted
+            .flat_map(|flag| {
+                let letter = flag.short.map(|letter| format!("-{letter}"));
+                std::iter::once(format!("--{}", flag.name))
+                    .chain(letter)
+                    .map(move |spelling| (flag, spelling))
+            })
+            .collect()
+    }
+
+    /// The flags of every command are one set in Helm: they are asked about once.
+    fn is_news(&self, flag: &flags::Flag) -> bool {
+        self.column == Column::Upgrade || !flags::is_global(flag)
+    }
+
+    fn what(&self, flag: &str) -> String {
+        format!("{:?} {} {flag}", self.major, self.word)
+    }
+
+    /// The flags that `--help` prints: name, letter, kind.
+    fn printed(&self) -> Vec<(String, Option<char>, Kind)> {
+        let output = Process::new(self.helm).args([self.word, "--help"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (_, listed) = text.split_once("\nFlags:\n").unwrap();
+        let read = |line: &str| {
+            let line = line.trim_start();
+            let short = line.strip_prefix('-').filter(|rest| rest.get(1..5) == Some(", --"));
+            let long = short.map(|rest| &rest[5..]).or_else(|| line.strip_prefix("--"))?;
+            let (name, rest) = long.split_once(' ')?;
+            let kind = match rest.split(' ').next() {
+                None | Some("") => Kind::Bool,
+                Some(word) if word.contains("[=") => Kind::Optional,
+                Some(_) => Kind::Value,
+            };
+            Some((name.to_owned(), short.and_then(|rest| rest.chars().next()), kind))
+        };
+        listed.lines().filter_map(read).collect()
+    }
+}
+
 #[test]
 fn every_flag_that_helm_prints_is_in_the_table_with_its_kind() {
-    for (major, helm) in helm_binaries() {
-        for (word, column) in [
-            ("upgrade", Column::Upgrade),
-            ("install", Column::Install),
-            ("rollback", Column::Rollback),
-            ("uninstall", Column::Uninstall),
-            ("template", Column::Template),
-        ] {
-            let output = Process::new(&helm).args([word, "--help"]).output().unwrap();
-            let text = String::from_utf8(output.stdout).unwrap();
-            let (_, listed) = text.split_once("\nFlags:\n").unwrap();
-            let mut seen = 0;
-            for line in listed.lines().map(str::trim_start) {
-                let short = line.strip_prefix('-').filter(|rest| rest.get(1..5) == Some(", --"));
-                let Some(long) = short.map(|rest| &rest[5..]).or_else(|| line.strip_prefix("--")) else {
-                    continue;
-                };
-                let (name, rest) = long.split_once(' ').unwrap();
-                let kind = match rest.split(' ').next() {
-                    None | Some("") => Kind::Bool,
-                    Some(word) if word.contains("[=") => Kind::Optional,
-                    Some(_) => Kind::Value,
-                };
-                let flag =
-                    flags::by_name(column, name).unwrap_or_else(|| panic!("{major:?} {word} --{name}"));
-                assert_eq!(flag.kind(column, major), Some(kind), "{major:?} {word} --{name}");
-                assert_eq!(
-                    flag.short,
-                    short.and_then(|rest| rest.chars().next()),
-                    "{major:?} {word} --{name}"
-                );
-                seen += 1;
-            }
-            assert!(seen > 15, "{major:?} {word}: only {seen} flags found");
+    for_each_command(|probe| {
+        let printed = probe.printed();
+        assert!(printed.len() > 15, "{}", probe.what("prints few flags"));
+        for (name, short, kind) in printed {
+            let what = probe.what(&name);
+            let flag = flags::by_name(probe.column, &name).unwrap_or_else(|| panic!("{what}"));
+            assert_eq!(flag.kind(probe.column, probe.major), Some(kind), "{what}");
+            assert_eq!(flag.short, short, "{what}");
         }
-    }
+    });
+}
+
+/// A switch leaves the token behind it alone, here `--namespace`, which so takes the word behind it. Had the switch
+/// taken `--namespace`, the word would stand for itself, and no Helm has a flag of that name.
+#[test]
+fn no_switch_takes_the_next_token() {
+    for_each_command(|probe| {
+        let switches = probe.flags(|kind| kind != Kind::Value);
+        let tokens: Vec<String> = switches
+            .iter()
+            .flat_map(|(flag, spelling)| {
+                [spelling.clone(), "--namespace".to_owned(), format!("--taken-by-{}", flag.name)]
+            })
+            .collect();
+        assert_eq!(probe.refusal(&tokens), "", "{}", probe.what("has a switch that takes a value"));
+    });
+}
+
+/// A flag with a value takes even a token that looks like a flag. Where it cannot be such a value Helm says so, which
+/// proves it as well, and the rest is tried without that flag.
+#[test]
+fn every_value_flag_takes_the_next_token() {
+    for_each_command(|probe| {
+        let mut flags = probe.flags(|kind| kind == Kind::Value);
+        flags.retain(|(flag, _)| probe.is_news(flag));
+        assert!(flags.len() > 1, "{}", probe.what("has few value flags"));
+        loop {
+            let token = |spelling: &str| format!("--taken-by{spelling}");
+            let tokens: Vec<String> =
+                flags.iter().flat_map(|(_, spelling)| [spelling.clone(), token(spelling)]).collect();
+            let refusal = probe.refusal(&tokens);
+            if refusal.is_empty() {
+                break;
+            }
+            let before = flags.len();
+            flags.retain(|(_, spelling)| {
+                !refusal.contains(&format!("invalid argument \"{}\" for ", token(spelling)))
+            });
+            assert_eq!(flags.len() + 1, before, "{}: {refusal}", probe.what("reads a flag another way"));
+        }
+    });
+}
+
+/// What `--help` does not print is held against the table too: hidden switches refuse what is no truth value, and a
+/// flag of one generation alone is unknown to the other.
+#[test]
+fn hidden_flags_are_of_the_kind_and_the_generation_that_the_table_says() {
+    for_each_command(|probe| {
+        let printed = probe.printed();
+        let is_hidden = |name: &str| printed.iter().all(|(printed, ..)| printed != name);
+        for (flag, spelling) in probe.flags(|kind| kind == Kind::Bool) {
+            if is_hidden(flag.name) && probe.is_news(flag) {
+                let refusal = probe.refusal(&[format!("{spelling}=perhaps")]);
+                assert!(
+                    refusal.contains("invalid argument \"perhaps\""),
+                    "{}: {refusal}",
+                    probe.what(&spelling)
+                );
+            }
+        }
+        for flag in flags::all() {
+            if flag.is_of(probe.column)
+                && flag.kind(probe.column, probe.major).is_none()
+                && probe.is_news(flag)
+            {
+                let refusal = probe.refusal(&[format!("--{}", flag.name)]);
+                assert!(refusal.contains("unknown flag: --"), "{}: {refusal}", probe.what(flag.name));
+            }
+        }
+    });
 }
 
 #[test]
