@@ -1,8 +1,14 @@
-//! Holds the flag table against the real programs, 3 and 4.
+//! Holds the flag table, and the command lines made with it, against the real programs, 3 and 4.
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use helm_guard::helm::flags::{self, Column, Kind};
-use helm_guard::helm::{Command, Invocation, Major, Version, template_argv};
-use std::process::Command as Process;
+use helm_guard::helm::{
+    Command, Invocation, Major, Version, defines, flags_argv, show_crds_argv, template_argv, unknown_kinds,
+};
+use helm_guard::manifest::Manifest;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Output};
+use testbed::Cluster;
 
 /// The real programs.
 fn helm_binaries() -> [(Major, String); 2] {
@@ -179,21 +185,109 @@ fn hidden_flags_are_of_the_kind_and_the_generation_that_the_table_says() {
     });
 }
 
+fn read(command: Command, tokens: &[&str]) -> Invocation {
+    let tokens: Vec<String> = tokens.iter().map(|token| (*token).to_owned()).collect();
+    Invocation::parse(command, &tokens).unwrap()
+}
+
+/// Each Helm with the version that it is.
+fn helms() -> [(Version, String); 2] {
+    helm_binaries().map(|(major, helm)| {
+        let raw = if major == Major::V3 { "v3.22.0" } else { "v4.3.1" };
+        (Version::parse(raw).unwrap(), helm)
+    })
+}
+
+fn run(helm: &str, argv: &[String]) -> (Output, String) {
+    let output = Process::new(helm).args(argv).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, said)
+}
+
+/// Before a repair Helm reads the flags of the deploy: it refuses those of the other generation and those that only
+/// `template` has, and takes everything else without doing anything.
+#[test]
+fn bad_flags_are_refused_before_anything_else() {
+    const OF_TEMPLATE: &str = "--output-dir=x -s=x --show-only=x --validate --is-upgrade -a=x";
+    let bad_flags = [
+        (Command::Upgrade, format!("{OF_TEMPLATE} --replace --timeout=x --nonsense")),
+        (Command::Install, format!("{OF_TEMPLATE} --reuse-values -i --history-max=1")),
+        (Command::Rollback, "--set=a=b --install -z".to_owned()),
+        (Command::Uninstall, "-f=x --force --qps=x".to_owned()),
+    ];
+    for (version, helm) in helms() {
+        for (command, bad) in &bad_flags {
+            let of_other = match (version.major, command) {
+                (_, Command::Uninstall) => "--atomic",
+                (Major::V3, _) => "--force-conflicts",
+                (Major::V4, _) => "--recreate-pods",
+            };
+            for flag in bad.split(' ').chain([of_other]) {
+                let argv = flags_argv(&read(*command, &["r", "c", flag])).unwrap();
+                let (output, said) = run(&helm, &argv);
+                assert_eq!(output.status.code(), Some(1), "{argv:?}");
+                assert!(
+                    ["unknown ", "invalid argument "].iter().any(|what| said.contains(what)),
+                    "{argv:?}: {said}"
+                );
+            }
+            let argv =
+                flags_argv(&read(*command, &["r", "c", "--no-hooks", "--timeout", "1m", "--debug"])).unwrap();
+            assert!(run(&helm, &argv).0.status.success(), "{argv:?}");
+        }
+    }
+}
+
+/// A chart in a directory of its own, from the files named.
+fn chart(name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let chart = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let metadata = format!("apiVersion: v2\nname: {name}\nversion: 0.1.0\n");
+    for (file, text) in files.iter().chain([&("Chart.yaml", metadata.as_str())]) {
+        let path = chart.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    chart
+}
+
+/// Helm installs the CRDs of a chart before it looks at its objects, but a rendering does not: there the objects are
+/// of kinds that the API server does not know.
+#[test]
+fn objects_of_the_charts_own_crds_are_told_from_objects_of_no_crd() {
+    const CRD: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+        metadata: {name: foos.argv.helm-guard.test}\nspec: {group: argv.helm-guard.test, scope: Namespaced, \
+        names: {kind: Foo, plural: foos}, versions: [{name: v1, served: true, storage: true, schema: \
+        {openAPIV3Schema: {type: object}}}]}\n";
+    const OBJECTS: &str = "apiVersion: argv.helm-guard.test/v1\nkind: Foo\nmetadata: {name: a}\n---\n\
+        apiVersion: argv.helm-guard.test/v1\nkind: {{ .Values.kind | default \"Foo\" }}\nmetadata: {name: b}\n---\n\
+        apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    let chart = chart("own-crds", &[("crds/foo.yaml", CRD), ("templates/all.yaml", OBJECTS)]);
+    let namespace = Cluster::shared().unwrap().namespace("crds").unwrap();
+    let kubeconfig = format!("--kubeconfig={}", namespace.kubeconfig().display());
+    for (version, helm) in helms() {
+        for (set, kinds, expected) in [("--set=x=y", 1, true), ("--set=kind=Bar", 2, false)] {
+            let inv = read(Command::Install, &["r", chart.to_str().unwrap(), &kubeconfig, set]);
+            let (output, said) = run(&helm, &template_argv(&inv, &version, false, None));
+            assert!(!output.status.success(), "{said}");
+            let unknown = unknown_kinds(&said).unwrap_or_else(|| panic!("{said}"));
+            assert_eq!(unknown.len(), kinds, "{said}");
+            let (output, said) = run(&helm, &show_crds_argv(&inv, &version).unwrap());
+            let crds = Manifest::parse(&String::from_utf8(output.stdout).unwrap(), "").expect(&said);
+            assert_eq!(defines(&crds, &unknown), expected, "{said}");
+        }
+    }
+}
+
 #[test]
 fn helm_accepts_the_template_line_of_a_deploy_with_many_flags() {
-    let chart = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiny-chart");
-    std::fs::create_dir_all(chart.join("templates")).unwrap();
-    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: tiny\nversion: 0.1.0\n").unwrap();
     let map =
         "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\ndata: {own: {{ .Values.own | quote }}}\n";
-    std::fs::write(chart.join("templates/map.yaml"), map).unwrap();
+    let chart = chart("tiny-chart", &[("templates/map.yaml", map)]);
     let (reused, own) = (chart.join("reused,1.yaml"), chart.join("own.yaml"));
     std::fs::write(&reused, "own: reused\n").unwrap();
     std::fs::write(&own, "own: user\n").unwrap();
 
-    for (major, helm) in helm_binaries() {
-        let raw = if major == Major::V3 { "v3.22.0" } else { "v4.3.1" };
-        let version = Version::parse(raw).unwrap();
+    for (version, helm) in helms() {
         for (command, special) in [
             (Command::Upgrade, "-i --history-max 3 --cleanup-on-fail --reuse-values"),
             (Command::Install, "--replace"),
@@ -206,8 +300,7 @@ fn helm_accepts_the_template_line_of_a_deploy_with_many_flags() {
             let inv = Invocation::parse(command, &tokens).unwrap();
             let mut argv = template_argv(&inv, &version, true, Some(&reused.display().to_string()));
             argv.retain(|token| token != "--validate" && token != "--dry-run=server"); // these need a cluster
-            let output = Process::new(&helm).args(&argv).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
+            let (output, said) = run(&helm, &argv);
             assert!(output.status.success(), "{argv:?}: {said}");
             let rendered = String::from_utf8_lossy(&output.stdout);
             assert!(rendered.contains("own: \"user\""), "{rendered}");
