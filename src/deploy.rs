@@ -1,5 +1,7 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
+mod prove;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -198,7 +200,7 @@ impl<'a> Run<'a> {
             installing: invocation.install_if_missing() || invocation.command == Command::Install,
             history: &history,
             strategy: self.request.guard.repair,
-            reuses_values: invocation.values_come_from_release(),
+            reuses_values: invocation.values_from().may_be_release(),
             history_max: self.request.history_max,
             precious: &precious,
         };
@@ -277,54 +279,6 @@ impl<'a> Run<'a> {
         let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
         // Those that cannot be asked about count as living.
         self.cluster.owned(&candidates, release, &self.cluster.namespace).await.unwrap_or(candidates)
-    }
-
-    /// Renders the new manifest without the release's state: a bad flag, chart or value must be found before a repair.
-    async fn prove(
-        &self,
-        release: &str,
-        history: &History,
-        plan: &Plan,
-        signals: &mut Signals,
-    ) -> Result<(), End> {
-        let invocation = &self.request.invocation;
-        if !matches!(invocation.command, Command::Upgrade | Command::Install) || invocation.reads_stdin() {
-            return Ok(());
-        }
-        let values = plan
-            .good
-            .filter(|_| invocation.values_come_from_release())
-            .and_then(|good| history.get(good))
-            .and_then(|record| codec::decode(record.stored.payload()).ok())
-            .and_then(|json| codec::config(&json).ok());
-        let file = values.and_then(|values| secret_file(release, &self.lock_id, &values));
-        let path = file.as_ref().map(|file| file.0.display().to_string());
-        let upgrade = invocation.command == Command::Upgrade && plan.good.is_some();
-        let argv = helm::template_argv(invocation, &self.version, upgrade, path.as_deref());
-        let started = self.clock.monotonic();
-        let answer = tokio::select! {
-            signal = signals.next() => return Err(End::cancelled(signal, "rendering the chart")),
-            answer = child::quiet(&self.request.helm, &argv) => answer,
-        };
-        match answer {
-            Ok(Ok(_)) => {
-                self.reporter.emit(Event::Proven { took: self.clock.monotonic() - started });
-                Ok(())
-            }
-            Ok(Err((code, error))) => {
-                self.reporter.emit(Event::HelmEnded { code, took: self.clock.monotonic() - started, error });
-                let code =
-                    code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
-                let reason = format!("the chart does not render, so nothing was repaired ({})", plan.finding);
-                Err(End::new(
-                    Outcome::Failed,
-                    code,
-                    reason,
-                    &["fix the flags, values or chart and run it again"],
-                ))
-            }
-            Err(error) => Err(End::unavailable(&error.into(), "check --helm-bin")),
-        }
     }
 
     async fn step(
@@ -707,22 +661,4 @@ fn random_id() -> String {
         bytes = std::process::id().to_be_bytes();
     }
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A file for its owner's eyes, removed when dropped.
-struct SecretFile(std::path::PathBuf);
-
-impl Drop for SecretFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn secret_file(release: &str, lock_id: &str, text: &str) -> Option<SecretFile> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let path = std::env::temp_dir().join(format!("helm-guard-{release}-{lock_id}-values.json"));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).ok()?;
-    let file_guard = SecretFile(path);
-    file.write_all(text.as_bytes()).ok()?;
-    Some(file_guard)
 }

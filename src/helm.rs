@@ -7,6 +7,8 @@ pub mod flags;
 pub mod template;
 pub mod version;
 
-pub use argv::{ArgvError, Command, Invocation, OwnFlag, Split, rollback_argv, split, uninstall_argv};
-pub use template::template_argv;
+pub use argv::{
+    ArgvError, Command, Invocation, OwnFlag, Split, ValuesFrom, rollback_argv, split, uninstall_argv,
+};
+pub use template::{defines, flags_argv, show_crds_argv, template_argv, unknown_kinds};
 pub use version::{Major, Version, VersionError};

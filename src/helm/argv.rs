@@ -185,7 +185,23 @@ pub struct Invocation {
     items: Vec<Item>,
 }
 
-const VALUE_FLAGS: [&str; 6] = ["values", "set", "set-string", "set-file", "set-json", "set-literal"];
+/// Whose values an upgrade takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValuesFrom {
+    /// Those of the command line alone.
+    Line,
+    /// Those of the release that is there, with the line's over them.
+    Release,
+    /// Those of the release if all these files are empty, else those of the line.
+    ReleaseIfEmpty(Vec<String>),
+}
+
+impl ValuesFrom {
+    /// Whether the release's values may count.
+    pub fn may_be_release(&self) -> bool {
+        *self != Self::Line
+    }
+}
 
 impl Invocation {
     /// Reads the tokens behind the command word. Flags that Helm does not have are
@@ -332,27 +348,40 @@ impl Invocation {
         self.value("server-side")
     }
 
+    /// The files whose text becomes values, as Helm names them: paths, URLs, `-`.
+    pub fn value_sources(&self) -> Vec<String> {
+        let files = self.values("values").into_iter().flat_map(csv_fields);
+        let pairs = self.values("set-file").into_iter().flat_map(|text| text.split(','));
+        let texts = pairs.map(|pair| pair.split_once('=').map_or(pair, |(_, file)| file));
+        files.chain(texts.map(|file| file.trim_matches(['{', '}']).to_owned())).collect()
+    }
+
     /// Whether Helm will read its standard input.
     pub fn reads_stdin(&self) -> bool {
-        let of_values = self.values("values").into_iter().flat_map(csv_fields).any(|file| is_stdin(&file));
-        let of_set_file = self.values("set-file").into_iter().flat_map(|text| text.split(','));
-        of_values
-            || of_set_file
-                .map(|pair| pair.split_once('=').map_or(pair, |(_, file)| file))
-                .any(|file| is_stdin(file.trim_matches(['{', '}'])))
+        self.value_sources().iter().any(|file| is_stdin(file))
     }
 
-    /// Whether the line gives any values (an empty `--set ''` is none).
-    pub fn has_values(&self) -> bool {
-        self.given(&VALUE_FLAGS).any(|(_, value)| !value.is_empty())
-    }
-
-    /// Whether `upgrade` takes values from the release that is there, in the order
-    /// in which Helm asks: `reset-values` wins; without any values it reuses.
-    pub fn values_come_from_release(&self) -> bool {
-        self.command == Command::Upgrade
-            && !self.is_set("reset-values")
-            && (self.is_set("reuse-values") || self.is_set("reset-then-reuse-values") || !self.has_values())
+    /// Whose values `upgrade` takes where a release is there, in the order in which Helm asks (`reuseValues` in its
+    /// upgrade.go): `--reset-values` wins; the other two reuse; else the release's count only if the merged values of
+    /// the line are empty, and that may depend on what is in files.
+    pub fn values_from(&self) -> ValuesFrom {
+        if self.command != Command::Upgrade || self.is_set("reset-values") {
+            return ValuesFrom::Line;
+        }
+        if self.is_set("reuse-values") || self.is_set("reset-then-reuse-values") {
+            return ValuesFrom::Release;
+        }
+        let sets = ["set", "set-string", "set-file", "set-json", "set-literal"];
+        let is_empty = |(flag, value): (&Flag, &str)| {
+            let value = value.trim();
+            value.is_empty() || (flag.name == "set-json" && is_empty_object(value))
+        };
+        if !self.given(&sets).all(is_empty) {
+            return ValuesFrom::Line;
+        }
+        let files: Vec<String> =
+            self.values("values").into_iter().filter(|l| !l.is_empty()).flat_map(csv_fields).collect();
+        if files.is_empty() { ValuesFrom::Release } else { ValuesFrom::ReleaseIfEmpty(files) }
     }
 
     /// The names of the flags on the line, each once and without values: long names
@@ -397,6 +426,11 @@ fn is_cluster(name: &str) -> bool {
 /// Whether a switch with this value is on; the words cover `--dry-run` and `--wait`.
 fn is_on(value: &str) -> bool {
     !matches!(value, "" | "0" | "f" | "F" | "false" | "FALSE" | "False" | "none" | "hookOnly")
+}
+
+/// `{}` of JSON, which Helm 4 takes for `--set-json`.
+fn is_empty_object(text: &str) -> bool {
+    text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).is_some_and(|rest| rest.trim().is_empty())
 }
 
 fn is_stdin(file: &str) -> bool {
@@ -461,10 +495,11 @@ fn go_duration(text: &str) -> Option<Duration> {
     if negative { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
-/// `uninstall RELEASE` for the removal of what a failed first install left.
+/// `uninstall RELEASE` for the removal of what a failed first install left. Only a repair uses it: a user's own
+/// `uninstall` goes to Helm as it stands. The release is there, its record was read under the lock, so there is no need
+/// for `--ignore-not-found`, which Helm has had only since 3.13.
 pub fn uninstall_argv(inv: &Invocation, release: &str) -> Vec<String> {
-    let mut argv: Vec<String> =
-        ["uninstall", release, "--no-hooks", "--ignore-not-found", "--wait"].map(str::to_owned).into();
+    let mut argv: Vec<String> = ["uninstall", release, "--no-hooks", "--wait"].map(str::to_owned).into();
     argv.extend(inv.value("timeout").map(|limit| format!("--timeout={limit}")));
     argv.extend(inv.cluster_flags());
     argv

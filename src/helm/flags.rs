@@ -48,6 +48,7 @@ pub struct Flag {
     /// The letter, where there is one.
     pub short: Option<char>,
     cells: [Cell; 5],
+    global: bool,
 }
 
 impl Flag {
@@ -81,6 +82,11 @@ pub fn by_letter(column: Column, letter: char) -> Option<&'static Flag> {
     FLAGS.iter().find(|flag| flag.short == Some(letter) && flag.is_of(column))
 }
 
+/// Whether the flag is Helm's own and not a command's.
+pub fn is_global(flag: &Flag) -> bool {
+    flag.global
+}
+
 /// The whole table.
 pub fn all() -> &'static [Flag] {
     FLAGS
@@ -98,11 +104,11 @@ const BO: Cell = [Some(Kind::Bool), Some(Kind::Optional)];
 const NONE: char = '\0';
 
 const fn local(name: &'static str, short: char, cells: [Cell; 5]) -> Flag {
-    Flag { name, short: if short == NONE { None } else { Some(short) }, cells }
+    Flag { name, short: if short == NONE { None } else { Some(short) }, cells, global: false }
 }
 
 const fn global(name: &'static str, short: char, cell: Cell) -> Flag {
-    local(name, short, [cell; 5])
+    Flag { global: true, ..local(name, short, [cell; 5]) }
 }
 
 #[rustfmt::skip]

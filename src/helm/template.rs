@@ -1,15 +1,32 @@
-//! The command line of `helm template` that renders what a deploy would send.
+//! The command lines that prove a deploy before anything is repaired, and what Helm's answers to them mean.
+//! Pure: `deploy/prove.rs` runs them.
 
 use super::argv::{Invocation, Item};
 use super::flags::{self, Column};
 use super::version::{Major, Version};
+use crate::manifest::Manifest;
+
+/// The deploy itself, but with `--help`: Helm reads all flags, refuses a bad one in its own words, and does nothing
+/// else. `None` where the line speaks of help itself: `--help=false` behind ours would make Helm deploy.
+pub fn flags_argv(inv: &Invocation) -> Option<Vec<String>> {
+    let speaks_of_help = |token: &String| {
+        let letters = token.strip_prefix('-').filter(|letters| !letters.starts_with('-'));
+        token.starts_with("--help") || letters.is_some_and(|letters| letters.contains("h="))
+    };
+    if inv.value("help").is_some() || inv.tokens().iter().any(speaks_of_help) {
+        return None;
+    }
+    let mut argv = vec![inv.command.as_str().to_owned(), "--help".to_owned()];
+    argv.extend(inv.tokens().iter().cloned());
+    Some(argv)
+}
 
 /// Flags that `template` takes but that are set here, or say nothing there but a warning.
 const LEFT_OUT: [&str; 4] = ["dry-run", "validate", "hide-notes", "render-subchart-notes"];
 
-/// The line for `helm template` that belongs to an `upgrade` or `install`. The words
-/// and flags keep their order. Flags of the deploy that `template` lacks are dropped,
-/// flags that neither has are passed on, so that Helm refuses them in its own words.
+/// The line for `helm template` that belongs to an `upgrade` or `install`. The words and flags keep their order.
+/// Flags of the deploy that `template` lacks are dropped. So is what the deploy lacks: it is for [`flags_argv`] to
+/// have it refused, and `--output-dir` here would write files.
 ///
 /// The rendering asks the cluster for its capabilities and for `lookup`. In Helm 3 the
 /// first needs `--validate` and the second `--dry-run=server` (a bare switch before
@@ -43,18 +60,12 @@ pub fn template_argv(
         match item {
             Item::Word(word) => argv.push(word.clone()),
             Item::End => argv.push("--".to_owned()),
-            Item::Unknown(text) if is_of_template_alone(text) => {}
-            Item::Unknown(text) => argv.push(text.clone()),
+            Item::Unknown(_) => {}
             Item::Flag(flag, value) => {
-                let of_command = flag.kind(inv.command.column(), version.major);
-                let of_template = flag.kind(Column::Template, version.major);
-                // A flag of the other Helm generation is passed on, to be refused.
-                let known = of_template == of_command;
-                if known && !LEFT_OUT.contains(&flag.name) {
-                    argv.push(match value {
-                        Some(value) => format!("--{}={value}", flag.name),
-                        None => format!("--{}", flag.name),
-                    });
+                let of_deploy = flag.kind(inv.command.column(), version.major);
+                let of_both = of_deploy.is_some() && of_deploy == flag.kind(Column::Template, version.major);
+                if of_both && !LEFT_OUT.contains(&flag.name) {
+                    argv.push(written(flag, value.as_deref()));
                 }
             }
         }
@@ -63,12 +74,80 @@ pub fn template_argv(
     argv
 }
 
-/// Whether the deploy lacks the flag but `template` has it: `--output-dir` would write
-/// files. It is left for the deploy itself to refuse.
-fn is_of_template_alone(text: &str) -> bool {
-    match text.strip_prefix("--") {
-        Some(long) => flags::by_name(Column::Template, long.split('=').next().unwrap_or(long)).is_some(),
-        None => text.chars().nth(1).is_some_and(|c| flags::by_letter(Column::Template, c).is_some()),
+/// The flags that say where a chart comes from.
+const OF_CHARTS: [&str; 13] = [
+    "ca-file",
+    "cert-file",
+    "devel",
+    "insecure-skip-tls-verify",
+    "key-file",
+    "keyring",
+    "pass-credentials",
+    "password",
+    "plain-http",
+    "repo",
+    "username",
+    "verify",
+    "version",
+];
+
+/// The line for `helm show crds` of the chart that an `install` brings; `None` where Helm would not install its CRDs.
+pub fn show_crds_argv(inv: &Invocation, version: &Version) -> Option<Vec<String>> {
+    let chart = inv.chart().filter(|_| !inv.is_set("skip-crds"))?;
+    let mut argv = ["show", "crds"].map(str::to_owned).to_vec();
+    argv.extend(inv.items().iter().filter_map(|item| match item {
+        Item::Flag(flag, value) if flags::is_global(flag) || OF_CHARTS.contains(&flag.name) => {
+            flag.kind(inv.command.column(), version.major).map(|_| written(flag, value.as_deref()))
+        }
+        _ => None,
+    }));
+    argv.extend(["--".to_owned(), chart.to_owned()]);
+    Some(argv)
+}
+
+/// The kinds that the API server does not know, with their `apiVersion`, if Helm found nothing else wrong with what it
+/// rendered.
+pub fn unknown_kinds(error: &str) -> Option<Vec<(String, String)>> {
+    const HINT: &str = "ensure CRDs are installed first";
+    let list = match error.split_once("unable to build kubernetes objects from release manifest: ") {
+        Some((_, list)) => list.trim().trim_start_matches('['),
+        // Only the end of a long error is kept.
+        None => error.split_once(HINT)?.1,
+    };
+    let mut kinds = Vec::new();
+    for one in list.trim_end_matches(']').split_inclusive(HINT) {
+        let one = one.trim_start_matches([',', ' ']).strip_suffix(HINT)?;
+        let (object, kind) = one.split_once(": no matches for kind \"")?;
+        let (kind, version) = kind.trim_end().strip_suffix('"')?.split_once("\" in version \"")?;
+        if !object.starts_with("resource mapping not found for name: ") || version.contains('"') {
+            return None;
+        }
+        kinds.push((kind.to_owned(), version.to_owned()));
+    }
+    kinds.sort();
+    kinds.dedup();
+    Some(kinds).filter(|kinds| !kinds.is_empty())
+}
+
+/// Whether these CRDs define all these kinds.
+pub fn defines(crds: &Manifest, kinds: &[(String, String)]) -> bool {
+    kinds.iter().all(|(kind, api_version)| {
+        crds.objects.iter().any(|(key, crd)| {
+            let group = crd["spec"]["group"].as_str().unwrap_or_default();
+            let versions = crd["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
+            key.kind == "CustomResourceDefinition"
+                && crd["spec"]["names"]["kind"] == kind.as_str()
+                && versions.iter().any(|version| {
+                    version["name"].as_str().is_some_and(|name| format!("{group}/{name}") == *api_version)
+                })
+        })
+    })
+}
+
+fn written(flag: &flags::Flag, value: Option<&str>) -> String {
+    match value {
+        Some(value) => format!("--{}={value}", flag.name),
+        None => format!("--{}", flag.name),
     }
 }
 

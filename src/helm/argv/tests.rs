@@ -1,5 +1,5 @@
 use super::*;
-use crate::helm::{Version, template_argv};
+use crate::helm::{Version, defines, flags_argv, show_crds_argv, template_argv, unknown_kinds};
 use proptest::prelude::*;
 
 fn words(line: &str) -> Vec<String> {
@@ -55,7 +55,14 @@ fn behind_two_dashes_nothing_is_a_flag() {
 
 #[test]
 fn a_value_flag_at_the_end_of_the_line_is_an_error_that_names_it() {
-    for (line, name) in [("r c --values", "--values"), ("r -if", "-if"), ("r -n", "-n")] {
+    // A value that is a flag's, or may be one, is not in the name.
+    for (line, name) in [
+        ("r c --values", "--values"),
+        ("r -if", "-if"),
+        ("r -n", "-n"),
+        ("r c --set=pw=hunter2 --kube-token", "--kube-token"),
+        ("r c --set pw=hunter2 --password", "--password"),
+    ] {
         let missing = ArgvError::MissingValue(name.to_owned());
         assert_eq!(Invocation::parse(Command::Upgrade, &words(line)), Err(missing), "{line}");
     }
@@ -103,20 +110,30 @@ fn a_dry_run_is_one_unless_its_value_turns_it_off() {
 
 #[test]
 fn values_come_from_the_release_in_the_order_in_which_helm_asks() {
-    for (flags, from_release) in [
-        ("", true),
-        ("-f x", false),
-        ("--set a=b", false),
-        ("--set=", true),
-        ("--reuse-values --set a=b", true),
-        ("--reset-then-reuse-values -f x", true),
-        ("--reset-values", false),
-        ("--reset-values --reuse-values", false),
-        ("--reset-values=false", true),
+    let files = |files: &[&str]| ValuesFrom::ReleaseIfEmpty(files.iter().map(|f| (*f).to_owned()).collect());
+    for (flags, from) in [
+        ("", ValuesFrom::Release),
+        ("-f x", files(&["x"])),
+        ("-f x,y --values=z", files(&["x", "y", "z"])),
+        ("-f x --set a=b", ValuesFrom::Line),
+        ("-f x --set=", files(&["x"])),
+        ("--values=", ValuesFrom::Release),
+        ("--set a=b", ValuesFrom::Line),
+        ("--set-literal a=b", ValuesFrom::Line),
+        ("--set-json {}", ValuesFrom::Release),
+        ("--set-json {\"a\":1}", ValuesFrom::Line),
+        ("--set=", ValuesFrom::Release),
+        ("--reuse-values --set a=b", ValuesFrom::Release),
+        ("--reuse-values=false --set a=b", ValuesFrom::Line),
+        ("--reset-then-reuse-values -f x", ValuesFrom::Release),
+        ("--reset-values", ValuesFrom::Line),
+        ("--reset-values --reuse-values", ValuesFrom::Line),
+        ("--reset-values=false", ValuesFrom::Release),
     ] {
-        assert_eq!(read(&format!("upgrade r c {flags}")).values_come_from_release(), from_release, "{flags}");
+        assert_eq!(read(&format!("upgrade r c {flags}")).values_from(), from, "{flags}");
     }
-    assert!(!read("install r c").values_come_from_release());
+    assert_eq!(read("install r c").values_from(), ValuesFrom::Line);
+    assert_eq!(read("rollback r 1").values_from(), ValuesFrom::Line);
 }
 
 #[test]
@@ -129,10 +146,17 @@ fn standard_input_is_seen_in_values_and_set_file() {
         ("--set-file a=b,c=-", true),
         ("--set a=-", false),
         ("-f a-b", false),
+        ("--set-file a={-}", true),
         ("-f \"a,-\"", false),
     ] {
         assert_eq!(read(&format!("upgrade r c {flags}")).reads_stdin(), stdin, "{flags}");
     }
+}
+
+#[test]
+fn every_file_and_address_that_values_come_from_is_named() {
+    let inv = read("upgrade r c -f a,\"b,c\" --set-file x=d,y=/dev/fd/63 --set z=e -fhttps://f");
+    assert_eq!(inv.value_sources(), ["a", "b,c", "https://f", "d", "/dev/fd/63"]);
 }
 
 #[test]
@@ -182,14 +206,14 @@ fn repairs_carry_the_cluster_flags_over_in_one_form() {
     let cluster = ["--namespace=web", "--kube-context=k", "--kube-insecure-skip-tls-verify=true"];
     assert_eq!(inv.cluster_flags(), cluster);
     assert_eq!(inv.history_max(), Some(3));
-    let uninstall = ["uninstall", "r", "--no-hooks", "--ignore-not-found", "--wait", "--timeout=9m"];
+    let uninstall = ["uninstall", "r", "--no-hooks", "--wait", "--timeout=9m"];
     assert_eq!(uninstall_argv(&inv, "r"), [&uninstall[..], &cluster[..]].concat());
     let rollback = ["rollback", "r", "4", "--no-hooks", "--history-max=3"];
     assert_eq!(rollback_argv(&inv, "r", 4), [&rollback[..], &cluster[..]].concat());
 }
 
 #[test]
-fn the_template_line_keeps_what_template_knows_and_what_nobody_knows() {
+fn the_template_line_keeps_what_deploy_and_template_both_know() {
     for (line, version, is_upgrade, reused, expected) in [
         ("upgrade r c", "v3.22.0", true, None, "template r c --is-upgrade --validate --dry-run=server"),
         ("upgrade r c", "v3.12.3", true, None, "template r c --is-upgrade --validate"),
@@ -202,14 +226,14 @@ fn the_template_line_keeps_what_template_knows_and_what_nobody_knows() {
             "template --is-upgrade --dry-run=server --values=\"a,b\" r c --values=x",
         ),
         ("upgrade r c --server-side auto", "v4.3.1", false, None, "template r c --dry-run=server"),
-        ("upgrade r c --nonsense", "v4.3.1", false, None, "template r c --dry-run=server --nonsense"),
+        ("upgrade r c --nonsense -zq", "v4.3.1", false, None, "template r c --dry-run=server"),
         ("upgrade r c --output-dir=x -a=y", "v4.3.1", false, None, "template r c --dry-run=server"),
         (
             "upgrade r c --server-side=auto --force-conflicts",
             "v3.22.0",
             false,
             None,
-            "template r c --validate --dry-run=server --server-side=auto --force-conflicts",
+            "template r c --validate --dry-run=server",
         ),
         (
             "install -g c -n x",
@@ -222,6 +246,93 @@ fn the_template_line_keeps_what_template_knows_and_what_nobody_knows() {
     ] {
         let version = Version::parse(version).unwrap();
         assert_eq!(template_argv(&read(line), &version, is_upgrade, reused).join(" "), expected, "{line}");
+    }
+}
+
+#[test]
+fn the_flags_are_given_to_helm_behind_help_unless_that_could_be_turned_off() {
+    for (line, expected) in [
+        ("upgrade r c --nonsense -f=helm", Some("upgrade --help r c --nonsense -f=helm")),
+        ("un r -- x", Some("uninstall --help r -- x")),
+        ("upgrade r c --help=false", None),
+        ("upgrade r c -h=false", None),
+        ("upgrade r c -ih=false", None),
+        ("upgrade r c -zh=false", None),
+        ("upgrade r c --unknown --help=0", None),
+        ("upgrade r c -f --help=false", None),
+        ("upgrade r c -- --help=false", None),
+    ] {
+        let argv = flags_argv(&read(line)).map(|argv| argv.join(" "));
+        assert_eq!(argv.as_deref(), expected, "{line}");
+    }
+}
+
+#[test]
+fn the_charts_crds_are_shown_with_the_flags_that_find_it() {
+    for (line, expected) in [
+        (
+            "upgrade -i r c -n x --repo=y --version 1 --set a=b --wait -f z",
+            Some("show crds --namespace=x --repo=y --version=1 -- c"),
+        ),
+        ("install r c --password=p --devel --color=never", Some("show crds --password=p --devel -- c")),
+        ("install r c --skip-crds", None),
+    ] {
+        let version = Version::parse("v3.22.0").unwrap();
+        let argv = show_crds_argv(&read(line), &version).map(|argv| argv.join(" "));
+        assert_eq!(argv.as_deref(), expected, "{line}");
+    }
+}
+
+/// What Helm 3 and 4 say of an object of a kind that nobody defined.
+fn no_match(name: &str, kind: &str) -> String {
+    format!(
+        "resource mapping not found for name: \"{name}\" namespace: \"\" from \"\": no matches for kind \"{kind}\" \
+         in version \"example.com/v1\"\nensure CRDs are installed first"
+    )
+}
+
+#[test]
+fn unknown_kinds_are_read_if_nothing_else_is_wrong() {
+    let built = "level=WARN msg=x\nError: unable to build kubernetes objects from release manifest: ";
+    let (a, b, c) = (no_match("a", "Foo"), no_match("b", "Foo"), no_match("c", "Bar"));
+    for (what, error, expected) in [
+        ("one object", format!("{built}{a}"), Some(vec!["Foo"])),
+        ("several", format!("{built}[{a}, {c}, {b}]"), Some(vec!["Bar", "Foo"])),
+        (
+            "the end of many",
+            format!("or name: \"z\" …\nensure CRDs are installed first, {a}, {b}]"),
+            Some(vec!["Foo"]),
+        ),
+        ("something else first", format!("{built}[error validating \"\": x, {a}]"), None),
+        ("something else last", format!("{built}[{a}, error validating \"\": x]"), None),
+        ("something else between", format!("{built}[{a}, error validating \"\": x, {b}]"), None),
+        ("another error", "Error: unknown flag: --x".into(), None),
+        ("nothing", String::new(), None),
+    ] {
+        let kinds = unknown_kinds(&error);
+        let names =
+            kinds.as_ref().map(|kinds| kinds.iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>());
+        assert_eq!(names, expected, "{what}");
+        let of_group =
+            |kinds: Vec<(String, String)>| kinds.iter().all(|(_, version)| version == "example.com/v1");
+        assert!(kinds.is_none_or(of_group), "{what}");
+    }
+}
+
+#[test]
+fn a_kind_is_defined_by_a_crd_of_its_group_kind_and_version() {
+    let crd = "kind: CustomResourceDefinition\napiVersion: apiextensions.k8s.io/v1\nmetadata: {name: foos.example.com}\n\
+        spec: {group: example.com, names: {kind: Foo}, versions: [{name: v1beta1}, {name: v1}]}\n";
+    let crds = crate::manifest::Manifest::parse(crd, "").unwrap();
+    for (kind, version, expected) in [
+        ("Foo", "example.com/v1", true),
+        ("Foo", "example.com/v2", false),
+        ("Foo", "other.com/v1", false),
+        ("Bar", "example.com/v1", false),
+    ] {
+        let wanted = (kind.to_owned(), version.to_owned());
+        let (one, two) = ([wanted.clone()], [("Foo".to_owned(), "example.com/v1".to_owned()), wanted]);
+        assert_eq!((defines(&crds, &one), defines(&crds, &two)), (expected, expected), "{kind} {version}");
     }
 }
 

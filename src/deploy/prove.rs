@@ -1,0 +1,232 @@
+//! Proof that a deploy can work, before anything is repaired for it: Helm reads its flags and renders its chart without
+//! the release's state, which a dry run of a stuck release would refuse. Which command lines is decided in `helm.rs`.
+
+use std::{io::Read, os::unix::fs::FileTypeExt, time::Duration};
+
+use super::{End, Run};
+use crate::{
+    exit,
+    helm::{self, Command, Invocation, ValuesFrom, child},
+    manifest::Manifest,
+    release::{History, Record, Status, codec},
+    repair::{Plan, Step},
+    report::{Event, Outcome},
+    signals::Signals,
+};
+
+/// How Helm refused: its exit code and the end of its stderr.
+type Refusal = (Option<i32>, String);
+
+impl Run<'_> {
+    /// A bad flag, chart or value must be found while the records are as they were.
+    pub(super) async fn prove(
+        &self,
+        release: &str,
+        history: &History,
+        plan: &Plan,
+        signals: &mut Signals,
+    ) -> Result<(), End> {
+        let invocation = &self.request.invocation;
+        let started = self.clock.monotonic();
+        if let Some(argv) = helm::flags_argv(invocation)
+            && let Err(refusal) = self.ask(&argv, signals, "checking the flags").await?
+        {
+            return Err(self.disproven(refusal, started, "helm refuses the flags", plan));
+        }
+        if !matches!(invocation.command, Command::Upgrade | Command::Install) {
+            return Ok(());
+        }
+        if let Some(source) = read_once(invocation) {
+            let why = format!("the chart was not rendered before the repair: {source} can be read only once");
+            self.reporter.emit(Event::Warning(why));
+            return Ok(());
+        }
+        let upgrade = invocation.command == Command::Upgrade && !installs_anew(history, plan);
+        let base = plan.good.and_then(|good| history.get(good)).or_else(|| history.last());
+        let values = base.filter(|_| upgrade && reuses_values(invocation)).map(values_of).unwrap_or_default();
+        let file = match values {
+            Some(values) => Some(secret_file(release, &self.lock_id, &values).map_err(|error| {
+                let reason = format!("nothing was changed: file for the reused values: {error}");
+                End::new(Outcome::Refused, exit::REFUSED, reason, &["set TMPDIR to a writable directory"])
+            })?),
+            None => None,
+        };
+        let path = file.as_ref().map(|file| file.0.display().to_string());
+        let argv = helm::template_argv(invocation, &self.version, upgrade, path.as_deref());
+        if let Err(refusal) = self.ask(&argv, signals, "rendering the chart").await? {
+            let kinds = helm::unknown_kinds(&refusal.1).filter(|_| !upgrade);
+            match kinds {
+                Some(kinds) if self.chart_defines(&kinds, signals).await? => {
+                    let names: Vec<String> = kinds.into_iter().map(|(kind, _)| kind).collect();
+                    self.reporter.emit(Event::Warning(format!(
+                        "the cluster does not know {} yet, so its objects were not validated; the chart's CRDs define it",
+                        names.join(", ")
+                    )));
+                }
+                _ => return Err(self.disproven(refusal, started, "the chart does not render", plan)),
+            }
+        }
+        self.reporter.emit(Event::Proven { took: self.clock.monotonic() - started });
+        Ok(())
+    }
+
+    /// Runs Helm for its answer. An error is a signal, or no Helm.
+    async fn ask(
+        &self,
+        argv: &[String],
+        signals: &mut Signals,
+        what: &str,
+    ) -> Result<Result<Vec<u8>, Refusal>, End> {
+        let answer = tokio::select! {
+            signal = signals.next() => return Err(End::cancelled(signal, what)),
+            answer = child::quiet(&self.request.helm, argv) => answer,
+        };
+        answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
+    }
+
+    fn disproven(&self, (code, error): Refusal, started: Duration, what: &str, plan: &Plan) -> End {
+        // Helm's own words, as it would have said them had it been run.
+        self.reporter.begin_untrusted();
+        self.reporter.child_line(true, format!("{error}\n").as_bytes());
+        self.reporter.end_untrusted();
+        self.reporter.emit(Event::HelmEnded { code, took: self.clock.monotonic() - started, error });
+        let code = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
+        let reason = format!("{what}, so nothing was repaired ({})", plan.finding);
+        End::new(Outcome::Failed, code, reason, &["fix the flags, values or chart and run it again"])
+    }
+
+    /// Whether the chart brings these kinds itself: Helm installs its CRDs before it looks at its objects.
+    async fn chart_defines(&self, kinds: &[(String, String)], signals: &mut Signals) -> Result<bool, End> {
+        let Some(argv) = helm::show_crds_argv(&self.request.invocation, &self.version) else {
+            return Ok(false);
+        };
+        let crds = self.ask(&argv, signals, "reading the chart's CRDs").await?;
+        let crds = crds.ok().and_then(|text| Manifest::parse(&String::from_utf8_lossy(&text), "").ok());
+        Ok(crds.is_some_and(|crds| helm::defines(&crds, kinds)))
+    }
+}
+
+/// Whether Helm will find no release after the repair, and so install.
+fn installs_anew(history: &History, plan: &Plan) -> bool {
+    let is_deleted = |record: &Record| {
+        plan.steps
+            .iter()
+            .any(|step| matches!(step, Step::Delete { revision } if *revision == record.revision))
+    };
+    plan.steps.contains(&Step::Uninstall)
+        || history.records.iter().all(is_deleted)
+        || history.last().is_some_and(|last| last.status() == Status::Uninstalled)
+}
+
+fn values_of(base: &Record) -> Option<String> {
+    codec::decode(base.stored.payload()).and_then(|json| codec::config(&json)).ok()
+}
+
+/// Whether an upgrade takes the values of its base, now that its files can be looked at.
+fn reuses_values(invocation: &Invocation) -> bool {
+    match invocation.values_from() {
+        ValuesFrom::Line => false,
+        ValuesFrom::Release => true,
+        ValuesFrom::ReleaseIfEmpty(files) => files.iter().all(|file| holds_no_values(file)),
+    }
+}
+
+/// Whether a file of values has none in it. One that is large, remote or not YAML is Helm's to judge.
+fn holds_no_values(file: &str) -> bool {
+    const LIMIT: u64 = 1 << 20;
+    let read = || -> std::io::Result<String> {
+        let mut text = String::new();
+        std::fs::File::open(file)?.take(LIMIT + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let Ok(text) = read() else { return false };
+    if text.len() as u64 > LIMIT {
+        return false;
+    }
+    serde_yaml::from_multiple::<serde_json::Value>(&text).is_ok_and(|documents| {
+        documents.iter().all(|one| one.is_null() || one.as_object().is_some_and(serde_json::Map::is_empty))
+    })
+}
+
+/// A source of values that a rendering would use up, so that nothing were left for the deploy: standard input, a pipe
+/// as the shell makes it of `<(…)`.
+fn read_once(invocation: &Invocation) -> Option<String> {
+    if invocation.reads_stdin() {
+        return Some("standard input".to_owned());
+    }
+    let is_pipe = |file: &String| {
+        std::fs::metadata(file).is_ok_and(|meta| meta.file_type().is_fifo() || meta.file_type().is_socket())
+    };
+    invocation.value_sources().into_iter().find(is_pipe)
+}
+
+/// A file for its owner's eyes, removed when dropped.
+struct SecretFile(std::path::PathBuf);
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn secret_file(release: &str, lock_id: &str, text: &str) -> std::io::Result<SecretFile> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let path = std::env::temp_dir().join(format!("helm-guard-{release}-{lock_id}-values.json"));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let file_guard = SecretFile(path);
+    file.write_all(text.as_bytes())?;
+    Ok(file_guard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_values_is_empty_if_helm_reads_no_key_from_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("values.yaml");
+        let name = file.to_str().unwrap();
+        for (text, empty) in [
+            ("", true),
+            ("# only this\n\n", true),
+            ("---\n", true),
+            ("{}\n", true),
+            ("--- {}\n--- # and\n---\n{}\n", true),
+            ("null\n", true),
+            ("a: null\n", false),
+            ("a: {}\n", false),
+            ("{}\n---\na: 1\n", false),
+            ("[]\n", false),
+            ("a: [\n", false),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(holds_no_values(name), empty, "{text:?}");
+        }
+        std::fs::write(&file, "#".repeat((1 << 20) + 1)).unwrap();
+        assert!(!holds_no_values(name), "too large to look at");
+        assert!(!holds_no_values("https://example.com/values.yaml"));
+        assert!(!holds_no_values(directory.path().to_str().unwrap()));
+    }
+
+    #[test]
+    fn standard_input_and_pipes_are_named_as_read_once_and_files_are_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let file = file.path().display().to_string();
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let pipe = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        for (flag, expected) in [
+            ("-f=-".to_owned(), Some("standard input".to_owned())),
+            (format!("-f={file},{pipe}"), Some(pipe.clone())),
+            (format!("--set-file=a={pipe}"), Some(pipe.clone())),
+            (format!("-f={file}"), None),
+            ("-f=/dev/null".to_owned(), None),
+            ("-f=/no/such/file".to_owned(), None),
+            (format!("--set=a={pipe}"), None),
+        ] {
+            let tokens = ["r".to_owned(), "c".to_owned(), flag.clone()];
+            let invocation = Invocation::parse(Command::Upgrade, &tokens).unwrap();
+            assert_eq!(read_once(&invocation), expected, "{flag}");
+        }
+    }
+}
