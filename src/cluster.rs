@@ -73,6 +73,8 @@ pub struct Cluster {
     pub client: Client,
     /// Namespace of the release.
     pub namespace: String,
+    /// `https://host:port` of the API server, for errors.
+    pub server: String,
 }
 
 impl Cluster {
@@ -109,7 +111,8 @@ impl Cluster {
             config.auth_info.impersonate_groups = Some(target.as_groups.clone());
         }
         let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Self { client: client(config)?, namespace })
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        Ok(Self { client: client(config)?, namespace, server })
     }
 
     /// Creates the release's namespace as `helm --create-namespace` does; one that is there is fine.
@@ -194,7 +197,13 @@ async fn config(target: &Target) -> anyhow::Result<Config> {
         if target.kubeconfig.len() > 1 && !file.exists() {
             continue;
         }
-        let read = Kubeconfig::read_from(file).with_context(|| file.display().to_string())?;
+        let read = Kubeconfig::read_from(file).map_err(|error| match error {
+            // Its own text names the file, and the system's reason twice.
+            kube::config::KubeconfigError::ReadConfig(error, file) => {
+                anyhow::anyhow!("{}: {error}", file.display())
+            }
+            error => anyhow::anyhow!("{}: {error}", file.display()),
+        })?;
         merged = merged.merge(read)?;
     }
     Ok(Config::from_custom_kubeconfig(merged, &options).await?)

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     clock::Clock,
     cluster::Cluster,
+    diagnose::Trouble,
     exit,
     helm::{self, Command, Version, child},
     lock::{Times, lease},
@@ -18,7 +19,7 @@ use crate::{
     recover::{Debt, Ledger, State},
     release::{
         History, Status, codec,
-        store::{Driver, Store},
+        store::{Driver, Store, StoreError},
     },
     repair::{self, Answer, Plan, Question, Step, steps},
     report::{Event, Holder, Outcome, sink::Reporter},
@@ -156,7 +157,10 @@ impl<'a> Run<'a> {
         for release in self.request.releases() {
             match self.mend(&release, signals).await {
                 Ok(mended) => plans.push((release, mended)),
-                Err(end) => return end,
+                Err(end) => {
+                    self.settle(&mut plans).await;
+                    return end;
+                }
             }
         }
         let ended = match self.helm(&plans, signals).await {
@@ -185,15 +189,14 @@ impl<'a> Run<'a> {
     /// Looks at a release and makes it deployable.
     async fn mend(&self, release: &str, signals: &mut Signals) -> Result<Mended<'_>, End> {
         let invocation = &self.request.invocation;
-        let mut history = self.store.history(release).await.map_err(|error| {
-            let next = "grant get, list, create, update and delete on secrets in the namespace";
-            End::unavailable(
-                &anyhow::Error::new(error).context(format!("records of release {release}")),
-                next,
-            )
-        })?;
+        let mut history =
+            self.store.history(release).await.map_err(|error| self.no_records(release, error))?;
         self.reporter.emit(Event::Looked(history.rows()));
-        let mut mended = Mended { plan: None, hands: self.hands(release) };
+        let untouchable = match self.request.guard.repair {
+            repair::Strategy::Off => history.last().map(|last| last.revision),
+            _ => None,
+        };
+        let mut mended = Mended { plan: None, hands: self.hands(release), untouchable };
         let precious = self.precious(release, &history).await;
         let question = Question {
             command: invocation.command,
@@ -419,9 +422,10 @@ impl<'a> Run<'a> {
                     continue;
                 }
             };
-            for step in repair::settle(mended.plan.as_ref(), &history) {
+            let steps = repair::settle(mended.plan.as_ref(), &history);
+            for step in steps.into_iter().filter(|step| step.revision() > mended.untouchable) {
                 match mended.hands.act(&step, &mut history).await {
-                    Ok(Some(said)) => self.reporter.emit(Event::Repaired(said)),
+                    Ok(Some(said)) => self.reporter.emit(Event::Settled(said)),
                     Ok(None) => {}
                     Err(error) => self.reporter.emit(Event::Warning(format!("not settled: {error:#}"))),
                 }
@@ -446,7 +450,6 @@ impl<'a> Run<'a> {
             return End::new(Outcome::Cancelled, code, reason, &["run the same command again"]);
         }
         let (pods, events) = self.cluster.trouble().await;
-        self.reporter.emit(Event::Trouble { pods, events });
         let last = histories.first().and_then(History::last);
         let rolled_back = self.request.invocation.atomic()
             && last.is_some_and(|last| last.status() == Status::Deployed)
@@ -454,37 +457,52 @@ impl<'a> Run<'a> {
                 .and_then(|last| last.row().description.strip_prefix("Rollback to ").map(str::to_owned))
                 .is_some();
         let code = ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        let trouble = Trouble {
+            command: self.request.invocation.command,
+            namespace: &self.cluster.namespace,
+            error: &ended.error,
+            pods: &pods,
+        };
+        let (reason, next) = (trouble.reason(), trouble.next());
+        self.reporter.emit(Event::Trouble { pods, events });
         if rolled_back {
             let reason = "helm failed and went back to the last good revision";
             return End::new(Outcome::RolledBack, code, reason, &["fix the cause and run it again"]);
         }
         let release = self.request.releases().join(" ");
-        let next = format!("kubectl get pods,events -n {}", self.cluster.namespace);
-        End::new(
-            Outcome::Failed,
-            code,
-            last_error(&ended.error).map_or_else(
-                || format!("helm {} {release} failed", self.request.invocation.command.as_str()),
-                str::to_owned,
-            ),
-            &[&next],
-        )
+        let reason = reason.unwrap_or_else(|| {
+            format!("helm {} {release} failed without a word", self.request.invocation.command.as_str())
+        });
+        End { outcome: Outcome::Failed, code, reason, next }
     }
-}
 
-/// Helm's own reason: the line that it prints last, though more may follow when the error has line breaks.
-fn last_error(stderr: &str) -> Option<&str> {
-    stderr
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("Error: "))
-        .filter(|error| !error.trim().is_empty())
+    fn no_records(&self, release: &str, error: StoreError) -> End {
+        let what = match self.request.driver {
+            Driver::Secrets => "secrets",
+            Driver::ConfigMaps => "configmaps",
+        };
+        match error {
+            StoreError::Api(kube::Error::Api(status)) if status.code == 403 => {
+                let rule = format!(
+                    "add this rule to the deployer's Role: {{apiGroups: [\"\"], resources: [{what}], verbs: [get, list, create, update, delete]}}"
+                );
+                let reason = format!("no permission to read the records of {release}: {}", status.message);
+                End::new(Outcome::Refused, exit::REFUSED, reason, &[&rule])
+            }
+            error => {
+                let error = anyhow::Error::new(error).context(format!("records of release {release}"));
+                End::unavailable(&error, "kubectl get --raw /readyz")
+            }
+        }
+    }
 }
 
 /// A release that may be deployed, and what must be set right afterwards.
 struct Mended<'a> {
     plan: Option<Plan>,
     hands: steps::Hands<'a>,
+    /// With `--repair off`: up to this revision nothing is changed.
+    untouchable: Option<u32>,
 }
 
 fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
@@ -560,7 +578,7 @@ async fn take_locks(
             }
             Err(error) => {
                 release(locks, false).await;
-                return Err(no_lock(error));
+                return Err(no_lock(error, &cluster.server));
             }
         }
     }
@@ -606,7 +624,7 @@ fn identity(request: &Request, lock_id: &str) -> String {
     format!("{}-{lock_id}-{}", request.owner.name, std::process::id())
 }
 
-fn no_lock(error: lease::LockError) -> End {
+fn no_lock(error: lease::LockError, server: &str) -> End {
     match error {
         lease::LockError::Timeout { lease, holder } => {
             let since =
@@ -629,7 +647,15 @@ fn no_lock(error: lease::LockError) -> End {
             let next = format!("kubectl create namespace {namespace}, or --create-namespace when installing");
             End::new(Outcome::Refused, exit::REFUSED, format!("namespace {namespace} not found"), &[&next])
         }
-        lease::LockError::Api(error) => End::unavailable(&error.into(), "kubectl get --raw /readyz"),
+        lease::LockError::Api(error @ kube::Error::Api(_)) => {
+            End::unavailable(&error.into(), "kubectl get --raw /readyz")
+        }
+        lease::LockError::Api(error) => {
+            // The layers of the client add nothing to what the system says.
+            let error = anyhow::Error::new(error);
+            let reason = format!("the API server {server} cannot be reached: {}", error.root_cause());
+            End::new(Outcome::Refused, exit::UNAVAILABLE, reason, &["kubectl get --raw /readyz"])
+        }
     }
 }
 

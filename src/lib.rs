@@ -14,6 +14,8 @@ pub mod repair;
 
 pub mod helm;
 
+pub mod diagnose;
+
 pub mod report;
 
 pub mod deploy;

@@ -166,6 +166,10 @@ fn help(command: Command, env: &Env) -> ExitCode {
 
 fn complain(message: &str, code: u8) -> ExitCode {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "helm-guard: error: {}", message.trim_end());
+    let _ = writeln!(
+        std::io::stderr(),
+        "helm-guard: error: {}",
+        message.trim_start_matches("error: ").trim_end()
+    );
     ExitCode::from(code)
 }

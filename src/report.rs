@@ -202,6 +202,11 @@ pub enum Event {
         /// How long the render took.
         took: Duration,
     },
+    /// Helm refuses the flags or cannot render the chart, so nothing is repaired.
+    Disproven {
+        /// The last lines of Helm's stderr, bounded. Untrusted text.
+        error: String,
+    },
     /// What will be repaired and why.
     RepairPlanned {
         /// `rebase`, `mark-failed`, `rollback`, `delete-record`, `uninstall`.
@@ -220,6 +225,8 @@ pub enum Event {
     },
     /// One step of the repair is done: `revision 4: pending-upgrade → failed`.
     Repaired(String),
+    /// One status was set right after Helm was gone: `revision 5: pending-upgrade → failed`.
+    Settled(String),
     /// Helm started.
     HelmStarted {
         /// As `helm version` prints it, e.g. `v4.3.1`.
@@ -294,6 +301,8 @@ pub struct Summary {
     pub after: Vec<Revision>,
     /// Repair, if one was needed.
     pub repair: Option<RepairSummary>,
+    /// Statuses that were set right after Helm was gone.
+    pub settled: Vec<String>,
     /// Helm's run.
     pub helm: Option<HelmSummary>,
     /// Pods not ready after a failure.
@@ -379,6 +388,7 @@ impl Summary {
                 self.before.clone_from(revisions);
             }
             Event::Proven { .. } => self.enter("planning the repair"),
+            Event::Disproven { error } => self.helm.get_or_insert_default().error.clone_from(error),
             Event::RepairPlanned { strategy, finding, why } => {
                 self.enter("repairing the release");
                 let repair = self.repair.get_or_insert_default();
@@ -388,6 +398,7 @@ impl Summary {
             }
             Event::BackupSaved { path, .. } => self.repair.get_or_insert_default().backup.clone_from(path),
             Event::Repaired(step) => self.repair.get_or_insert_default().steps.push(step.clone()),
+            Event::Settled(step) => self.settled.push(step.clone()),
             Event::HelmStarted { version } => {
                 self.enter("running helm");
                 // A later start is another run of Helm: nothing of the earlier one may look like its result.

@@ -1,7 +1,7 @@
 //! Proof that a deploy can work, before anything is repaired for it: Helm reads its flags and renders its chart without
 //! the release's state, which a dry run of a stuck release would refuse. Which command lines is decided in `helm.rs`.
 
-use std::{io::Read, os::unix::fs::FileTypeExt, time::Duration};
+use std::{io::Read, os::unix::fs::FileTypeExt};
 
 use super::{End, Run};
 use crate::{
@@ -31,7 +31,7 @@ impl Run<'_> {
         if let Some(argv) = helm::flags_argv(invocation)
             && let Err(refusal) = self.ask(&argv, signals, "checking the flags").await?
         {
-            return Err(self.disproven(refusal, started, "helm refuses the flags", plan));
+            return Err(self.disproven(refusal, "helm refuses the flags", plan));
         }
         if !matches!(invocation.command, Command::Upgrade | Command::Install) {
             return Ok(());
@@ -63,7 +63,7 @@ impl Run<'_> {
                         names.join(", ")
                     )));
                 }
-                _ => return Err(self.disproven(refusal, started, "the chart does not render", plan)),
+                _ => return Err(self.disproven(refusal, "the chart does not render", plan)),
             }
         }
         self.reporter.emit(Event::Proven { took: self.clock.monotonic() - started });
@@ -84,12 +84,12 @@ impl Run<'_> {
         answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
 
-    fn disproven(&self, (code, error): Refusal, started: Duration, what: &str, plan: &Plan) -> End {
+    fn disproven(&self, (code, error): Refusal, what: &str, plan: &Plan) -> End {
         // Helm's own words, as it would have said them had it been run.
         self.reporter.begin_untrusted();
         self.reporter.child_line(true, format!("{error}\n").as_bytes());
         self.reporter.end_untrusted();
-        self.reporter.emit(Event::HelmEnded { code, took: self.clock.monotonic() - started, error });
+        self.reporter.emit(Event::Disproven { error });
         let code = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
         let reason = format!("{what}, so nothing was repaired ({})", plan.finding);
         End::new(Outcome::Failed, code, reason, &["fix the flags, values or chart and run it again"])

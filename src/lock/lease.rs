@@ -19,6 +19,8 @@ use crate::{
     report::{Holder, Owner},
 };
 
+/// How long an API server is tried that has not answered yet.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 const PREFIX: &str = "helm-guard.dev/";
 
 /// Why the lock could not be had.
@@ -109,12 +111,20 @@ pub async fn acquire(
     let started = clock.monotonic();
     let deadline = started + request.timeout;
     let mut observer = Observer::default();
+    let mut answered = false;
     loop {
         let now = clock.monotonic();
         let found = match bounded(&request.times, api.get_opt(&request.lease)).await {
-            Ok(found) => found,
-            // A server that is away for a moment is waited for like a holder, but not on the first look.
-            Err(error) if is_passing(&error) && now > started && now < deadline => {
+            Ok(found) => {
+                answered = true;
+                found
+            }
+            // A server that is away for a moment is waited for like a holder; one that never answered is most likely
+            // the wrong one, and its user wants to know soon.
+            Err(error)
+                if is_passing(&error)
+                    && now < if answered { deadline } else { deadline.min(started + FIRST_ANSWER) } =>
+            {
                 tokio::time::sleep(request.times.look_every).await;
                 continue;
             }

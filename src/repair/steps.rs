@@ -90,12 +90,14 @@ impl Hands<'_> {
                 let (edit, objects) = self.lending(history, revision, union_of, *good, *values_of).await?;
                 self.lent.insert(revision, record.clone());
                 let written = self.store.edit(&record, &edit, now).await?;
+                let became =
+                    if was == Status::Failed { "failed".to_owned() } else { format!("{was} → failed") };
                 let base = if objects > 0 {
-                    format!(", base of the merge with {objects} objects")
+                    format!(", for this run the base of the merge with {objects} objects")
                 } else {
                     String::new()
                 };
-                (Some(written), format!("revision {revision}: {was} → failed{base}"))
+                (Some(written), format!("revision {revision}: {became}{base}"))
             }
             Step::Return { .. } => {
                 let Some(copy) = self.lent.get(&revision).cloned() else { return Ok(None) };

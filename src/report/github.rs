@@ -29,6 +29,7 @@ pub fn summary(summary: &Summary, budget: usize) -> String {
     let mut sections: Vec<Section> = [
         reason(summary),
         repair(summary),
+        after_helm(summary),
         next(summary),
         pods(summary),
         error(summary),
@@ -197,6 +198,16 @@ fn pods(summary: &Summary) -> Option<Section> {
     });
     out.push_str(&table(&["Pod", "Reason", "Restarts", "Message"], rows.collect()));
     (!out.is_empty()).then(|| section("pods", 85, out))
+}
+
+fn after_helm(summary: &Summary) -> Option<Section> {
+    let list: String = summary
+        .settled
+        .iter()
+        .take(ROWS)
+        .map(|step| format!("- Settled: {}\n", markdown_cell(step)))
+        .collect();
+    (!list.is_empty()).then(|| section("what was settled", 70, list))
 }
 
 fn error(summary: &Summary) -> Option<Section> {

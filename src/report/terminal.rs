@@ -35,27 +35,31 @@ pub fn lines(event: &Event) -> Vec<String> {
         }
         Event::Looked(revisions) => one(match revisions.last() {
             Some(last) => format!("last revision: {}", revision(last)),
-            None => "no revision yet: this is the first install".to_owned(),
+            None => "no revision yet".to_owned(),
         }),
         Event::Proven { took } => one(format!("new manifest renders without error: {}", time(*took))),
         Event::RepairPlanned { strategy, finding, why } => {
-            vec![line(&format!("repair needed: {finding}")), line(&format!("repair by {strategy}: {why}"))]
+            vec![line(&format!("repair needed: {finding}")), line(&format!("repairing by {strategy}: {why}"))]
         }
         Event::BackupSaved { path, revisions } => {
             let list = revisions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            one(format!("records of revisions {list} saved: {path}"))
+            let plural = if revisions.len() == 1 { "" } else { "s" };
+            one(format!("record{plural} of revision{plural} {list} saved: {path}"))
         }
         Event::Repaired(step) => one(format!("repaired: {step}")),
+        Event::Settled(step) => one(format!("settled: {step}")),
         Event::HelmStarted { version } => one(format!("running helm {version}")),
         Event::Progress { elapsed, waiting_for } => one(progress(&time(*elapsed), waiting_for)),
         Event::Stopping { cause } => one(format!("stopping helm: {cause}")),
         Event::HelmEnded { code, took, .. } => one(match code {
-            Some(0) => format!("helm succeeded in {}", time(*took)),
+            Some(0) => return Vec::new(),
             Some(code) => format!("helm failed after {}: exit code {code}", time(*took)),
             None => format!("helm ended after {}: by a signal", time(*took)),
         }),
-        // The closing report has these.
-        Event::Trouble { .. } | Event::LookedAgain(_) | Event::Finished { .. } => Vec::new(),
+        // The closing report has these; why Helm refused stands above, in its own words.
+        Event::Disproven { .. } | Event::Trouble { .. } | Event::LookedAgain(_) | Event::Finished { .. } => {
+            Vec::new()
+        }
     }
 }
 
@@ -80,9 +84,8 @@ pub fn closing(summary: &Summary) -> Vec<String> {
     if let Some(repair) = &summary.repair {
         let word = if summary.repaired() { "repaired" } else { "repair not done" };
         out.push(line(&format!("{word} by {}: {}", repair.strategy, shorten(&repair.finding, 200))));
-        out.push(line(&format!("why: {}", repair.why)));
         if !repair.backup.is_empty() {
-            out.push(line(&format!("records saved: {}", repair.backup)));
+            out.push(line(&format!("to undo the repair: helm-guard restore {}", repair.backup)));
         }
     }
     // One pod stands for the others: most often they fail alike.
@@ -90,10 +93,8 @@ pub fn closing(summary: &Summary) -> Vec<String> {
         let name = slashed(&pod.pod, &pod.container);
         let more = summary.pods.len() - 1;
         let more = if more > 0 { format!(" (and {more} more pods)") } else { String::new() };
-        out.push(line(&format!(
-            "pod {name}{more}: {}, {} restarts: {}",
-            pod.reason, pod.restarts, pod.message
-        )));
+        let message = if pod.message.is_empty() { String::new() } else { format!(": {}", pod.message) };
+        out.push(line(&format!("pod {name}{more}: {}, {} restarts{message}", pod.reason, pod.restarts)));
     }
     let history = summary.last_history();
     out.extend(history.iter().skip(history.len().saturating_sub(HISTORY)).map(|r| line(&revision(r))));
@@ -110,6 +111,8 @@ pub(super) fn outcome(summary: &Summary) -> String {
     let subject = &summary.subject;
     let name = if subject.release.is_empty() {
         "the release".to_owned()
+    } else if subject.namespace.is_empty() {
+        subject.release.clone()
     } else {
         format!("{} in namespace {}", subject.release, subject.namespace)
     };
@@ -133,7 +136,9 @@ pub(super) fn durations(summary: &Summary) -> Option<String> {
     let lock = &summary.lock;
     let waited = (!lock.id.is_empty() || lock.waited_for.is_some())
         .then(|| format!("lock wait {}", duration(lock.waited_seconds)));
-    let helm = summary.helm.as_ref().map(|helm| format!("helm {}", duration(helm.seconds)));
+    // Without a version it only rendered, or not even that.
+    let helm = summary.helm.as_ref().filter(|helm| !helm.version.is_empty());
+    let helm = helm.map(|helm| format!("helm {}", duration(helm.seconds)));
     let parts: Vec<String> = [waited, helm].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }

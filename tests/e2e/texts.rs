@@ -44,7 +44,11 @@ fn a_stuck_upgrade(version: Helm) {
 fn a_stuck_install(version: Helm) {
     let stage = Stage::new("install", version);
     stage.stick("install", &["--set=behavior=never-ready"]);
-    hold(version, "stuck_install", &seen(&stage, stage.guard("upgrade", &["--install", "--wait"]), 0));
+    hold(
+        version,
+        "stuck_install",
+        &seen(&stage, stage.guard("upgrade", &["--install", "--set=behavior=ready", "--wait"]), 0),
+    );
 }
 
 fn a_stuck_rollback(version: Helm) {
