@@ -525,6 +525,8 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
             .then(|| "Upgrade complete (saved by helm-guard)".to_owned());
         if finished && is_last {
             steps.push(Step::Mark { revision: record.revision, status: Status::Deployed, description });
+        } else if matches!(record.status(), Status::Uninstalled | Status::Uninstalling) {
+            // An uninstall works on the last record itself: what it was lent is what it removes.
         } else if lent {
             steps.push(Step::Return { revision: record.revision });
         } else if record.status().is_pending() {
