@@ -542,3 +542,6 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
     }
     steps
 }
+
+#[cfg(test)]
+mod tests;
