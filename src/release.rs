@@ -129,6 +129,15 @@ impl Record {
         }
     }
 
+    /// Was it uninstalled, with its history kept? An install over it supersedes its record (`replaceRelease` in Helm's
+    /// install.go).
+    pub fn is_gone(&self) -> bool {
+        self.status() == Status::Uninstalled
+            || self.body.as_ref().is_ok_and(|body| {
+                body.status == Status::Superseded && body.description == "superseded by new release"
+            })
+    }
+
     /// Install hooks that the record does not say succeeded: an upgrade over it would never run them.
     pub fn unfinished_install_hooks(&self) -> Vec<String> {
         let Ok(body) = &self.body else { return Vec::new() };
@@ -187,9 +196,9 @@ impl History {
         self.records.iter().rev().find(|record| record.body.is_ok())
     }
 
-    /// The newest record that completed, whatever came after it.
+    /// The newest record that completed, whatever came after it but an uninstall.
     pub fn last_good(&self) -> Option<&Record> {
-        self.records.iter().rev().find(|record| record.completed())
+        self.records.iter().rev().take_while(|record| !record.is_gone()).find(|record| record.completed())
     }
 
     /// Records whose body says `deployed`.

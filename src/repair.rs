@@ -183,7 +183,6 @@ struct Case<'a> {
     good: Option<&'a Record>,
     /// After the last good revision, not completed; oldest first.
     dead: Vec<&'a Record>,
-    pending: Vec<&'a Record>,
 }
 
 impl<'a> Case<'a> {
@@ -194,13 +193,12 @@ impl<'a> Case<'a> {
         let good = if uninstalling { None } else { history.last_good() };
         let after = good.map_or(0, |good| good.revision);
         let readable = history.records.iter().filter(|record| record.body.is_ok());
-        let dead = readable.clone().filter(|record| record.revision > after && !record.completed());
+        let dead = readable.filter(|record| record.revision > after && !record.completed());
         let dead = match (uninstalling, history.last()) {
             (true, Some(last)) => vec![last],
             _ => dead.filter(|record| record.status() != Status::Uninstalled).collect(),
         };
-        let pending = readable.filter(|record| record.status().is_pending()).collect();
-        Self { question, good, dead, pending }
+        Self { question, good, dead }
     }
 
     fn good_revision(&self) -> Option<u32> {
@@ -247,11 +245,15 @@ impl<'a> Case<'a> {
             // What lies beneath may be stuck as well.
             let readable = self.question.history.records.iter().filter(|r| r.body.is_ok()).cloned().collect();
             let beneath = History::new(readable);
-            if let Answer::Repair(more) = self::plan(&Question { history: &beneath, ..*self.question }) {
-                plan.finding = format!("{}; {}", plan.finding, more.finding);
-                plan.steps.extend(more.steps);
-                (plan.strategy, plan.why, plan.good, plan.caveat) =
-                    (more.strategy, more.why, more.good, more.caveat);
+            match self::plan(&Question { history: &beneath, ..*self.question }) {
+                Answer::Healthy => {}
+                Answer::Repair(more) => {
+                    plan.finding = format!("{}; {}", plan.finding, more.finding);
+                    plan.steps.extend(more.steps);
+                    (plan.strategy, plan.why, plan.good, plan.caveat) =
+                        (more.strategy, more.why, more.good, more.caveat);
+                }
+                refusal @ Answer::Refuse { .. } => return Some(refusal),
             }
         }
         Some(answer)
@@ -273,17 +275,30 @@ impl<'a> Case<'a> {
         answer
     }
 
-    /// Records that are wrong but in nobody's way; without `except`.
+    /// The revision that is deployed. An uninstall that keeps the history supersedes those before it (uninstall.go),
+    /// but may have died before it did.
+    fn deployed(&self) -> Option<u32> {
+        let lives = self.question.history.records.iter().rev().take_while(|record| !record.is_gone());
+        lives.filter(|record| record.status() == Status::Deployed).map(|record| record.revision).next()
+    }
+
+    /// Records that are wrong but in nobody's way; without `except`. Pending ones first, the newest of them before
+    /// all: cut off between the others, it would look like a last save that is missing.
     fn tidy(&self, except: Option<u32>) -> Vec<Step> {
-        let history = self.question.history;
-        let newest_deployed = history.deployed().next_back().map(|record| record.revision);
+        let records = || self.question.history.records.iter().filter(|record| record.body.is_ok());
+        let deployed = self.deployed();
         let mut steps = Vec::new();
-        for record in history.records.iter().filter(|r| r.body.is_ok() && Some(r.revision) != except) {
+        for record in records().rev().filter(|record| Some(record.revision) != except) {
+            if record.status().is_pending() {
+                steps.push(fail(record));
+            }
+        }
+        for record in
+            records().filter(|record| Some(record.revision) != except && !record.status().is_pending())
+        {
             let status = record.status();
             let mark = |status| Step::Mark { revision: record.revision, status, description: None };
-            if status.is_pending() {
-                steps.push(fail(record));
-            } else if status == Status::Deployed && Some(record.revision) != newest_deployed {
+            if status == Status::Deployed && Some(record.revision) != deployed {
                 steps.push(mark(Status::Superseded));
             } else if status == Status::Superseded && !record.completed() {
                 steps.push(mark(Status::Failed));
@@ -295,7 +310,8 @@ impl<'a> Case<'a> {
     }
 
     fn tidied(&self) -> Answer {
-        let steps = self.tidy(None);
+        let mut steps = self.tidy(None);
+        self.restore_good(&mut steps);
         if steps.is_empty() {
             return Answer::Healthy;
         }
@@ -326,13 +342,16 @@ impl<'a> Case<'a> {
         if steps.is_empty() && !last.status().is_pending() {
             return self.tidied();
         }
+        let is_kept = |step: &Step| !steps.iter().any(|deleted| deleted.revision() == step.revision());
+        let tidied: Vec<Step> = self.tidy(None).into_iter().filter(is_kept).collect();
+        steps.extend(tidied);
         self.restore_good(&mut steps);
         self.plan("delete-record", "asked for", steps)
     }
 
     fn restore_good(&self, steps: &mut Vec<Step>) {
         let Some(good) = self.good.filter(|good| good.status() != Status::Deployed) else { return };
-        if !self.dead.is_empty() && self.question.history.deployed().next().is_none() {
+        if self.deployed().is_none() {
             steps.push(Step::Mark { revision: good.revision, status: Status::Deployed, description: None });
         }
     }
@@ -409,13 +428,15 @@ impl<'a> Case<'a> {
 
     /// Install again over a first install that died. Objects that hold data stay, and Helm adopts them.
     fn install_anew(&self, why: &str) -> Answer {
-        let pending: Vec<Step> = self.pending.iter().map(|r| Step::Delete { revision: r.revision }).collect();
+        // Over any record that is left Helm would upgrade, or refuse the name.
+        let records = &self.question.history.records;
+        let all: Vec<Step> = records.iter().map(|r| Step::Delete { revision: r.revision }).collect();
         if self.question.precious.is_empty() {
             return self.plan("uninstall", format!("{why}; nothing in it holds data"), vec![Step::Uninstall]);
         }
         let why =
             format!("{why}; an uninstall would delete {}, so they are kept and adopted", self.precious());
-        let mut answer = self.plan("delete-record", why, pending);
+        let mut answer = self.plan("delete-record", why, all);
         if let Answer::Repair(plan) = &mut answer {
             plan.caveat = "objects and fields that only the dead install had may stay".into();
         }
@@ -431,28 +452,29 @@ impl<'a> Case<'a> {
             return self.tidied();
         }
         let max = self.question.history_max;
-        if upgrade && max == 1 && self.good.is_some() {
+        // The good, the dead and the new revision: Helm prunes the oldest beyond that, with nothing deployed.
+        if upgrade && (1..3).contains(&max) && self.good.is_some() {
             let mut answer = self.marked(last);
             if let Answer::Repair(plan) = &mut answer {
                 plan.why =
-                    "with --history-max 1 a rebase would make Helm prune the last good revision".into();
+                    format!("with --history-max {max} a rebase would make Helm prune the last good revision");
                 plan.caveat = "fields that only dead revisions set may stay".into();
             }
             return answer;
         }
-        let mut steps: Vec<Step> = self.tidy(Some(last.revision));
         let mut union_of: Vec<u32> = self.good_revision().into_iter().collect();
         union_of.extend(self.dead.iter().map(|record| record.revision));
-        if upgrade {
-            steps.extend(self.room(last, max));
-        }
-        steps.push(Step::Lend {
+        // First of all: while the dead record is pending, other writes could make it look like a missing last save.
+        let mut steps = vec![Step::Lend {
             revision: last.revision,
             union_of,
             good: self.good_revision(),
             values_of: self.good_revision().filter(|_| upgrade && self.question.reuses_values),
-        });
+        }];
+        steps.extend(self.tidy(Some(last.revision)));
         if upgrade {
+            // Only now: the manifests of what makes room are in the union.
+            steps.extend(self.room(last, max));
             for record in self.question.history.deployed() {
                 if !steps.iter().any(|step| step.revision() == Some(record.revision)) {
                     let (revision, status) = (record.revision, Status::Superseded);
@@ -503,6 +525,8 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
             .then(|| "Upgrade complete (saved by helm-guard)".to_owned());
         if finished && is_last {
             steps.push(Step::Mark { revision: record.revision, status: Status::Deployed, description });
+        } else if matches!(record.status(), Status::Uninstalled | Status::Uninstalling) {
+            // An uninstall works on the last record itself: what it was lent is what it removes.
         } else if lent {
             steps.push(Step::Return { revision: record.revision });
         } else if record.status().is_pending() {
@@ -518,3 +542,6 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
     }
     steps
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,19 @@ pub enum CodecError {
     DoesNotFit(usize),
 }
 
+/// What is wrong with a JSON text, without the text: the parser quotes what it stumbles over, and that may be secret.
+pub(super) fn unquoted(error: &serde_json::Error) -> String {
+    use serde_json::error::Category;
+    let text = error.to_string();
+    let what = match error.classify() {
+        Category::Eof => "it is cut off",
+        Category::Data if text.starts_with("missing field") => return text,
+        Category::Data => "a part is of another kind",
+        Category::Syntax | Category::Io => "it is not JSON",
+    };
+    format!("{what}, line {} column {}", error.line(), error.column())
+}
+
 /// What decisions and reports need of a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Essentials {
@@ -153,7 +166,7 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         version: String,
         app_version: String,
     }
-    let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(error.to_string()))?;
+    let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
     let chart = body.chart.and_then(|chart| chart.metadata).unwrap_or_default();
     Ok(Essentials {
         status: Status::parse(&body.info.status),
@@ -180,7 +193,7 @@ pub fn manifest(json: &[u8]) -> Result<String, CodecError> {
         #[serde(default)]
         manifest: String,
     }
-    let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(error.to_string()))?;
+    let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
     Ok(body.manifest)
 }
 
@@ -216,7 +229,7 @@ pub struct Edit {
 /// # Errors
 /// When either body is not the JSON of a release.
 pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
-    let error = |error: serde_json::Error| CodecError::Json(error.to_string());
+    let error = |error: serde_json::Error| CodecError::Json(unquoted(&error));
     let mut body = parse(json)?;
     let info = body.get("info").ok_or_else(|| CodecError::Json("no info".into()))?;
     let mut info: IndexMap<String, Box<RawValue>> = serde_json::from_str(info.get()).map_err(error)?;
@@ -243,5 +256,9 @@ pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
 }
 
 fn parse(json: &[u8]) -> Result<IndexMap<String, Box<RawValue>>, CodecError> {
-    serde_json::from_slice(json).map_err(|error| CodecError::Json(error.to_string()))
+    serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))
 }
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     History, Record, Status,
-    codec::{self, CodecError, Edit},
+    codec::{self, CodecError, Edit, unquoted},
 };
 
 /// Which kind of object holds the records (`HELM_DRIVER`).
@@ -299,8 +299,8 @@ pub fn read_backup(text: &str) -> Result<Vec<Record>, String> {
     struct List {
         items: Vec<serde_json::Value>,
     }
-    let list: List =
-        serde_json::from_str(text).map_err(|error| format!("not a backup of helm-guard: {error}"))?;
+    let list: List = serde_json::from_str(text)
+        .map_err(|error| format!("not a backup of helm-guard: {}", unquoted(&error)))?;
     list.items
         .into_iter()
         .map(|item| {
@@ -310,7 +310,8 @@ pub fn read_backup(text: &str) -> Result<Vec<Record>, String> {
                 "ConfigMap" => serde_json::from_value(item).map(|object| Stored::ConfigMap(Box::new(object))),
                 _ => return Err(format!("not a backup of helm-guard: an object of kind {kind:?} is in it")),
             };
-            let stored = stored.map_err(|error| format!("not a backup of helm-guard: {error}"))?;
+            let stored =
+                stored.map_err(|error| format!("not a backup of helm-guard: {}", unquoted(&error)))?;
             let is_record = stored.name().starts_with("sh.helm.release.v1.") && !stored.payload().is_empty();
             if is_record {
                 Ok(stored.record())

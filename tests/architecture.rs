@@ -1,0 +1,109 @@
+//! Design rule 1: what decides is pure. A file may use a client, the runtime, files, processes, the environment or a clock
+//! only if it is named here, with what it does there.
+#![expect(clippy::unwrap_used, reason = "a source that cannot be read fails the test")]
+
+use std::path::{Path, PathBuf};
+
+/// The files that act. Everything else under `src` decides, or renders.
+const ACTING: [(&str, &str); 14] = [
+    ("clock.rs", "reads the clocks, for everybody else"),
+    ("cluster.rs", "reads the cluster"),
+    ("cluster/watch.rs", "reads the cluster"),
+    ("deploy.rs", "does one stage after the other"),
+    ("deploy/prove.rs", "runs Helm, looks at files of values"),
+    ("helm/child.rs", "runs Helm"),
+    ("lock/lease.rs", "writes the Lease"),
+    ("main.rs", "is the rim: arguments, environment, exit code"),
+    ("recover.rs", "writes records after the fact, keeps the state file"),
+    ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),
+    ("release/store.rs", "writes the records"),
+    ("repair/steps.rs", "does the steps, writes the backup file"),
+    ("report/sink.rs", "writes the reports"),
+    ("signals.rs", "listens for signals"),
+];
+
+/// Roots of paths that lead out of the process, or to what changes without it.
+const OUTSIDE: [&str; 13] = [
+    "kube::",
+    "k8s_openapi::",
+    "hyper_util::",
+    "tokio::",
+    "nix::",
+    "getrandom::",
+    "fs::",
+    "env::",
+    "process::",
+    "net::",
+    "thread::",
+    "io::",
+    "now()",
+];
+
+#[test]
+fn only_the_files_named_here_reach_outside() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut acting = Vec::new();
+    for path in sources(&src) {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let Some((number, line, root)) = first_reach_outside(&text) else { continue };
+        assert!(ACTING.iter().any(|(acting, _)| *acting == name), "{name}:{number}: {root} in: {line}");
+        assert!(!text.contains("\n//! Pure"), "{name} acts, but calls itself pure");
+        acting.push(name);
+    }
+    let named: Vec<&str> = ACTING.iter().map(|(name, _)| *name).collect();
+    assert_eq!(acting, named, "a file that acts no more, or is gone, needs no mention");
+}
+
+/// Rust files, sorted, without those that are tests as a whole.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if stem == "tests" || stem.ends_with("_tests") {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort_by_key(|path| path.to_str().map(str::to_owned));
+    found
+}
+
+/// The first line outside of comments and tests that uses one of the roots.
+fn first_reach_outside(text: &str) -> Option<(usize, &str, &'static str)> {
+    let code = text.split_once("\n#[cfg(test)]").map_or(text, |(code, _)| code);
+    let lines = code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+    lines.map(|(index, line)| (index + 1, line)).find_map(|(number, line)| {
+        let root = OUTSIDE.into_iter().find(|root| has_word(line, root))?;
+        Some((number, line.trim(), root))
+    })
+}
+
+/// Whether the line has the text, and not as the end of a longer name.
+fn has_word(line: &str, text: &str) -> bool {
+    line.match_indices(text).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|before| !before.is_alphanumeric() && before != '_')
+    })
+}
+
+#[test]
+fn a_reach_outside_is_seen_in_code_only() {
+    for (text, seen) in [
+        ("use kube::Api;", true),
+        ("use std::{\n    fs::File,\n};", true),
+        ("let home = std::env::var(\"HOME\");", true),
+        ("let at = Instant::now();", true),
+        ("// not in kube::Api\n/// nor tokio::time", false),
+        ("use minikube::Api;", false),
+        ("let Env::Found(env) = known();", false),
+        ("fn f() {}\n\n#[cfg(test)]\nmod tests { use std::fs::File; }", false),
+    ] {
+        assert_eq!(first_reach_outside(text).is_some(), seen, "{text}");
+    }
+}
