@@ -10,6 +10,7 @@ mod bad_input;
 mod kills;
 mod locking;
 mod properties;
+mod records;
 mod settle;
 mod stage;
 mod stuck;

@@ -14,6 +14,8 @@ use testbed::{Cluster, Namespace, tools::Helm};
 pub struct Stage {
     pub namespace: Namespace<'static>,
     pub helm: PathBuf,
+    /// `HELM_DRIVER`.
+    pub driver: &'static str,
     pub temporary: tempfile::TempDir,
 }
 
@@ -42,7 +44,7 @@ impl Stage {
     pub fn new(stem: &str, version: Helm) -> Self {
         let namespace = Cluster::shared().unwrap().namespace(stem).unwrap();
         let helm = testbed::tools::helm(version).unwrap();
-        Self { namespace, helm, temporary: tempfile::tempdir().unwrap() }
+        Self { namespace, helm, driver: "secret", temporary: tempfile::tempdir().unwrap() }
     }
 
     pub fn chart() -> PathBuf {
@@ -56,6 +58,7 @@ impl Stage {
         command
             .env("KUBECONFIG", self.namespace.kubeconfig())
             .env("HELM_BIN", &self.helm)
+            .env("HELM_DRIVER", self.driver)
             .stdin(Stdio::null());
         command
     }
