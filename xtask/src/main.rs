@@ -2,6 +2,11 @@
 #![expect(clippy::print_stdout, reason = "the commands answer on standard output")]
 
 mod cluster;
+mod demo;
+mod interrupt;
+mod lab;
+mod product;
+mod screen;
 mod test;
 
 use clap::Parser;
@@ -12,12 +17,16 @@ use clap::Parser;
 enum Xtask {
     #[command(subcommand)]
     Cluster(cluster::Command),
+    Demo(demo::Arguments),
     Test(test::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
-    match Xtask::parse() {
+    let answer = match Xtask::parse() {
         Xtask::Cluster(command) => cluster::run(command),
+        Xtask::Demo(arguments) => demo::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
-    }
+    };
+    interrupt::wait_if_under_way();
+    answer
 }
