@@ -3,6 +3,7 @@
 
 mod cluster;
 mod demo;
+mod dist;
 mod interrupt;
 mod lab;
 mod product;
@@ -18,6 +19,7 @@ enum Xtask {
     #[command(subcommand)]
     Cluster(cluster::Command),
     Demo(demo::Arguments),
+    Dist(dist::Arguments),
     Test(test::Arguments),
 }
 
@@ -25,6 +27,7 @@ fn main() -> anyhow::Result<()> {
     let answer = match Xtask::parse() {
         Xtask::Cluster(command) => cluster::run(command),
         Xtask::Demo(arguments) => demo::run(&arguments),
+        Xtask::Dist(arguments) => dist::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
     };
     interrupt::wait_if_under_way();
