@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let helm = if arguments.helm == 3 { Helm::V3 } else { Helm::V4 };
     screen.heading(&format!("A release gets stuck, and is deployed again: helm-guard {}", product::VERSION));
     let guard = screen.step("helm-guard, built", |note| product::build(Profile::Debug, note))?;
-    let lab = Lab::start(&screen, &[helm], guard)?;
+    let lab = Lab::start(&screen, &[helm], &guard)?;
     let place = lab.place("shop", helm)?;
     tell(&screen, &place)?;
     lab.stop();

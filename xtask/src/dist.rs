@@ -19,6 +19,7 @@ use crate::{
     product::{self, VERSION},
     screen::{Screen, now},
 };
+pub(crate) use check::LARGEST;
 use machine::Machine;
 
 /// What one binary is for.

@@ -32,12 +32,11 @@ pub(crate) const CHART: &str = "tests/charts/web";
 pub(crate) struct Lab {
     cluster: Cluster,
     home: PathBuf,
-    guard: PathBuf,
 }
 
 impl Lab {
-    /// Starts a cluster; `guard` is the helm-guard to use.
-    pub(crate) fn start(screen: &Screen, helms: &[Helm], guard: PathBuf) -> Result<Self> {
+    /// Starts a cluster; `guard` is the helm-guard to use, by its absolute path.
+    pub(crate) fn start(screen: &Screen, helms: &[Helm], guard: &Path) -> Result<Self> {
         for helm in helms {
             screen.step(&format!("Helm {} from its source or the cache", major(*helm)), |_| {
                 tools::helm(*helm)
@@ -50,8 +49,11 @@ impl Lab {
         let cluster =
             screen.step("a control plane of its own, started", |_| Cluster::start(&Options::default()))?;
         let home = cluster.info().dir.join("lab");
-        fs::create_dir(&home).context("create a directory for the lab")?;
-        Ok(Self { cluster, home, guard })
+        // Under the name that is typed, whatever the file is called.
+        let bin = home.join("bin");
+        fs::create_dir_all(&bin).context("create a directory for the lab")?;
+        std::os::unix::fs::symlink(guard, bin.join("helm-guard")).context("link helm-guard")?;
+        Ok(Self { cluster, home })
     }
 
     /// A fresh namespace, and the commands for it.
@@ -60,8 +62,9 @@ impl Lab {
         let kubeconfig = self.cluster.user_kubeconfig("admin", namespace)?;
         let kubectl = tools::kubectl(tools::KUBERNETES_VERSION)?;
         let inherited = variable("PATH").unwrap_or_default();
-        let own = [tools::helm(helm)?, self.guard.clone(), kubectl];
-        let own = own.iter().filter_map(|program| program.parent()).map(Path::to_owned);
+        let programs = [tools::helm(helm)?, kubectl];
+        let own = programs.iter().filter_map(|program| program.parent()).map(Path::to_owned);
+        let own = own.chain([self.home.join("bin")]);
         let path = std::env::join_paths(own.chain(std::env::split_paths(&inherited)))?;
         let kubectl = self.cluster.with_kubeconfig(&kubeconfig);
         Ok(Place { lab: self, kubeconfig, path, kubectl })

@@ -1,6 +1,7 @@
 //! `cargo xtask …`: the project's own commands. Each subcommand is a module; here is only the choice.
 #![expect(clippy::print_stdout, reason = "the commands answer on standard output")]
 
+mod bench;
 mod cluster;
 mod demo;
 mod dist;
@@ -16,6 +17,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Xtask {
+    Bench(bench::Arguments),
     #[command(subcommand)]
     Cluster(cluster::Command),
     Demo(demo::Arguments),
@@ -25,6 +27,7 @@ enum Xtask {
 
 fn main() -> anyhow::Result<()> {
     let answer = match Xtask::parse() {
+        Xtask::Bench(arguments) => bench::run(&arguments),
         Xtask::Cluster(command) => cluster::run(command),
         Xtask::Demo(arguments) => demo::run(&arguments),
         Xtask::Dist(arguments) => dist::run(&arguments),

@@ -43,6 +43,11 @@ impl Screen {
         println!("{}", self.styled("2", text));
     }
 
+    /// `ok` in green, `MISSED` in red.
+    pub(crate) fn verdict(&self, good: bool) -> String {
+        if good { self.styled("32", "ok") } else { self.styled("1;31", "MISSED") }
+    }
+
     /// Does something, with a spinner if it takes long, and a line about how long it took.
     pub(crate) fn step<T>(
         &self,
