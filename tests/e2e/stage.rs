@@ -37,8 +37,10 @@ impl From<Output> for Said {
     }
 }
 
-/// Lease times for tests; one test uses the defaults.
-pub const QUICK: [&str; 2] = ["--lease-duration=2s", "--keepalive=1s"];
+/// Lease times for tests, long enough that a busy machine loses no lock; one test uses the defaults.
+pub const QUICK: [&str; 2] = ["--lease-duration=6s", "--keepalive=1s"];
+/// For a holder that is going to be killed: the next one waits this long.
+pub const SHORT_LIVED: &str = "--lease-duration=3s";
 
 impl Stage {
     pub fn new(stem: &str, version: Helm) -> Self {
