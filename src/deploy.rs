@@ -7,6 +7,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+
 use crate::{
     clock::Clock,
     cluster::Cluster,
@@ -86,20 +91,22 @@ struct Run<'a> {
     clock: Clock,
     cluster: Cluster,
     store: Store,
-    version: Version,
+    version: HelmVersion,
     locks: Vec<lease::Held>,
     lock_id: String,
     ledger: Ledger,
 }
 
 impl<'a> Run<'a> {
-    /// Reaches the cluster, takes the locks, learns Helm's version meanwhile.
+    /// Reaches the cluster and takes the locks. Helm is asked for its version meanwhile, and nobody waits for the answer
+    /// but who needs it.
     async fn prepare(
         request: &'a Request,
         reporter: &'a Arc<Reporter>,
         clock: Clock,
         signals: &mut Signals,
     ) -> Result<Self, End> {
+        let version = ask_version(request.helm.clone());
         let cluster = Cluster::connect(&request.target)
             .await
             .map_err(|error| End::unavailable(&error, "check --kubeconfig, --kube-context and KUBECONFIG"))?;
@@ -119,19 +126,14 @@ impl<'a> Run<'a> {
             }
             take_locks(request, reporter, clock, &cluster, &lock_id).await
         };
-        let (locks, version) = tokio::select! {
+        let locks = tokio::select! {
             // The ledger stays: the lock may have been taken at this very moment.
             signal = signals.next() => return Err(End::cancelled(signal, "waiting for the lock")),
-            both = async { tokio::join!(work, helm_version(&request.helm)) } => both,
+            locks = work => locks,
         };
-        let (locks, version) = match (locks, version) {
-            (Ok(locks), Ok(version)) => (locks, version),
-            (Err(end), _) => {
-                ledger.close();
-                return Err(end);
-            }
-            (Ok(locks), Err(end)) => {
-                release(locks, false).await;
+        let locks = match locks {
+            Ok(locks) => locks,
+            Err(end) => {
                 ledger.close();
                 return Err(end);
             }
@@ -166,9 +168,8 @@ impl<'a> Run<'a> {
         let ended = match self.helm(&plans, signals).await {
             Ok(ended) => ended,
             Err(error) => {
-                let end = End::unavailable(&error.into(), "check --helm-bin");
                 self.settle(&mut plans).await;
-                return end;
+                return unusable_helm(&self.request.helm, &error.to_string());
             }
         };
         self.reporter.emit(Event::HelmEnded {
@@ -377,7 +378,7 @@ impl<'a> Run<'a> {
         plans: &[(String, Mended<'_>)],
         signals: &mut Signals,
     ) -> std::io::Result<child::Ended> {
-        self.reporter.emit(Event::HelmStarted { version: self.version.raw.clone() });
+        self.reporter.emit(Event::HelmStarted);
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         argv.extend(self.request.invocation.tokens().iter().cloned());
         if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
@@ -396,7 +397,18 @@ impl<'a> Run<'a> {
                 tokio::time::timeout(limit, self.waiting_for(release, &manifest)).await.unwrap_or_default();
             self.reporter.emit(Event::Progress { elapsed, waiting_for });
         };
-        self.child(&argv, signals, tick).await
+        // What runs is learned while it runs: `helm version` takes as long as all that the guard does.
+        let announce = async {
+            let version = self.version.clone().await?;
+            self.reporter.emit(Event::HelmVersion(version.raw));
+            Ok(())
+        };
+        let (ended, announced): (_, Result<(), String>) =
+            tokio::join!(self.child(&argv, signals, tick), announce);
+        if let (Ok(_), Err(why)) = (&ended, announced) {
+            self.reporter.emit(Event::Warning(format!("helm version: {why}")));
+        }
+        ended
     }
 
     /// Workloads of Helm's new revision that are not ready. Its manifest is read once: records can be large.
@@ -671,24 +683,26 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
     }
 }
 
-async fn helm_version(helm: &Path) -> Result<Version, End> {
-    let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);
-    let next = "install Helm 3 or 4, or name it with --helm-bin or HELM_BIN";
-    let unusable = |why: String| {
-        End::new(
-            Outcome::Refused,
-            exit::UNAVAILABLE,
-            format!("helm binary {}: {why}", helm.display()),
-            &[next],
-        )
-    };
-    match child::quiet(helm, &argv).await {
-        Ok(Ok(out)) => {
-            Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| unusable(error.to_string()))
+/// What `helm version` says, once it has; may be awaited by many.
+type HelmVersion = Shared<BoxFuture<'static, Result<Version, String>>>;
+
+/// Asks at once, in the background.
+fn ask_version(helm: std::path::PathBuf) -> HelmVersion {
+    let answer = tokio::spawn(async move {
+        let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);
+        match child::quiet(&helm, &argv).await {
+            Ok(Ok(out)) => Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| error.to_string()),
+            Ok(Err((_, error))) => Err(error),
+            Err(error) => Err(error.to_string()),
         }
-        Ok(Err((_, error))) => Err(unusable(error)),
-        Err(error) => Err(unusable(error.to_string())),
-    }
+    });
+    async { answer.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed().shared()
+}
+
+fn unusable_helm(helm: &Path, why: &str) -> End {
+    let reason = format!("helm binary {}: {why}", helm.display());
+    let next = "install Helm 3 or 4, or name it with --helm-bin or HELM_BIN";
+    End::new(Outcome::Refused, exit::UNAVAILABLE, reason, &[next])
 }
 
 /// Eight hexadecimal digits.

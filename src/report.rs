@@ -228,10 +228,9 @@ pub enum Event {
     /// One status was set right after Helm was gone: `revision 5: pending-upgrade → failed`.
     Settled(String),
     /// Helm started.
-    HelmStarted {
-        /// As `helm version` prints it, e.g. `v4.3.1`.
-        version: String,
-    },
+    HelmStarted,
+    /// What runs, as `helm version` prints it, e.g. `v4.3.1`; it may be known only when Helm has ended.
+    HelmVersion(String),
     /// Still waiting for Helm.
     Progress {
         /// Since Helm started.
@@ -347,6 +346,8 @@ pub struct RepairSummary {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HelmSummary {
+    /// Did it run, or only render?
+    pub started: bool,
     /// Version.
     pub version: String,
     /// Exit code; `None` while it runs or when a signal ended it.
@@ -399,11 +400,12 @@ impl Summary {
             Event::BackupSaved { path, .. } => self.repair.get_or_insert_default().backup.clone_from(path),
             Event::Repaired(step) => self.repair.get_or_insert_default().steps.push(step.clone()),
             Event::Settled(step) => self.settled.push(step.clone()),
-            Event::HelmStarted { version } => {
+            Event::HelmStarted => {
                 self.enter("running helm");
                 // A later start is another run of Helm: nothing of the earlier one may look like its result.
-                self.helm = Some(HelmSummary { version: version.clone(), ..HelmSummary::default() });
+                self.helm = Some(HelmSummary { started: true, ..HelmSummary::default() });
             }
+            Event::HelmVersion(version) => self.helm.get_or_insert_default().version.clone_from(version),
             Event::Progress { elapsed, waiting_for } => {
                 let helm = self.helm.get_or_insert_default();
                 helm.seconds = elapsed.as_secs_f64();

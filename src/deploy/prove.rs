@@ -3,10 +3,10 @@
 
 use std::{io::Read, os::unix::fs::FileTypeExt};
 
-use super::{End, Run};
+use super::{End, Run, unusable_helm};
 use crate::{
     exit,
-    helm::{self, Command, Invocation, ValuesFrom, child},
+    helm::{self, Command, Invocation, ValuesFrom, Version, child},
     manifest::Manifest,
     release::{History, Record, Status, codec},
     repair::{Plan, Step},
@@ -42,8 +42,8 @@ impl Run<'_> {
         };
         let path = file.as_ref().map(|file| file.0.display().to_string());
         let flags = helm::flags_argv(invocation);
-        let template =
-            renders.then(|| helm::template_argv(invocation, &self.version, upgrade, path.as_deref()));
+        let version = self.version().await?;
+        let template = renders.then(|| helm::template_argv(invocation, &version, upgrade, path.as_deref()));
         // Side by side: a red pipeline waits for both.
         let both = async { tokio::join!(self.refusal(flags), self.refusal(template)) };
         let (flags, template) = tokio::select! {
@@ -75,6 +75,10 @@ impl Run<'_> {
         }
         self.reporter.emit(Event::Proven { took: self.clock.monotonic() - started });
         Ok(())
+    }
+
+    async fn version(&self) -> Result<Version, End> {
+        self.version.clone().await.map_err(|why| unusable_helm(&self.request.helm, &why))
     }
 
     /// Runs Helm to learn whether it refuses; without a command line it has nothing to refuse.
@@ -111,7 +115,7 @@ impl Run<'_> {
 
     /// Whether the chart brings these kinds itself: Helm installs its CRDs before it looks at its objects.
     async fn chart_defines(&self, kinds: &[(String, String)], signals: &mut Signals) -> Result<bool, End> {
-        let Some(argv) = helm::show_crds_argv(&self.request.invocation, &self.version) else {
+        let Some(argv) = helm::show_crds_argv(&self.request.invocation, &self.version().await?) else {
             return Ok(false);
         };
         let crds = self.ask(&argv, signals, "reading the chart's CRDs").await?;

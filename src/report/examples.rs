@@ -71,8 +71,8 @@ fn acquired(waited: u64, taken_over: Option<Holder>) -> Event {
     }
 }
 
-fn helm_started() -> Event {
-    Event::HelmStarted { version: "v4.3.1".to_owned() }
+fn helm_version() -> Event {
+    Event::HelmVersion("v4.3.1".to_owned())
 }
 
 fn helm_ended(code: Option<i32>, seconds: u64, error: &str) -> Event {
@@ -113,7 +113,8 @@ pub(crate) fn healthy() -> Vec<Event> {
         Event::Started(subject()),
         acquired(240, None),
         Event::Looked(history(12)),
-        helm_started(),
+        Event::HelmStarted,
+        helm_version(),
         progress(10, 1, "ContainerCreating"),
         helm_ended(Some(0), 24, ""),
         Event::LookedAgain(history(13)),
@@ -141,7 +142,8 @@ pub(crate) fn rebase_repair() -> Vec<Event> {
         },
         Event::BackupSaved { path: "backups/shop-web-5.json".to_owned(), revisions: vec![4, 5] },
         Event::Repaired("revision 5: pending-upgrade → failed".to_owned()),
-        helm_started(),
+        Event::HelmStarted,
+        helm_version(),
         helm_ended(Some(0), 41, ""),
         Event::LookedAgain(after),
         finished(Outcome::Deployed, 0, "", &[]),
@@ -162,7 +164,8 @@ pub(crate) fn crash_loop() -> Vec<Event> {
         Event::Started(subject()),
         acquired(180, None),
         Event::Looked(history(7)),
-        helm_started(),
+        Event::HelmStarted,
+        helm_version(),
         Event::Warning("chart web is deprecated".to_owned()),
         progress(60, 1, "CrashLoopBackOff"),
         helm_ended(Some(1), 300, "Error: UPGRADE FAILED: context deadline exceeded"),
@@ -218,7 +221,8 @@ pub(crate) fn cancelled() -> Vec<Event> {
         Event::Started(subject()),
         acquired(90, None),
         Event::Looked(history(3)),
-        helm_started(),
+        Event::HelmStarted,
+        helm_version(),
         progress(10, 0, "ContainerCreating"),
         Event::Stopping { cause: "SIGINT".to_owned() },
         helm_ended(Some(1), 13, "Error: UPGRADE FAILED: release web failed: context canceled"),
@@ -233,7 +237,8 @@ pub(crate) fn killed() -> Vec<Event> {
         Event::Started(subject()),
         acquired(90, None),
         Event::Looked(history(3)),
-        helm_started(),
+        Event::HelmStarted,
+        helm_version(),
         progress(20, 2, "ContainerCreating"),
     ]
 }
@@ -273,7 +278,8 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         Event::RepairPlanned { strategy: x(), finding: x(), why: x() },
         Event::BackupSaved { path: x(), revisions: vec![1] },
         Event::Repaired(x()),
-        Event::HelmStarted { version: x() },
+        Event::HelmStarted,
+        Event::HelmVersion(x()),
         Event::Progress {
             elapsed: Duration::from_secs(1),
             waiting_for: vec![Workload { kind: x(), name: x(), ready: 0, wanted: 1, reasons: vec![x()] }],

@@ -269,7 +269,8 @@ fn lock(summary: &Summary) -> Option<Section> {
 }
 
 fn timing(summary: &Summary) -> Option<Section> {
-    durations(summary).map(|text| section("durations", 65, format!("**Durations:** {text}\n")))
+    durations(summary)
+        .map(|text| section("durations", 65, format!("**Durations:** {}\n", markdown_cell(&text))))
 }
 
 fn run(summary: &Summary) -> Option<Section> {

@@ -48,7 +48,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         }
         Event::Repaired(step) => one(format!("repaired: {step}")),
         Event::Settled(step) => one(format!("settled: {step}")),
-        Event::HelmStarted { version } => one(format!("running helm {version}")),
+        Event::HelmStarted => one("running helm".to_owned()),
         Event::Progress { elapsed, waiting_for } => one(progress(&time(*elapsed), waiting_for)),
         Event::Stopping { cause } => one(format!("stopping helm: {cause}")),
         Event::HelmEnded { code, took, .. } => one(match code {
@@ -56,10 +56,13 @@ pub fn lines(event: &Event) -> Vec<String> {
             Some(code) => format!("helm failed after {}: exit code {code}", time(*took)),
             None => format!("helm ended after {}: by a signal", time(*took)),
         }),
-        // The closing report has these; why Helm refused stands above, in its own words.
-        Event::Disproven { .. } | Event::Trouble { .. } | Event::LookedAgain(_) | Event::Finished { .. } => {
-            Vec::new()
-        }
+        // The closing report has these, the version too, which may be known only when Helm is through. Why Helm refused
+        // stands above, in its own words.
+        Event::Disproven { .. }
+        | Event::HelmVersion(_)
+        | Event::Trouble { .. }
+        | Event::LookedAgain(_)
+        | Event::Finished { .. } => Vec::new(),
     }
 }
 
@@ -136,9 +139,9 @@ pub(super) fn durations(summary: &Summary) -> Option<String> {
     let lock = &summary.lock;
     let waited = (!lock.id.is_empty() || lock.waited_for.is_some())
         .then(|| format!("lock wait {}", duration(lock.waited_seconds)));
-    // Without a version it only rendered, or not even that.
-    let helm = summary.helm.as_ref().filter(|helm| !helm.version.is_empty());
-    let helm = helm.map(|helm| format!("helm {}", duration(helm.seconds)));
+    let helm = summary.helm.as_ref().filter(|helm| helm.started && helm.seconds > 0.0);
+    let helm =
+        helm.map(|helm| format!("helm {} {}", helm.version, duration(helm.seconds)).replace("  ", " "));
     let parts: Vec<String> = [waited, helm].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
