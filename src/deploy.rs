@@ -5,6 +5,7 @@ mod prove;
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
 };
 
 use futures::{
@@ -378,7 +379,6 @@ impl<'a> Run<'a> {
         plans: &[(String, Mended<'_>)],
         signals: &mut Signals,
     ) -> std::io::Result<child::Ended> {
-        self.reporter.emit(Event::HelmStarted);
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         argv.extend(self.request.invocation.tokens().iter().cloned());
         if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
@@ -403,8 +403,13 @@ impl<'a> Run<'a> {
             self.reporter.emit(Event::HelmVersion(version.raw));
             Ok(())
         };
-        let (ended, announced): (_, Result<(), String>) =
-            tokio::join!(self.child(&argv, signals, tick), announce);
+        let mut child = std::pin::pin!(self.child(&argv, signals, tick));
+        // Started by the first poll, if it can be.
+        if let Poll::Ready(ended) = futures::poll!(&mut child) {
+            return ended;
+        }
+        self.reporter.emit(Event::HelmStarted);
+        let (ended, announced): (_, Result<(), String>) = tokio::join!(child, announce);
         if let (Ok(_), Err(why)) = (&ended, announced) {
             self.reporter.emit(Event::Warning(format!("helm version: {why}")));
         }
