@@ -34,6 +34,9 @@ const START_LIMIT: f64 = 10.0;
 const MEMORY_LIMIT: f64 = 25.0;
 /// Helm keeps so many revisions; with fewer each upgrade costs more than the one before.
 const HISTORY: usize = 10;
+/// ConfigMaps of the stuck release, beside its Deployment: as many objects as charts have that people deploy. A rollback
+/// by hand reads and patches each of them, one after the other.
+const CONFIGS: usize = 20;
 /// Runs of `--version`.
 const STARTS: usize = 51;
 /// Runs whose memory is looked at, of each kind.
@@ -110,13 +113,15 @@ fn no_op(place: &Place<'_>, helm: Helm, rounds: usize, note: &Note) -> Result<Fi
 /// waiting for what the rollback brings back), and guarded. Leaving it stuck is not measured. What is deployed in the
 /// end is new, as it is in life: pods change in either case, and `--wait` has something to wait for.
 fn stuck(place: &Place<'_>, helm: Helm, rounds: usize, note: &Note) -> Result<Finding> {
-    timed(place, "helm", &["install", "web", CHART, "--wait"])?;
+    let names: Vec<String> = (1..=CONFIGS).map(|n| format!("settings-{n}")).collect();
+    let configs = format!("--set=configs={{{}}}", names.join(","));
+    timed(place, "helm", &["install", "web", CHART, "--wait", &configs])?;
     let mut build = 0;
     let samples = take_turns(rounds, note, |guarded| {
         build += 1;
         let new = format!("--set-string=env.BUILD={build}");
-        let upgrade = ["upgrade", "web", CHART, "--wait", &new];
-        place.leave_stuck(&["upgrade", "web", CHART, "--wait", "--set=delay=10m"])?;
+        let upgrade = ["upgrade", "web", CHART, "--wait", &configs, &new];
+        place.leave_stuck(&["upgrade", "web", CHART, "--wait", &configs, "--set=delay=10m"])?;
         let took = if guarded {
             timed(place, "helm-guard", &upgrade)?
         } else {
