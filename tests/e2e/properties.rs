@@ -19,6 +19,7 @@ fn properties(version: Helm, server_side: bool, dead: usize) {
     let apply = format!("--server-side={server_side}");
     let with = |values: &[String], more: &[&str]| -> Vec<String> {
         let mut flags: Vec<String> = values.to_vec();
+        flags.extend(["pre", "post"].map(|side| format!("--set=hooks.{side}-upgrade=100ms")));
         flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         if version == Helm::V4 {
             flags.push(apply.clone());

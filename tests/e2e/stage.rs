@@ -114,11 +114,12 @@ impl Stage {
             label => label,
         };
         let mut helm = self.raw(command, more);
+        let before = self.generation();
         helm.args(["--wait", "--timeout=300s"]).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = helm.spawn().unwrap();
         let pending = self.wait_for_record(label);
         // Applied: the pods of this revision are there and not ready.
-        let seen = pending.and_then(|()| self.wait_for_unready());
+        let seen = pending.and_then(|()| self.wait_for_unready(before));
         kill(&mut child);
         seen.unwrap();
     }
@@ -131,9 +132,19 @@ impl Stage {
         Ok(())
     }
 
-    fn wait_for_unready(&self) -> anyhow::Result<()> {
+    /// Of the Deployment; 0 if there is none.
+    fn generation(&self) -> u64 {
+        let deployments =
+            self.namespace.kubectl_json(["get", "deployments", "web", "--ignore-not-found", "-o", "json"]);
+        deployments.map_or(0, |deployment| deployment["metadata"]["generation"].as_u64().unwrap_or_default())
+    }
+
+    /// Waits until the Deployment was written after `generation`, and its pods are not ready: a revision before may have
+    /// left them so.
+    fn wait_for_unready(&self, generation: u64) -> anyhow::Result<()> {
         let is_unready = |object: &Value| {
-            object["metadata"]["generation"] == object["status"]["observedGeneration"]
+            object["metadata"]["generation"].as_u64() > Some(generation)
+                && object["metadata"]["generation"] == object["status"]["observedGeneration"]
                 && object["status"]["unavailableReplicas"].as_u64().is_some_and(|count| count > 0)
         };
         self.namespace.watch_until(["deployments", "web"], Duration::from_secs(60), is_unready)?;
