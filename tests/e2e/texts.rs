@@ -6,7 +6,8 @@ use testbed::{Rule, tools::Helm};
 
 use crate::stage::Stage;
 
-/// The command line, what stood on the screen, and the exit code. Without progress lines: how many there are is chance.
+/// The command line, what stood on the screen, and the exit code. Without progress lines, whose number is chance, and without
+/// what Helm's API client logs when the end of a wait cuts an answer short, which is chance too.
 fn seen(stage: &Stage, mut command: Command, code: i32) -> String {
     command.arg("--keepalive=10m");
     let line: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
@@ -28,6 +29,8 @@ fn seen(stage: &Stage, mut command: Command, code: i32) -> String {
         Some(file) => text.replace(&file, "[KUBECONFIG]"),
         None => text.into_owned(),
     };
+    let cut_short = regex::Regex::new(r#"^E\d{4} .* request\.go:\d+\] .*err="context canceled"$"#).unwrap();
+    let text = text.lines().filter(|line| !cut_short.is_match(line)).collect::<Vec<_>>().join("\n");
     // Blanks at the ends of lines are Helm's, and editors lose them.
     stage.normalise(&text).lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
