@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 14] = [
+const ACTING: [(&str, &str); 16] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
@@ -14,7 +14,9 @@ const ACTING: [(&str, &str); 14] = [
     ("helm/child.rs", "runs Helm"),
     ("lock/lease.rs", "writes the Lease"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
+    ("process.rs", "finds and ends processes"),
     ("recover.rs", "writes records after the fact, keeps the state file"),
+    ("recover/settle.rs", "ends processes and writes records after the fact"),
     ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),
     ("release/store.rs", "writes the records"),
     ("repair/steps.rs", "does the steps, writes the backup file"),
