@@ -551,10 +551,12 @@ async fn take_locks(
                 identity: identity(request, lock_id),
                 owner: request.owner.clone(),
                 operation: request.invocation.command.as_str().to_owned(),
+                release: releases_of(request, &name),
                 since: clock.wall().to_string(),
             },
             times: Times::new(request.guard.lease_duration),
             timeout: request.guard.lock_timeout,
+            within: request.within.clone(),
         };
         let mut said: Option<std::time::Duration> = None;
         let waiting = |holder: &Holder, waited: std::time::Duration| {
@@ -583,6 +585,12 @@ async fn take_locks(
         }
     }
     Ok(locks)
+}
+
+/// What a Lease is held for: several releases when all have one lock.
+fn releases_of(request: &Request, lease: &str) -> String {
+    let releases = request.releases().into_iter().filter(|release| request.lease(release) == lease);
+    releases.collect::<Vec<_>>().join(", ")
 }
 
 /// In the order in which they are taken; none when nothing is locked.

@@ -76,6 +76,9 @@ pub struct Holder {
     pub owner: Owner,
     /// What it does: `upgrade`, …
     pub operation: String,
+    /// The release, or releases, that it holds the lock for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub release: String,
     /// When it got the lock, RFC 3339, by its own clock.
     pub since: String,
 }

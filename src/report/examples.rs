@@ -36,6 +36,7 @@ fn holder() -> Holder {
         identity: "runner-7_4121_a91f".to_owned(),
         owner: owner("8119", "hubot"),
         operation: "upgrade".to_owned(),
+        release: "web".to_owned(),
         since: "2026-06-01T10:02:11Z".to_owned(),
     }
 }
@@ -253,7 +254,14 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         commit: x(),
         actor: x(),
     };
-    let holder = Holder { lock_id: x(), identity: x(), owner: everyone.clone(), operation: x(), since: x() };
+    let holder = Holder {
+        lock_id: x(),
+        identity: x(),
+        owner: everyone.clone(),
+        operation: x(),
+        release: x(),
+        since: x(),
+    };
     let mut revision = row(1, Status::Failed, text);
     (revision.chart, revision.app_version, revision.updated) = (x(), x(), x());
     let mut broken = revision.clone();
