@@ -22,9 +22,10 @@ use crate::{
         store::{Driver, Store, StoreError},
     },
     repair::{self, Answer, Plan, Question, Step, steps},
-    report::{Event, Holder, Outcome, sink::Reporter},
+    report::{self, Event, Holder, Outcome, sink::Reporter},
     request::Request,
     signals::{Signal, Signals},
+    unlock::{self, Place},
 };
 
 /// How often the status line on a terminal is renewed.
@@ -558,6 +559,13 @@ async fn take_locks(
             timeout: request.guard.lock_timeout,
             within: request.within.clone(),
         };
+        // Of several releases any will do: the Lease is named.
+        let of = request.releases().into_iter().find(|release| request.lease(release) == wanted.lease);
+        let place = Place {
+            release: of.unwrap_or_default(),
+            namespace: cluster.namespace.clone(),
+            lease: wanted.lease.clone(),
+        };
         let mut said: Option<std::time::Duration> = None;
         let waiting = |holder: &Holder, waited: std::time::Duration| {
             let interval = if reporter.is_terminal() { STATUS_INTERVAL } else { request.guard.keepalive };
@@ -565,7 +573,8 @@ async fn take_locks(
                 // The first time is when the waiting begins.
                 let waited = said.map_or(std::time::Duration::ZERO, |_| waited);
                 said = Some(waited);
-                reporter.emit(Event::LockWaiting { holder: holder.clone(), waited });
+                let unlock = place.unlock(unlock::id(holder), "");
+                reporter.emit(Event::LockWaiting { holder: holder.clone(), waited, unlock });
             }
         };
         match lease::acquire(cluster.client.clone(), &wanted, clock, waiting).await {
@@ -580,6 +589,12 @@ async fn take_locks(
             }
             Err(error) => {
                 release(locks, false).await;
+                if let lease::LockError::Timeout { holder, .. } = error {
+                    reporter.emit(Event::LockKept((*holder).clone()));
+                    let timeout = report::duration(request.guard.lock_timeout.as_secs_f64());
+                    let unlock = place.unlock(unlock::id(&holder), "");
+                    return Err(lock_kept(&wanted.lease, &holder, &timeout, &unlock));
+                }
                 return Err(no_lock(error, &cluster.server));
             }
         }
@@ -632,16 +647,17 @@ fn identity(request: &Request, lock_id: &str) -> String {
     format!("{}-{lock_id}-{}", request.owner.name, std::process::id())
 }
 
+/// All that is known of the holder stands in the report, from [`Event::LockKept`].
+fn lock_kept(lease: &str, holder: &Holder, timeout: &str, unlock: &str) -> End {
+    let (id, owner) = (unlock::id(holder), &holder.owner.name);
+    let reason =
+        format!("lock {id} was held by {owner} for the whole {timeout} of --lock-timeout (lease {lease})");
+    let wait = "wait for that run, or give this one a longer --lock-timeout";
+    End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, reason, &[wait, unlock])
+}
+
 fn no_lock(error: lease::LockError, server: &str) -> End {
     match error {
-        lease::LockError::Timeout { lease, holder } => {
-            let since =
-                if holder.since.is_empty() { String::new() } else { format!(" since {}", holder.since) };
-            let reason =
-                format!("lock {lease} is held by {}{since} (lock id {})", holder.owner.name, holder.lock_id);
-            let next = "wait for that run, or give this one a longer --lock-timeout";
-            End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, reason, &[next])
-        }
         lease::LockError::Forbidden { .. } => {
             let rule = "add this rule to the deployer's Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}";
             End::new(
@@ -654,6 +670,9 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
         lease::LockError::NoNamespace(namespace) => {
             let next = format!("kubectl create namespace {namespace}, or --create-namespace when installing");
             End::new(Outcome::Refused, exit::REFUSED, format!("namespace {namespace} not found"), &[&next])
+        }
+        error @ lease::LockError::Timeout { .. } => {
+            End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, error.to_string(), &[])
         }
         lease::LockError::Api(error @ kube::Error::Api(_)) => {
             End::unavailable(&error.into(), "kubectl get --raw /readyz")

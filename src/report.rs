@@ -186,7 +186,11 @@ pub enum Event {
         holder: Holder,
         /// How long this run has waited so far.
         waited: Duration,
+        /// The command that ends that hold.
+        unlock: String,
     },
+    /// Somebody else held the lock to the end of the waiting.
+    LockKept(Holder),
     /// The lock is ours.
     LockAcquired {
         /// Short id of this holding.
@@ -374,7 +378,8 @@ impl Summary {
                 self.enter("checking the request");
             }
             Event::Warning(text) => self.warn(text),
-            Event::LockWaiting { holder, waited } => {
+            Event::LockKept(holder) => self.lock.waited_for = Some(holder.clone()),
+            Event::LockWaiting { holder, waited, .. } => {
                 self.enter("waiting for the lock");
                 self.lock.waited_seconds = waited.as_secs_f64();
                 self.lock.waited_for = Some(holder.clone());
