@@ -707,7 +707,7 @@ async fn helm_version(helm: &Path) -> Result<Version, End> {
 }
 
 /// Eight hexadecimal digits.
-fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     let mut bytes = [0; 4];
     // Without randomness the process id still tells runs apart.
     if getrandom::fill(&mut bytes).is_err() {

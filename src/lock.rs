@@ -1,7 +1,10 @@
 //! The lock of a release: who holds it, and whether this process may take it.
-//! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in.
+//! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in. The `lock` commands are beside it.
 
+pub mod command;
 pub mod lease;
+pub mod run;
+pub mod table;
 
 use std::time::Duration;
 

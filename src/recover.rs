@@ -108,6 +108,7 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         | Command::Install(_)
         | Command::Rollback(_)
         | Command::Uninstall(_)
+        | Command::Lock(_)
         | Command::Action => Ok(()),
     };
     match answer {
@@ -125,7 +126,8 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "helm-guard: {}", inert_line(line));
 }
 
-fn target(flags: &ClusterFlags, env: &Env) -> Target {
+/// The cluster that a command line and Helm's variables name.
+pub(crate) fn target(flags: &ClusterFlags, env: &Env) -> Target {
     let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
     let files =
         get("KUBECONFIG").map(|list| list.split(':').filter(|f| !f.is_empty()).map(PathBuf::from).collect());

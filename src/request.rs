@@ -78,9 +78,10 @@ impl Request {
             | cli::Command::Install(deploy)
             | cli::Command::Rollback(deploy)
             | cli::Command::Uninstall(deploy) => deploy.guard,
-            cli::Command::Restore(_) | cli::Command::Settle(_) | cli::Command::Action => {
-                return Err("not a Helm command".into());
-            }
+            cli::Command::Restore(_)
+            | cli::Command::Settle(_)
+            | cli::Command::Lock(_)
+            | cli::Command::Action => return Err("not a Helm command".into()),
         };
         if guard.lease_duration < Duration::from_secs(1) {
             return Err("--lease-duration: less than 1s leaves no time to renew".into());

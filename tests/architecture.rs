@@ -5,14 +5,16 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 16] = [
+const ACTING: [(&str, &str); 18] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("helm/child.rs", "runs Helm"),
+    ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
+    ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("process.rs", "finds and ends processes"),
     ("recover.rs", "writes records after the fact, keeps the state file"),

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod kills;
+mod lock;
 mod locking;
 mod properties;
 mod settle;
