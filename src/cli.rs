@@ -35,12 +35,39 @@ pub enum Command {
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
     Settle(Settle),
+    /// Free the lock of a release whose run is dead, and settle its record
+    #[command(long_about = UNLOCK, after_help = UNLOCK_CODES)]
+    Unlock(Unlock),
     /// See the locks, or work under one with any command
     #[command(subcommand, long_about = LOCK)]
     Lock(LockCommand),
     /// Read the command line from the GitHub Action's inputs and run it (the action's main step)
     Action,
 }
+
+const UNLOCK: &str = "\
+Free the lock of a release whose run is dead, and settle its record.
+
+The holder is watched for one lease duration. If it renews it is alive, and its lock stays; if it is silent it is dead: \
+its lock is freed, its pending record is marked `failed` (or `deployed`, when all but Helm's last save was done) after a copy \
+is saved, and what the release then is, is read again and said.
+
+The lock ID stands in the message of whoever waits, and in `helm-guard lock status`. It makes sure that the lock that is \
+freed is the one you looked at, and not that of the next run.
+
+--force takes the lock from a living run too, which stops its Helm. It asks at a terminal, and needs --yes elsewhere. The \
+record is settled only when that run can write no more, one lease duration later.
+
+Often there is no need for it: `helm-guard upgrade` takes over from a dead run by itself.";
+
+const UNLOCK_CODES: &str = "\
+Examples:
+  helm-guard unlock web -n shop                        # who holds it?
+  helm-guard unlock web -n shop --id 3f9a1c07          # free it, if that run is dead
+  helm-guard unlock web -n shop --id 3f9a1c07 --force  # free it, whatever that run does
+
+Exit codes: 0 nobody holds the lock and nothing is pending; 1 freed, but a record could not be settled; 64 bad usage; \
+69 cluster unavailable; 77 refused, nothing was changed; 130/143 cancelled.";
 
 const LOCK: &str = "\
 See the locks, or work under one with any command.
@@ -50,6 +77,34 @@ script of several helm-guard commands has the release to itself. `lock acquire` 
 
 A helm-guard command that runs under `lock run`, or with HELM_GUARD_LOCK_ID set to the ID that `lock acquire` printed, works \
 under that lock instead of waiting for it; two of them at once still work one after the other.";
+
+/// `unlock`.
+#[derive(Debug, Args)]
+pub struct Unlock {
+    /// Release name
+    pub release: String,
+    /// ID of the lock to free, and of no other
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Free it from a living holder too, and settle a pending record that no lock explains
+    #[arg(long)]
+    pub force: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Name of the Lease [default: helm-guard-RELEASE]
+    #[arg(long, value_name = "NAME")]
+    pub lock_name: Option<String>,
+    /// Where copies of records go before they are changed [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// Print what was done as JSON
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Json>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
 
 /// The one format of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -368,7 +423,7 @@ mod tests {
         let env = env.map(|(name, value)| (format!("HELM_GUARD_{name}"), value.to_owned())).into();
         let argv = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         for (typed, words, flags) in [
-            ("lock status web", 2, &["--lock-name=shared"][..]),
+            ("unlock web", 1, &["--lock-name=shared"][..]),
             ("lock acquire web", 2, &["--lock-name=shared", "--lock-timeout=1m"]),
             ("lock", 1, &[]),
             ("settle", 1, &[]),
@@ -377,10 +432,10 @@ mod tests {
             let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
             assert_eq!(from_variables(&argv(typed), &env), (words, flags), "{typed}");
         }
-        let typed = argv("helm-guard lock status --lock-name=shared web --lock-name mine");
+        let typed = argv("helm-guard unlock --lock-name=shared web --lock-name mine");
         let cli = Cli::try_parse_from(typed).unwrap();
-        let Command::Lock(LockCommand::Status(status)) = cli.command else { panic!("{:?}", cli.command) };
-        assert_eq!(status.lock_name.as_deref(), Some("mine"));
+        let Command::Unlock(unlock) = cli.command else { panic!("{:?}", cli.command) };
+        assert_eq!(unlock.lock_name.as_deref(), Some("mine"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use helm_guard::{
     },
     request::Request,
     signals::Signals,
+    unlock,
 };
 
 fn main() -> ExitCode {
@@ -34,10 +35,13 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), exit::UNAVAILABLE),
     };
-    match argv.first().and_then(|word| Command::parse(word)) {
+    let code = match argv.first().and_then(|word| Command::parse(word)) {
         Some(command) => runtime.block_on(helm_command(command, &argv[1..], &env, clock)),
         None => match Cli::try_parse_from(own_argv(&argv, &env)) {
             Ok(Cli { command: cli::Command::Action }) => action(&env),
+            Ok(Cli { command: cli::Command::Unlock(args) }) => {
+                runtime.block_on(unlock::act::unlock(&args, &env, &host(), clock)).into()
+            }
             Ok(Cli { command: cli::Command::Lock(command) }) => {
                 runtime.block_on(lock::command::command(&command, &env, &host(), clock)).into()
             }
@@ -49,7 +53,10 @@ fn main() -> ExitCode {
                 ExitCode::from(code)
             }
         },
-    }
+    };
+    // A question at a terminal that nobody answers any more must not keep the process.
+    runtime.shutdown_background();
+    code
 }
 
 /// With the flags that variables give. As the system gave it: a name of a file may be no UTF-8.

@@ -108,6 +108,7 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         | Command::Install(_)
         | Command::Rollback(_)
         | Command::Uninstall(_)
+        | Command::Unlock(_)
         | Command::Lock(_)
         | Command::Action => Ok(()),
     };

@@ -80,6 +80,7 @@ impl Request {
             | cli::Command::Uninstall(deploy) => deploy.guard,
             cli::Command::Restore(_)
             | cli::Command::Settle(_)
+            | cli::Command::Unlock(_)
             | cli::Command::Lock(_)
             | cli::Command::Action => return Err("not a Helm command".into()),
         };

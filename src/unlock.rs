@@ -5,6 +5,8 @@
 //! its run is stopped by that. What is decided here is tried by compare-and-swap, so it holds of the Lease that was looked
 //! at or of none.
 
+pub mod act;
+
 use crate::{
     lock::{LeaseView, Life, lease_name},
     release::{History, Status},

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 18] = [
+const ACTING: [(&str, &str); 19] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
@@ -24,6 +24,7 @@ const ACTING: [(&str, &str); 18] = [
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
+    ("unlock/act.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
 ];
 
 /// Roots of paths that lead out of the process, or to what changes without it.

@@ -15,3 +15,4 @@ mod settle;
 mod stage;
 mod stuck;
 mod texts;
+mod unlock;
