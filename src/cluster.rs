@@ -4,11 +4,12 @@
 pub mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
+use futures::{StreamExt, TryStreamExt, future, stream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -17,12 +18,15 @@ use kube::{
     client::{ClientBuilder, ConfigExt},
     config::{KubeConfigOptions, Kubeconfig},
     core::GroupVersionKind,
-    discovery::{Scope, pinned_kind},
+    discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::ObjectKey;
+
+/// Requests at once when many objects are asked about.
+const AT_ONCE: usize = 8;
 
 /// Which cluster and who there: Helm's flags and variables, already merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,37 +146,44 @@ impl Cluster {
         release: &str,
         namespace: &str,
     ) -> Result<Vec<ObjectKey>, kube::Error> {
-        let mut kinds = BTreeMap::new();
-        let mut owned = Vec::new();
-        for key in keys {
-            let kind = (key.api_version.clone(), key.kind.clone());
-            if !kinds.contains_key(&kind) {
-                let (group, version) = key.api_version.split_once('/').unwrap_or(("", &key.api_version));
-                let found = match pinned_kind(&self.client, &GroupVersionKind::gvk(group, version, &key.kind))
-                    .await
-                {
-                    Ok(found) => Some(found),
-                    Err(kube::Error::Api(status)) if status.code == 404 => None,
-                    Err(kube::Error::Discovery(_)) => None,
-                    Err(error) => return Err(error),
+        let kinds: BTreeSet<(&str, &str)> =
+            keys.iter().map(|key| (key.api_version.as_str(), key.kind.as_str())).collect();
+        let resources: BTreeMap<_, _> = stream::iter(kinds)
+            .map(|kind| async move { known_kind(&self.client, kind).await.map(|found| (kind, found)) })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let lives = stream::iter(keys).map(|key| {
+            let found = resources.get(&(key.api_version.as_str(), key.kind.as_str()));
+            async move {
+                let Some(Some((resource, capabilities))) = found else { return Ok(None) };
+                let api: Api<DynamicObject> = match capabilities.scope {
+                    Scope::Cluster => Api::all_with(self.client.clone(), resource),
+                    Scope::Namespaced => Api::namespaced_with(self.client.clone(), &key.namespace, resource),
                 };
-                kinds.insert(kind.clone(), found);
+                let Some(meta) = api.get_metadata_opt(&key.name).await? else { return Ok(None) };
+                let notes = meta.metadata.annotations.unwrap_or_default();
+                let note = |name: &str| notes.get(name).map_or("", String::as_str);
+                let ours = note("meta.helm.sh/release-name") == release
+                    && note("meta.helm.sh/release-namespace") == namespace;
+                Ok(ours.then(|| key.clone()))
             }
-            let Some(Some((resource, capabilities))) = kinds.get(&kind) else { continue };
-            let api: Api<DynamicObject> = match capabilities.scope {
-                Scope::Cluster => Api::all_with(self.client.clone(), resource),
-                Scope::Namespaced => Api::namespaced_with(self.client.clone(), &key.namespace, resource),
-            };
-            let Some(meta) = api.get_metadata_opt(&key.name).await? else { continue };
-            let notes = meta.metadata.annotations.unwrap_or_default();
-            let note = |name: &str| notes.get(name).map_or("", String::as_str);
-            if note("meta.helm.sh/release-name") == release
-                && note("meta.helm.sh/release-namespace") == namespace
-            {
-                owned.push(key.clone());
-            }
-        }
-        Ok(owned)
+        });
+        lives.buffered(AT_ONCE).try_filter_map(|key| future::ready(Ok(key))).try_collect().await
+    }
+}
+
+/// What the API server calls a kind; `None` if it does not know it.
+async fn known_kind(
+    client: &Client,
+    (api_version, kind): (&str, &str),
+) -> Result<Option<(ApiResource, ApiCapabilities)>, kube::Error> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    match pinned_kind(client, &GroupVersionKind::gvk(group, version, kind)).await {
+        Ok(found) => Ok(Some(found)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(kube::Error::Discovery(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -197,7 +197,9 @@ impl<'a> Run<'a> {
             repair::Strategy::Off => history.last().map(|last| last.revision),
             _ => None,
         };
-        let mut mended = Mended { plan: None, hands: self.hands(release), untouchable };
+        let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
+        let rollback_to = if unnamed { history.better_rollback() } else { None };
+        let mut mended = Mended { plan: None, hands: self.hands(release), untouchable, rollback_to };
         let precious = self.precious(release, &history).await;
         let question = Question {
             command: invocation.command,
@@ -379,6 +381,14 @@ impl<'a> Run<'a> {
         self.reporter.emit(Event::HelmStarted { version: self.version.raw.clone() });
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         argv.extend(self.request.invocation.tokens().iter().cloned());
+        if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
+            let why = format!(
+                "the revision before the last never completed: rolling back to {good}, the last good one before it; \
+                 name a revision to choose another"
+            );
+            self.reporter.emit(Event::Warning(why));
+            argv.push(good.to_string());
+        }
         let release = plans.first().map_or("", |(release, _)| release);
         let manifest = Mutex::default();
         let tick = async |elapsed| {
@@ -504,6 +514,8 @@ struct Mended<'a> {
     hands: steps::Hands<'a>,
     /// With `--repair off`: up to this revision nothing is changed.
     untouchable: Option<u32>,
+    /// The good revision that a rollback without a revision means, where Helm would take a dead one.
+    rollback_to: Option<u32>,
 }
 
 fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {

@@ -201,6 +201,15 @@ impl History {
         self.records.iter().rev().take_while(|record| !record.is_gone()).find(|record| record.completed())
     }
 
+    /// Where a rollback should go that names no revision, if not to where Helm would take it: Helm takes the revision
+    /// before the last, dead or not; the newest good one before the last is meant.
+    pub fn better_rollback(&self) -> Option<u32> {
+        let last = self.last()?.revision;
+        let before = self.records.iter().rev().filter(|record| record.revision < last);
+        let good = before.take_while(|record| !record.is_gone()).find(|record| record.completed())?.revision;
+        (good + 1 != last).then_some(good)
+    }
+
     /// Records whose body says `deployed`.
     pub fn deployed(&self) -> impl DoubleEndedIterator<Item = &Record> {
         self.records.iter().filter(|record| record.status() == Status::Deployed)

@@ -28,23 +28,12 @@ impl Run<'_> {
     ) -> Result<(), End> {
         let invocation = &self.request.invocation;
         let started = self.clock.monotonic();
-        if let Some(argv) = helm::flags_argv(invocation)
-            && let Err(refusal) = self.ask(&argv, signals, "checking the flags").await?
-        {
-            return Err(self.disproven(refusal, "helm refuses the flags", plan));
-        }
-        if !matches!(invocation.command, Command::Upgrade | Command::Install) {
-            return Ok(());
-        }
-        if let Some(source) = read_once(invocation) {
-            let why = format!("the chart was not rendered before the repair: {source} can be read only once");
-            self.reporter.emit(Event::Warning(why));
-            return Ok(());
-        }
         let upgrade = invocation.command == Command::Upgrade && !installs_anew(history, plan);
+        let once = read_once(invocation);
+        let renders = matches!(invocation.command, Command::Upgrade | Command::Install) && once.is_none();
         let base = plan.good.and_then(|good| history.get(good)).or_else(|| history.last());
-        let values = base.filter(|_| upgrade && reuses_values(invocation)).map(values_of).unwrap_or_default();
-        let file = match values {
+        let base = base.filter(|_| renders && upgrade && reuses_values(invocation));
+        let file = match base.and_then(values_of) {
             Some(values) => Some(secret_file(release, &self.lock_id, &values).map_err(|error| {
                 let reason = format!("nothing was changed: file for the reused values: {error}");
                 End::new(Outcome::Refused, exit::REFUSED, reason, &["set TMPDIR to a writable directory"])
@@ -52,8 +41,19 @@ impl Run<'_> {
             None => None,
         };
         let path = file.as_ref().map(|file| file.0.display().to_string());
-        let argv = helm::template_argv(invocation, &self.version, upgrade, path.as_deref());
-        if let Err(refusal) = self.ask(&argv, signals, "rendering the chart").await? {
+        let flags = helm::flags_argv(invocation);
+        let template =
+            renders.then(|| helm::template_argv(invocation, &self.version, upgrade, path.as_deref()));
+        // Side by side: a red pipeline waits for both.
+        let both = async { tokio::join!(self.refusal(flags), self.refusal(template)) };
+        let (flags, template) = tokio::select! {
+            signal = signals.next() => return Err(End::cancelled(signal, "rendering the chart")),
+            both = both => both,
+        };
+        if let Some(refusal) = flags? {
+            return Err(self.disproven(refusal, "helm refuses the flags", plan));
+        }
+        if let Some(refusal) = template? {
             let kinds = helm::unknown_kinds(&refusal.1).filter(|_| !upgrade);
             match kinds {
                 Some(kinds) if self.chart_defines(&kinds, signals).await? => {
@@ -66,8 +66,22 @@ impl Run<'_> {
                 _ => return Err(self.disproven(refusal, "the chart does not render", plan)),
             }
         }
+        if let Some(source) = once {
+            let why = format!("the chart was not rendered before the repair: {source} can be read only once");
+            self.reporter.emit(Event::Warning(why));
+        }
+        if !renders {
+            return Ok(());
+        }
         self.reporter.emit(Event::Proven { took: self.clock.monotonic() - started });
         Ok(())
+    }
+
+    /// Runs Helm to learn whether it refuses; without a command line it has nothing to refuse.
+    async fn refusal(&self, argv: Option<Vec<String>>) -> Result<Option<Refusal>, End> {
+        let Some(argv) = argv else { return Ok(None) };
+        let answer = child::quiet(&self.request.helm, &argv).await;
+        answer.map(Result::err).map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
 
     /// Runs Helm for its answer. An error is a signal, or no Helm.

@@ -12,7 +12,7 @@ use std::{
 
 use testbed::{Audit, Cluster, Gate, Hold, Seen, tools::Helm};
 
-use crate::stage::Stage;
+use crate::stage::{SHORT_LIVED, Stage};
 
 /// Where a kill falls, in the order of an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,7 +157,7 @@ impl Kill {
         let command = if self.install { "install" } else { "upgrade" };
         let command = match self.victim {
             Victim::Helm => stage.raw(command, &strs(&dead)),
-            Victim::Guard => stage.guard(command, &strs(&dead)),
+            Victim::Guard => stage.guard(command, &strs(&[dead, vec![SHORT_LIVED.to_owned()]].concat())),
         };
         let mut child = start(command, gate.kubeconfig());
         let held = gate.wait(Duration::from_secs(60));
@@ -264,8 +264,10 @@ fn a_repair_killed_anywhere(version: Helm) {
             (own && writes > nth).then_some(hold)
         })
         .unwrap();
-        let mut child =
-            start(stage.guard("upgrade", &["--reuse-values", "--wait", "--timeout=60s"]), gate.kubeconfig());
+        let mut child = start(
+            stage.guard("upgrade", &["--reuse-values", "--wait", "--timeout=60s", SHORT_LIVED]),
+            gate.kubeconfig(),
+        );
         let held = gate.wait(Duration::from_secs(60));
         kill(&mut child);
         drop(gate);

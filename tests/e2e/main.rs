@@ -11,6 +11,7 @@ mod kills;
 mod lock;
 mod locking;
 mod properties;
+mod records;
 mod settle;
 mod stage;
 mod stuck;

@@ -14,6 +14,8 @@ use testbed::{Cluster, Namespace, tools::Helm};
 pub struct Stage {
     pub namespace: Namespace<'static>,
     pub helm: PathBuf,
+    /// `HELM_DRIVER`.
+    pub driver: &'static str,
     pub temporary: tempfile::TempDir,
 }
 
@@ -35,14 +37,16 @@ impl From<Output> for Said {
     }
 }
 
-/// Lease times for tests; one test uses the defaults.
-pub const QUICK: [&str; 2] = ["--lease-duration=2s", "--keepalive=1s"];
+/// Lease times for tests, long enough that a busy machine loses no lock; one test uses the defaults.
+pub const QUICK: [&str; 2] = ["--lease-duration=6s", "--keepalive=1s"];
+/// For a holder that is going to be killed: the next one waits this long.
+pub const SHORT_LIVED: &str = "--lease-duration=3s";
 
 impl Stage {
     pub fn new(stem: &str, version: Helm) -> Self {
         let namespace = Cluster::shared().unwrap().namespace(stem).unwrap();
         let helm = testbed::tools::helm(version).unwrap();
-        Self { namespace, helm, temporary: tempfile::tempdir().unwrap() }
+        Self { namespace, helm, driver: "secret", temporary: tempfile::tempdir().unwrap() }
     }
 
     pub fn chart() -> PathBuf {
@@ -56,6 +60,7 @@ impl Stage {
         command
             .env("KUBECONFIG", self.namespace.kubeconfig())
             .env("HELM_BIN", &self.helm)
+            .env("HELM_DRIVER", self.driver)
             .stdin(Stdio::null());
         command
     }

@@ -46,6 +46,22 @@ fn a_stuck_rollback_is_repaired(version: Helm) {
     stage.assert_history(&["superseded", "superseded", "failed", "deployed"]);
 }
 
+/// A rollback that names no revision means the last good one, where Helm would take the dead one before the last.
+fn a_plain_rollback_goes_back_to_a_good_revision(version: Helm) {
+    let stage = Stage::new("plain", version);
+    Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--wait"]));
+    stage.stick("upgrade", &["--set-string=env.DEAD=1", "--set=behavior=never-ready"]);
+    Stage::ok(stage.guard("upgrade", &["--set-string=env.NEW=1", "--wait", "--timeout=60s"]));
+    let said = Stage::ok(stage.guard("rollback", &["--wait", "--timeout=60s"]));
+    assert!(said.err.contains("rolling back to 1"), "{}", said.err);
+    assert_eq!(stage.env(), ["FIXED", "GOOD"]);
+    stage.assert_history(&["superseded", "failed", "superseded", "deployed"]);
+    // The one before the last is good now, and Helm's own choice stands.
+    let said = Stage::ok(stage.guard("rollback", &["--wait", "--timeout=60s"]));
+    assert!(!said.err.contains("rolling back to"), "{}", said.err);
+    assert_eq!(stage.env(), ["FIXED", "NEW"]);
+}
+
 /// The records that a repair changed come back from its backup by one command.
 fn a_backup_can_be_restored(version: Helm) {
     let stage = Stage::new("restore", version);
@@ -65,5 +81,5 @@ fn a_backup_can_be_restored(version: Helm) {
 
 crate::with_both_helms! {
     a_stuck_install_with_a_claim_keeps_the_claim a_stuck_install_is_installed_again a_stuck_rollback_is_repaired
-    a_backup_can_be_restored
+    a_plain_rollback_goes_back_to_a_good_revision a_backup_can_be_restored
 }

@@ -31,10 +31,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     table.step("unit and snapshot tests", || {
         cargo(
-            &["test", "--locked", "--package", "helm-guard", "--lib"],
+            &[
+                "test",
+                "--locked",
+                "--package",
+                "helm-guard",
+                "--package",
+                "xtask",
+                "--package",
+                "testbed",
+                "--lib",
+                "--bins",
+            ],
             // A fixed seed: what lands must not depend on luck. Run `cargo test --lib` for fresh ones.
             &[("INSTA_UPDATE", "no"), ("CI", "true"), ("PROPTEST_RNG_SEED", "1")],
         )
+    })?;
+    table.step("architecture, golden records, committed binaries", || {
+        cargo(&["test", "--locked", "--test", "architecture", "--test", "golden", "--test", "dist"], &[])
     })?;
     table.step("tools: helm 3 and 4, control plane", || {
         tools::helm(tools::Helm::V3)?;
