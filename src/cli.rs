@@ -35,8 +35,227 @@ pub enum Command {
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
     Settle(Settle),
+    /// Free the lock of a release whose run is dead, and settle its record
+    #[command(long_about = UNLOCK, after_help = UNLOCK_CODES)]
+    Unlock(Unlock),
+    /// See the locks, or work under one with any command
+    #[command(subcommand, long_about = LOCK)]
+    Lock(LockCommand),
     /// Read the command line from the GitHub Action's inputs and run it (the action's main step)
     Action,
+}
+
+const UNLOCK: &str = "\
+Free the lock of a release whose run is dead, and settle its record.
+
+The holder is watched for one lease duration. If it renews it is alive, and its lock stays; if it is silent it is dead: \
+its lock is freed, its pending record is marked `failed` (or `deployed`, when all but Helm's last save was done) after a copy \
+is saved, and what the release then is, is read again and said.
+
+The lock ID stands in the message of whoever waits, and in `helm-guard lock status`. It makes sure that the lock that is \
+freed is the one you looked at, and not that of the next run.
+
+--force takes the lock from a living run too, which stops its Helm. It asks at a terminal, and needs --yes elsewhere. The \
+record is settled only when that run can write no more, one lease duration later.
+
+Often there is no need for it: `helm-guard upgrade` takes over from a dead run by itself.";
+
+const UNLOCK_CODES: &str = "\
+Examples:
+  helm-guard unlock web -n shop                        # who holds it?
+  helm-guard unlock web -n shop --id 3f9a1c07          # free it, if that run is dead
+  helm-guard unlock web -n shop --id 3f9a1c07 --force  # free it, whatever that run does
+
+Exit codes: 0 nobody holds the lock and nothing is pending; 1 freed, but a record could not be settled; 64 bad usage; \
+69 cluster unavailable; 77 refused, nothing was changed; 130/143 cancelled.";
+
+const LOCK: &str = "\
+See the locks, or work under one with any command.
+
+A release's lock is a Lease in its namespace. `lock run` holds it while a command runs, so that kubectl, terraform or a \
+script of several helm-guard commands has the release to itself. `lock acquire` and `lock release` do so across processes.
+
+A helm-guard command that runs under `lock run`, or with HELM_GUARD_LOCK_ID set to the ID that `lock acquire` printed, works \
+under that lock instead of waiting for it; two of them at once still work one after the other.";
+
+/// `unlock`.
+#[derive(Debug, Args)]
+pub struct Unlock {
+    /// Release name
+    pub release: String,
+    /// ID of the lock to free, and of no other
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Free it from a living holder too, and settle a pending record that no lock explains
+    #[arg(long)]
+    pub force: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Name of the Lease [default: helm-guard-RELEASE]
+    #[arg(long, value_name = "NAME")]
+    pub lock_name: Option<String>,
+    /// Where copies of records go before they are changed [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// Print what was done as JSON
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Json>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// The one format of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Json {
+    /// JSON
+    Json,
+}
+
+/// The formats of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns
+    #[default]
+    Table,
+    /// More columns
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+/// `lock …`.
+#[derive(Debug, Subcommand)]
+pub enum LockCommand {
+    /// List who holds which lock
+    #[command(
+        visible_alias = "list",
+        after_help = "\
+States: `free`; `held`; with --check `alive`, `dead`, or `held` for one that `lock acquire` took and nobody renews.
+Times are by the holder's own clock. Exit codes: 0 listed; 64 bad usage; 69 cluster unavailable; 77 no permission.
+
+Examples:
+  helm-guard lock status -A
+  helm-guard lock status web -n shop --check
+  helm-guard lock status web -n shop -o json"
+    )]
+    Status(LockStatus),
+    /// Take a release's lock for a fixed time, and print its ID
+    #[command(after_help = "\
+Nobody renews this lock: it ends when --ttl is over, or with `helm-guard lock release`. Longer work: `helm-guard lock run`.
+
+Exit codes: 0 taken; 64 bad usage; 69 cluster unavailable; 75 lock timeout; 77 no permission.
+
+Example:
+  id=$(helm-guard lock acquire web -n shop --ttl 5m)
+  HELM_GUARD_LOCK_ID=$id helm-guard upgrade web ./chart -n shop
+  helm-guard lock release web -n shop --id $id")]
+    Acquire(LockAcquire),
+    /// Give back a lock that `lock acquire` took
+    #[command(after_help = "\
+Exit codes: 0 nobody holds the lock; 64 bad usage; 69 cluster unavailable; 76 somebody else has it by now; 77 refused.")]
+    Release(LockRelease),
+    /// Run a command under a release's lock
+    #[command(after_help = "\
+The lock is renewed while the command runs, and given back when it ends. The command finds the lock's ID in \
+HELM_GUARD_LOCK_ID, and gets SIGINT and SIGTERM passed on. If the lock is lost it gets SIGTERM, and SIGKILL after \
+--stop-timeout.
+
+Exit codes: the command's own; 64 bad usage; 69 cluster unavailable; 75 lock timeout; 76 lock lost; 77 no permission; \
+126 the command cannot be run; 127 it is not found; 128+N signal N ended it.
+
+Examples:
+  helm-guard lock run web -n shop -- kubectl rollout restart deployment/web -n shop
+  helm-guard lock run web -n shop -- terraform apply")]
+    Run(LockRun),
+}
+
+/// `lock status`.
+#[derive(Debug, Args)]
+pub struct LockStatus {
+    /// Only this release's
+    pub release: Option<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// Watch each holder for its lease duration and say whether it is alive
+    #[arg(long)]
+    pub check: bool,
+    /// Format
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
+    /// Name of the Lease [default: helm-guard-RELEASE]
+    #[arg(long, value_name = "NAME")]
+    pub lock_name: Option<String>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// Which lock to take, and how long to wait for it.
+#[derive(Debug, Args)]
+pub struct LockWanted {
+    /// Release name
+    pub release: String,
+    /// Name of the Lease [default: helm-guard-RELEASE]
+    #[arg(long, value_name = "NAME")]
+    pub lock_name: Option<String>,
+    /// How long to wait for the lock
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub lock_timeout: Duration,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// `lock acquire`.
+#[derive(Debug, Args)]
+pub struct LockAcquire {
+    /// Which
+    #[command(flatten)]
+    pub wanted: LockWanted,
+    /// How long it holds, from 1s to 10m
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = ttl)]
+    pub ttl: Duration,
+    /// Print what was taken as JSON
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Json>,
+}
+
+/// `lock release`.
+#[derive(Debug, Args)]
+pub struct LockRelease {
+    /// Release name
+    pub release: String,
+    /// ID that `lock acquire` printed
+    #[arg(long, value_name = "ID")]
+    pub id: String,
+    /// Name of the Lease [default: helm-guard-RELEASE]
+    #[arg(long, value_name = "NAME")]
+    pub lock_name: Option<String>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// `lock run`.
+#[derive(Debug, Args)]
+pub struct LockRun {
+    /// Which
+    #[command(flatten)]
+    pub wanted: LockWanted,
+    /// A holder silent for this long is dead
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
+    pub lease_duration: Duration,
+    /// How long the command may take to stop after the lock is lost before it is killed
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub stop_timeout: Duration,
+    /// The command, and its arguments
+    #[arg(value_name = "COMMAND", required = true, last = true, num_args = 1..)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// A Helm command line with helm-guard's flags in it.
@@ -152,6 +371,34 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// A lease duration: what is longer would not be believed, see [`crate::lock::LONGEST_BELIEF`].
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration(text)?;
+    let allowed = Duration::from_secs(1)..=crate::lock::LONGEST_BELIEF;
+    if allowed.contains(&ttl) { Ok(ttl) } else { Err("not between 1s and 10m".into()) }
+}
+
+/// What `HELM_GUARD_<NAME>` says of the flags of a command that clap reads, and behind how many words of the command it
+/// belongs, so that what is typed wins. Only what is also a flag of a deploy has a variable.
+pub fn from_variables(argv: &[String], env: &crate::ci::Env) -> (usize, Vec<String>) {
+    use clap::CommandFactory;
+    let mut command = Cli::command();
+    let mut words = 0;
+    while let Some(next) = argv.get(words).and_then(|word| command.find_subcommand(word)) {
+        command = next.clone();
+        words += 1;
+    }
+    let mut flags = Vec::new();
+    for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+        let name = format!("HELM_GUARD_{}", flag.to_ascii_uppercase().replace('-', "_"));
+        let known = OWN_FLAGS.iter().any(|own| own.name == flag);
+        if let Some(value) = env.get(&name).filter(|value| known && !value.is_empty()) {
+            flags.push(format!("--{flag}={value}"));
+        }
+    }
+    (words, flags)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +415,33 @@ mod tests {
         declared.sort_unstable();
         known.sort_unstable();
         assert_eq!(declared, known);
+    }
+
+    #[test]
+    fn a_variable_is_a_flag_that_a_typed_one_beats() {
+        let env = [("LOCK_NAME", "shared"), ("LOCK_TIMEOUT", "1m"), ("ID", "no"), ("FORCE", "no")];
+        let env = env.map(|(name, value)| (format!("HELM_GUARD_{name}"), value.to_owned())).into();
+        let argv = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (typed, words, flags) in [
+            ("unlock web", 1, &["--lock-name=shared"][..]),
+            ("lock acquire web", 2, &["--lock-name=shared", "--lock-timeout=1m"]),
+            ("lock", 1, &[]),
+            ("settle", 1, &[]),
+            ("nonsense --x", 0, &[]),
+        ] {
+            let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            assert_eq!(from_variables(&argv(typed), &env), (words, flags), "{typed}");
+        }
+        let typed = argv("helm-guard unlock --lock-name=shared web --lock-name mine");
+        let cli = Cli::try_parse_from(typed).unwrap();
+        let Command::Unlock(unlock) = cli.command else { panic!("{:?}", cli.command) };
+        assert_eq!(unlock.lock_name.as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn a_lock_is_taken_for_no_longer_than_it_is_believed() {
+        for (text, taken) in [("1s", true), ("10m", true), ("10m1s", false), ("0s", false), ("soon", false)] {
+            assert_eq!(ttl(text).is_ok(), taken, "{text}");
+        }
     }
 }

@@ -28,9 +28,10 @@ use crate::{
         store::{Driver, Store, StoreError},
     },
     repair::{self, Answer, Plan, Question, Step, steps},
-    report::{Event, Holder, Outcome, sink::Reporter},
+    report::{self, Event, Holder, Outcome, sink::Reporter},
     request::Request,
     signals::{Signal, Signals},
+    unlock::{self, Place},
 };
 
 /// How often the status line on a terminal is renewed.
@@ -580,10 +581,19 @@ async fn take_locks(
                 identity: identity(request, lock_id),
                 owner: request.owner.clone(),
                 operation: request.invocation.command.as_str().to_owned(),
+                release: releases_of(request, &name),
                 since: clock.wall().to_string(),
             },
             times: Times::new(request.guard.lease_duration),
             timeout: request.guard.lock_timeout,
+            within: request.within.clone(),
+        };
+        // Of several releases any will do: the Lease is named.
+        let of = request.releases().into_iter().find(|release| request.lease(release) == wanted.lease);
+        let place = Place {
+            release: of.unwrap_or_default(),
+            namespace: cluster.namespace.clone(),
+            lease: wanted.lease.clone(),
         };
         let mut said: Option<std::time::Duration> = None;
         let waiting = |holder: &Holder, waited: std::time::Duration| {
@@ -592,7 +602,8 @@ async fn take_locks(
                 // The first time is when the waiting begins.
                 let waited = said.map_or(std::time::Duration::ZERO, |_| waited);
                 said = Some(waited);
-                reporter.emit(Event::LockWaiting { holder: holder.clone(), waited });
+                let unlock = place.unlock(unlock::id(holder), "");
+                reporter.emit(Event::LockWaiting { holder: holder.clone(), waited, unlock });
             }
         };
         match lease::acquire(cluster.client.clone(), &wanted, clock, waiting).await {
@@ -607,11 +618,23 @@ async fn take_locks(
             }
             Err(error) => {
                 release(locks, false).await;
+                if let lease::LockError::Timeout { holder, .. } = error {
+                    reporter.emit(Event::LockKept((*holder).clone()));
+                    let timeout = report::duration(request.guard.lock_timeout.as_secs_f64());
+                    let unlock = place.unlock(unlock::id(&holder), "");
+                    return Err(lock_kept(&wanted.lease, &holder, &timeout, &unlock));
+                }
                 return Err(no_lock(error, &cluster.server));
             }
         }
     }
     Ok(locks)
+}
+
+/// What a Lease is held for: several releases when all have one lock.
+fn releases_of(request: &Request, lease: &str) -> String {
+    let releases = request.releases().into_iter().filter(|release| request.lease(release) == lease);
+    releases.collect::<Vec<_>>().join(", ")
 }
 
 /// In the order in which they are taken; none when nothing is locked.
@@ -653,16 +676,17 @@ fn identity(request: &Request, lock_id: &str) -> String {
     format!("{}-{lock_id}-{}", request.owner.name, std::process::id())
 }
 
+/// All that is known of the holder stands in the report, from [`Event::LockKept`].
+fn lock_kept(lease: &str, holder: &Holder, timeout: &str, unlock: &str) -> End {
+    let (id, owner) = (unlock::id(holder), &holder.owner.name);
+    let reason =
+        format!("lock {id} was held by {owner} for the whole {timeout} of --lock-timeout (lease {lease})");
+    let wait = "wait for that run, or give this one a longer --lock-timeout";
+    End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, reason, &[wait, unlock])
+}
+
 fn no_lock(error: lease::LockError, server: &str) -> End {
     match error {
-        lease::LockError::Timeout { lease, holder } => {
-            let since =
-                if holder.since.is_empty() { String::new() } else { format!(" since {}", holder.since) };
-            let reason =
-                format!("lock {lease} is held by {}{since} (lock id {})", holder.owner.name, holder.lock_id);
-            let next = "wait for that run, or give this one a longer --lock-timeout";
-            End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, reason, &[next])
-        }
         lease::LockError::Forbidden { .. } => {
             let rule = "add this rule to the deployer's Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}";
             End::new(
@@ -675,6 +699,9 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
         lease::LockError::NoNamespace(namespace) => {
             let next = format!("kubectl create namespace {namespace}, or --create-namespace when installing");
             End::new(Outcome::Refused, exit::REFUSED, format!("namespace {namespace} not found"), &[&next])
+        }
+        error @ lease::LockError::Timeout { .. } => {
+            End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, error.to_string(), &[])
         }
         lease::LockError::Api(error @ kube::Error::Api(_)) => {
             End::unavailable(&error.into(), "kubectl get --raw /readyz")
@@ -711,7 +738,7 @@ fn unusable_helm(helm: &Path, why: &str) -> End {
 }
 
 /// Eight hexadecimal digits.
-fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     let mut bytes = [0; 4];
     // Without randomness the process id still tells runs apart.
     if getrandom::fill(&mut bytes).is_err() {

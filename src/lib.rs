@@ -20,6 +20,7 @@ pub mod report;
 
 pub mod deploy;
 pub mod recover;
+pub mod unlock;
 
 pub mod clock;
 pub mod cluster;

@@ -1,11 +1,19 @@
 //! The lock of a release: who holds it, and whether this process may take it.
-//! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in.
+//! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in. The `lock` commands are beside it.
 
+pub mod command;
 pub mod lease;
+pub mod run;
+pub mod table;
 
 use std::time::Duration;
 
 use crate::report::Holder;
+
+/// What a Lease says its holder does when nobody is at work but whoever was told its lock ID.
+pub const ACQUIRE: &str = "lock acquire";
+/// What a Lease says its holder does when that is any command; its name follows.
+pub const RUN: &str = "lock run";
 
 /// Lease times. All of them are settings, so that tests can be quick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +57,35 @@ impl LeaseView {
     fn heartbeat(&self) -> (&str, &str) {
         (self.holder.as_ref().map_or("", |holder| &holder.identity), &self.renewed)
     }
+}
+
+/// Name of a release's Lease, where no other is asked for.
+pub fn lease_name(release: &str) -> String {
+    format!("helm-guard-{release}")
+}
+
+/// The holder under whose hold a process may work that was told the lock ID `within`.
+///
+/// Only a hold that waits for others' work can be joined, and only while nobody works under it: a Helm that runs under
+/// its own run's lock stays alone, even beside what it starts itself.
+pub fn may_join<'a>(view: &'a LeaseView, within: Option<&str>) -> Option<&'a Holder> {
+    let holder = view.holder.as_ref()?;
+    let open =
+        holder.operation == ACQUIRE || holder.operation == RUN || holder.operation.starts_with("lock run ");
+    (open && !holder.lock_id.is_empty() && within == Some(&holder.lock_id)).then_some(holder)
+}
+
+/// What has been seen of a holder's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Too short a time for an answer.
+    Unknown,
+    /// It renewed while it was watched.
+    Alive,
+    /// Nobody renews this hold: whoever took it said for how long, and may be at work until then.
+    Promised,
+    /// It was silent for its whole lease duration.
+    Dead,
 }
 
 /// Longest time that a foreign Lease is believed without a renewal, whatever it says of itself.
@@ -100,13 +137,7 @@ impl Observer {
             return Decision::Create;
         };
         let Some(holder) = &view.holder else { return Decision::Take { from: None } };
-        let since = match &self.last {
-            Some((seen, since)) if seen.heartbeat() == view.heartbeat() => *since,
-            _ => {
-                self.last = Some((view.clone(), now));
-                now
-            }
-        };
+        let since = self.silent_since(view, now);
         let free_at = since + view.duration.max(times.duration).min(LONGEST_BELIEF);
         if now >= free_at {
             Decision::Take { from: Some(holder.clone()) }
@@ -117,6 +148,35 @@ impl Observer {
             Decision::Wait { holder: holder.clone(), look_again }
         }
     }
+
+    /// Is the holder alive? `now` as for [`Observer::decide`], for which every change is only a new beginning; here the
+    /// first one is the answer.
+    pub fn life(&mut self, view: &LeaseView, now: Duration) -> Life {
+        let watched = self.last.as_ref().map(|(seen, _)| seen.heartbeat() != view.heartbeat());
+        let since = self.silent_since(view, now);
+        match (watched, &view.holder) {
+            (_, Some(holder)) if holder.operation == ACQUIRE => Life::Promised,
+            (Some(true), _) => Life::Alive,
+            _ if now >= since + belief(view) => Life::Dead,
+            _ => Life::Unknown,
+        }
+    }
+
+    /// When the heartbeat was first seen as it is.
+    fn silent_since(&mut self, view: &LeaseView, now: Duration) -> Duration {
+        match &self.last {
+            Some((seen, since)) if seen.heartbeat() == view.heartbeat() => *since,
+            _ => {
+                self.last = Some((view.clone(), now));
+                now
+            }
+        }
+    }
+}
+
+/// How long a silent holder may still be alive. A Lease that names no time is given a second.
+pub fn belief(view: &LeaseView) -> Duration {
+    view.duration.clamp(Duration::from_secs(1), LONGEST_BELIEF)
 }
 
 /// Is a lock that was last renewed at `renewed` still safely held at `now`? Both monotonic; `renewed` is the time
@@ -221,6 +281,51 @@ mod tests {
             observer.decide(Some(&view), &times(), secs(600), secs(9000)),
             Decision::Take { .. }
         ));
+    }
+
+    #[test]
+    fn a_holder_that_is_watched_lives_when_it_renews_and_is_dead_when_it_does_not() {
+        type Looks = &'static [(u64, &'static str)];
+        let rows: [(&str, Looks, Life); 5] = [
+            ("one look tells nothing", &[(0, "1")], Life::Unknown),
+            ("a renewal is life", &[(0, "1"), (3, "2")], Life::Alive),
+            ("a clock that goes back is one too", &[(0, "2"), (3, "1")], Life::Alive),
+            ("silence is no answer before its time", &[(0, "1"), (14, "1")], Life::Unknown),
+            ("silence for the lease duration is death", &[(0, "1"), (14, "1"), (15, "1")], Life::Dead),
+        ];
+        for (why, looks, expected) in rows {
+            let mut observer = Observer::default();
+            let seen = looks.iter().map(|(at, renewed)| observer.life(&held_by("a", renewed), secs(*at)));
+            assert_eq!(seen.last(), Some(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_hold_that_nobody_renews_is_a_promise() {
+        let mut view = held_by("a", "1");
+        view.holder.as_mut().unwrap().operation = ACQUIRE.into();
+        assert_eq!(Observer::default().life(&view, secs(0)), Life::Promised);
+    }
+
+    #[test]
+    fn only_a_hold_for_others_is_joined_and_only_by_who_has_its_id() {
+        for (operation, within, joined) in [
+            ("lock run", Some("id"), true),
+            ("lock run terraform", Some("id"), true),
+            ("lock acquire", Some("id"), true),
+            ("lock acquire", Some("other"), false),
+            ("lock acquire", None, false),
+            ("upgrade", Some("id"), false),
+            ("upgrade in lock run terraform", Some("id"), false),
+        ] {
+            let mut view = held_by("a", "1");
+            let holder = view.holder.as_mut().unwrap();
+            (holder.operation, holder.lock_id) = (operation.into(), "id".into());
+            assert_eq!(may_join(&view, within).is_some(), joined, "{operation} {within:?}");
+        }
+        let mut nameless = held_by("a", "1");
+        nameless.holder.as_mut().unwrap().operation = ACQUIRE.into();
+        assert_eq!(may_join(&nameless, Some("")), None, "an empty id is no id");
     }
 
     #[test]

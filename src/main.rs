@@ -1,6 +1,8 @@
 //! The process: environment, arguments and signals in; exit code out.
 
-use std::{io::IsTerminal, os::unix::process::CommandExt, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    ffi::OsString, io::IsTerminal, os::unix::process::CommandExt, path::PathBuf, process::ExitCode, sync::Arc,
+};
 
 use clap::Parser;
 use helm_guard::{
@@ -10,6 +12,7 @@ use helm_guard::{
     clock::Clock,
     deploy, exit,
     helm::Command,
+    lock,
     report::{
         Event, Outcome, Subject,
         sink::{Reporter, Sinks},
@@ -17,6 +20,7 @@ use helm_guard::{
     },
     request::Request,
     signals::Signals,
+    unlock,
 };
 
 fn main() -> ExitCode {
@@ -31,10 +35,16 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), exit::UNAVAILABLE),
     };
-    match argv.first().and_then(|word| Command::parse(word)) {
+    let code = match argv.first().and_then(|word| Command::parse(word)) {
         Some(command) => runtime.block_on(helm_command(command, &argv[1..], &env, clock)),
-        None => match Cli::try_parse() {
+        None => match Cli::try_parse_from(own_argv(&argv, &env)) {
             Ok(Cli { command: cli::Command::Action }) => action(&env),
+            Ok(Cli { command: cli::Command::Unlock(args) }) => {
+                runtime.block_on(unlock::act::unlock(&args, &env, &host(), clock)).into()
+            }
+            Ok(Cli { command: cli::Command::Lock(command) }) => {
+                runtime.block_on(lock::command::command(&command, &env, &host(), clock)).into()
+            }
             // Restore and settle are the only other commands that clap reads itself.
             Ok(cli) => runtime.block_on(helm_guard::recover::run(cli.command, &env, clock)).into(),
             Err(error) => {
@@ -43,15 +53,30 @@ fn main() -> ExitCode {
                 ExitCode::from(code)
             }
         },
-    }
+    };
+    // A question at a terminal that nobody answers any more must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// With the flags that variables give. As the system gave it: a name of a file may be no UTF-8.
+fn own_argv(argv: &[String], env: &Env) -> Vec<OsString> {
+    let (words, flags) = cli::from_variables(argv, env);
+    let mut typed: Vec<OsString> = std::env::args_os().collect();
+    let behind = (1 + words).min(typed.len());
+    typed.splice(behind..behind, flags.into_iter().map(OsString::from));
+    typed
+}
+
+fn host() -> String {
+    nix::unistd::gethostname().map(|host| host.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clock) -> ExitCode {
     if tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help" || token == "-h") {
         return help(command, env);
     }
-    let host = nix::unistd::gethostname().map(|host| host.to_string_lossy().into_owned()).unwrap_or_default();
-    let request = match Request::parse(command, tokens, env, &host) {
+    let request = match Request::parse(command, tokens, env, &host()) {
         Ok(request) => request,
         Err(error) => return misused(command.as_str(), &error, env),
     };

@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     cluster::{Cluster, Target},
     exit,
-    lock::{Times, lease},
+    lock::{Times, lease, lease_name},
     process::Process,
     release::store::{Driver, Store, Stored, read_backup},
     report::{Holder, text::inert_line},
@@ -108,6 +108,8 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         | Command::Install(_)
         | Command::Rollback(_)
         | Command::Uninstall(_)
+        | Command::Unlock(_)
+        | Command::Lock(_)
         | Command::Action => Ok(()),
     };
     match answer {
@@ -125,7 +127,8 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "helm-guard: {}", inert_line(line));
 }
 
-fn target(flags: &ClusterFlags, env: &Env) -> Target {
+/// The cluster that a command line and Helm's variables name.
+pub(crate) fn target(flags: &ClusterFlags, env: &Env) -> Target {
     let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
     let files =
         get("KUBECONFIG").map(|list| list.split(':').filter(|f| !f.is_empty()).map(PathBuf::from).collect());
@@ -135,8 +138,13 @@ fn target(flags: &ClusterFlags, env: &Env) -> Target {
         token: get("HELM_KUBETOKEN"),
         server: get("HELM_KUBEAPISERVER"),
         ca_file: get("HELM_KUBECAFILE").map(PathBuf::from),
+        as_user: get("HELM_KUBEASUSER"),
+        as_groups: get("HELM_KUBEASGROUPS")
+            .map(|list| list.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
+        insecure: get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| value == "true"),
+        tls_server_name: get("HELM_KUBETLS_SERVER_NAME"),
         namespace: flags.namespace.clone().or_else(|| get("HELM_NAMESPACE")),
-        ..Target::default()
     }
 }
 
@@ -155,17 +163,19 @@ async fn restore(args: &Restore, env: &Env, clock: Clock) -> anyhow::Result<()> 
     let owner = ci::owner(env, "restore");
     let lock_id = format!("{:08x}", std::process::id());
     let wanted = lease::Request {
-        lease: format!("helm-guard-{release}"),
+        lease: lease_name(&release),
         namespace: cluster.namespace.clone(),
         me: Holder {
             identity: format!("{}-restore-{lock_id}", owner.name),
             lock_id,
             owner,
             operation: "restore".into(),
+            release: release.clone(),
             since: clock.wall().to_string(),
         },
         times: Times::new(std::time::Duration::from_secs(15)),
         timeout: args.lock_timeout,
+        within: None,
     };
     let waiting = |holder: &Holder, _| say(&format!("waiting for {}", holder.owner.name));
     let acquired = lease::acquire(cluster.client.clone(), &wanted, clock, waiting).await?;

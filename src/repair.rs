@@ -544,4 +544,4 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -76,6 +76,9 @@ pub struct Holder {
     pub owner: Owner,
     /// What it does: `upgrade`, …
     pub operation: String,
+    /// The release, or releases, that it holds the lock for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub release: String,
     /// When it got the lock, RFC 3339, by its own clock.
     pub since: String,
 }
@@ -183,7 +186,11 @@ pub enum Event {
         holder: Holder,
         /// How long this run has waited so far.
         waited: Duration,
+        /// The command that ends that hold.
+        unlock: String,
     },
+    /// Somebody else held the lock to the end of the waiting.
+    LockKept(Holder),
     /// The lock is ours.
     LockAcquired {
         /// Short id of this holding.
@@ -372,7 +379,8 @@ impl Summary {
                 self.enter("checking the request");
             }
             Event::Warning(text) => self.warn(text),
-            Event::LockWaiting { holder, waited } => {
+            Event::LockKept(holder) => self.lock.waited_for = Some(holder.clone()),
+            Event::LockWaiting { holder, waited, .. } => {
                 self.enter("waiting for the lock");
                 self.lock.waited_seconds = waited.as_secs_f64();
                 self.lock.waited_for = Some(holder.clone());

@@ -10,6 +10,7 @@ use crate::{
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
     cluster::Target,
     helm::{Command, Invocation, split},
+    lock::lease_name,
     release::store::Driver,
     report::{Owner, Subject},
 };
@@ -37,6 +38,27 @@ pub struct Request {
     pub backup_dir: PathBuf,
     /// Where the state for `settle` is kept, in CI.
     pub state_dir: Option<PathBuf>,
+    /// Lock ID of the hold that this command was started under.
+    pub within: Option<String>,
+}
+
+/// Where records are, as `HELM_DRIVER` says.
+///
+/// # Errors
+/// With the sentence to print, when it is another storage.
+pub fn driver(env: &Env) -> Result<Driver, String> {
+    match env.get("HELM_DRIVER").map_or("", String::as_str) {
+        "" | "secret" | "secrets" => Ok(Driver::Secrets),
+        "configmap" | "configmaps" => Ok(Driver::ConfigMaps),
+        other => Err(format!("HELM_DRIVER={other}: helm-guard reads secret and configmap storage")),
+    }
+}
+
+/// Where backups go when nobody says: in CI where its later steps find them.
+pub fn backup_dir(env: &Env) -> PathBuf {
+    let get = |name: &str| env.get(name).filter(|directory| !directory.is_empty());
+    let base = get("RUNNER_TEMP").or_else(|| get("TMPDIR"));
+    base.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join("helm-guard-backups")
 }
 
 impl Request {
@@ -56,20 +78,16 @@ impl Request {
             | cli::Command::Install(deploy)
             | cli::Command::Rollback(deploy)
             | cli::Command::Uninstall(deploy) => deploy.guard,
-            cli::Command::Restore(_) | cli::Command::Settle(_) | cli::Command::Action => {
-                return Err("not a Helm command".into());
-            }
+            cli::Command::Restore(_)
+            | cli::Command::Settle(_)
+            | cli::Command::Unlock(_)
+            | cli::Command::Lock(_)
+            | cli::Command::Action => return Err("not a Helm command".into()),
         };
         if guard.lease_duration < Duration::from_secs(1) {
             return Err("--lease-duration: less than 1s leaves no time to renew".into());
         }
-        let driver = match env.get("HELM_DRIVER").map_or("", String::as_str) {
-            "" | "secret" | "secrets" => Driver::Secrets,
-            "configmap" | "configmaps" => Driver::ConfigMaps,
-            other => {
-                return Err(format!("HELM_DRIVER={other}: helm-guard reads secret and configmap storage"));
-            }
-        };
+        let driver = driver(env)?;
         let env_max = env.get("HELM_MAX_HISTORY").and_then(|max| max.parse().ok());
         let history_max = invocation.history_max().or(env_max).unwrap_or(10);
         let helm = guard
@@ -77,11 +95,7 @@ impl Request {
             .clone()
             .or_else(|| env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from));
         let ci_dir = env.get("RUNNER_TEMP").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let temporary = env.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-        let backup_dir = guard
-            .backup_dir
-            .clone()
-            .unwrap_or_else(|| ci_dir.clone().unwrap_or(temporary).join("helm-guard-backups"));
+        let backup_dir = guard.backup_dir.clone().unwrap_or_else(|| backup_dir(env));
         if invocation.generate_name() && invocation.releases().is_empty() {
             return Err(
                 "--generate-name: a name that is made up later cannot be locked now; name the release".into(),
@@ -100,6 +114,7 @@ impl Request {
             history_max,
             backup_dir,
             state_dir: ci_dir,
+            within: env.get(crate::helm::child::MARK).filter(|id| !id.is_empty()).cloned(),
             invocation,
             guard,
         })
@@ -115,7 +130,7 @@ impl Request {
 
     /// Name of the Lease of a release.
     pub fn lease(&self, release: &str) -> String {
-        self.guard.lock_name.clone().unwrap_or_else(|| format!("helm-guard-{release}"))
+        self.guard.lock_name.clone().unwrap_or_else(|| lease_name(release))
     }
 
     /// For the report.

@@ -5,14 +5,16 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 16] = [
+const ACTING: [(&str, &str); 19] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("helm/child.rs", "runs Helm"),
+    ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
+    ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("process.rs", "finds and ends processes"),
     ("recover.rs", "writes records after the fact, keeps the state file"),
@@ -22,6 +24,7 @@ const ACTING: [(&str, &str); 16] = [
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
+    ("unlock/act.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
 ];
 
 /// Roots of paths that lead out of the process, or to what changes without it.

@@ -9,11 +9,11 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Decision, LeaseView, Observer, Times, safely_held};
+use super::{Decision, LeaseView, Observer, Times, may_join, safely_held};
 use crate::{
     clock::Clock,
     report::{Holder, Owner},
@@ -22,6 +22,8 @@ use crate::{
 /// How long an API server is tried that has not answered yet.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 const PREFIX: &str = "helm-guard.dev/";
+/// By which helm-guard's Leases are found, whatever their names.
+const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "helm-guard");
 
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,8 @@ pub struct Request {
     pub times: Times,
     /// Bounds the waiting.
     pub timeout: Duration,
+    /// Lock ID of the hold that this process works under, if somebody has handed it one.
+    pub within: Option<String>,
 }
 
 /// The held lock. Renewed in the background until it is vacated or dropped.
@@ -73,8 +77,19 @@ pub struct Held {
     api: Api<Lease>,
     me: Holder,
     lease: String,
+    /// How the hold is given back when it is another process's.
+    lent: Option<Lent>,
     state: watch::Receiver<State>,
     renewal: JoinHandle<()>,
+}
+
+/// A hold of another process under which this one works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lent {
+    /// What the Lease said that its holder does.
+    operation: String,
+    /// Its lock ID.
+    lock_id: String,
 }
 
 /// How a held lock stands.
@@ -130,7 +145,15 @@ pub async fn acquire(
             }
             Err(error) => return Err(explain(error, "get", request)),
         };
-        let decision = observer.decide(found.as_ref().map(view).as_ref(), &request.times, now, deadline);
+        let seen = found.as_ref().map(view);
+        let lent = seen.as_ref().and_then(|view| may_join(view, request.within.as_deref()));
+        if let (Some(holder), Some(lease)) = (lent, &found) {
+            if let Some(held) = join(&api, request, lease.clone(), holder.clone(), now, clock).await? {
+                return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: None });
+            }
+            continue;
+        }
+        let decision = observer.decide(seen.as_ref(), &request.times, now, deadline);
         let (written, from) = match decision {
             Decision::Wait { holder, look_again } => {
                 waiting(&holder, now - started);
@@ -152,7 +175,7 @@ pub async fn acquire(
         };
         match written {
             Ok(lease) => {
-                let held = hold(api, request, lease, now, clock);
+                let held = hold(api, request, lease, now, clock, None);
                 return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: from });
             }
             // Somebody was quicker: look again.
@@ -186,10 +209,7 @@ pub async fn resume(
             Some(me) if me.identity == identity => me,
             other => return Ok(Err(other.map(Box::new))),
         };
-        if let Some(spec) = &mut lease.spec {
-            spec.renew_time = Some(MicroTime(clock.wall()));
-        }
-        lease.metadata.managed_fields = None;
+        refresh(&mut lease, clock);
         match api.replace(name, &PostParams::default(), &lease).await {
             Ok(written) => {
                 let request = Request {
@@ -198,8 +218,9 @@ pub async fn resume(
                     me,
                     times: Times::new(duration),
                     timeout: Duration::ZERO,
+                    within: None,
                 };
-                return Ok(Ok(hold(api, &request, written, now, clock)));
+                return Ok(Ok(hold(api, &request, written, now, clock, None)));
             }
             // Somebody was quicker, or it is gone: look again.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
@@ -229,22 +250,125 @@ fn is_passing(error: &kube::Error) -> bool {
 }
 
 fn explain(error: kube::Error, verb: &'static str, request: &Request) -> LockError {
+    refused(error, verb, &request.namespace)
+}
+
+fn refused(error: kube::Error, verb: &'static str, namespace: &str) -> LockError {
+    let namespace = namespace.to_owned();
     match &error {
-        kube::Error::Api(status) if status.code == 403 => LockError::Forbidden {
-            verb,
-            namespace: request.namespace.clone(),
-            message: status.message.clone(),
-        },
-        kube::Error::Api(status) if status.code == 404 => LockError::NoNamespace(request.namespace.clone()),
+        kube::Error::Api(status) if status.code == 403 => {
+            LockError::Forbidden { verb, namespace, message: status.message.clone() }
+        }
+        kube::Error::Api(status) if status.code == 404 => LockError::NoNamespace(namespace),
         _ => LockError::Api(error),
     }
 }
 
+/// Works under a hold of another process, which stays the holder: both renew. Only one at a time is let in: meanwhile
+/// the hold has this one's lock ID, which only those know whom it lets in itself.
+async fn join(
+    api: &Api<Lease>,
+    request: &Request,
+    mut lease: Lease,
+    holder: Holder,
+    now: Duration,
+    clock: Clock,
+) -> Result<Option<Held>, LockError> {
+    // A hold for a long time is renewed as often as any other, so that life and loss are seen as soon.
+    let times = Times::new(view(&lease).duration.min(request.times.duration));
+    let operation = format!("{} in {}", request.me.operation, holder.operation);
+    note(&mut lease, "operation", &operation);
+    note(&mut lease, "lock-id", &request.me.lock_id);
+    refresh(&mut lease, clock);
+    match bounded(&times, api.replace(&request.lease, &PostParams::default(), &lease)).await {
+        Ok(written) => {
+            let me = Holder { lock_id: request.me.lock_id.clone(), operation, ..holder.clone() };
+            let lent = Lent { operation: holder.operation, lock_id: holder.lock_id };
+            let joined = Request { me, times, ..request.clone() };
+            Ok(Some(hold(api.clone(), &joined, written, now, clock, Some(lent))))
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(None),
+        Err(error) => Err(explain(error, "update", request)),
+    }
+}
+
+/// Takes a Lease from whoever `found` says holds it, by compare-and-swap: `None` if it has changed since it was read.
+/// Whether that is right is decided in `unlock.rs`.
+///
+/// # Errors
+/// When rights are missing, or the API server cannot be reached.
+pub async fn seize(
+    client: Client,
+    request: &Request,
+    found: Lease,
+    clock: Clock,
+) -> Result<Option<Held>, LockError> {
+    let api: Api<Lease> = Api::namespaced(client, &request.namespace);
+    let now = clock.monotonic();
+    let lease = claim(Some(found), request, clock);
+    match bounded(&request.times, api.replace(&request.lease, &PostParams::default(), &lease)).await {
+        Ok(written) => Ok(Some(hold(api, request, written, now, clock, None))),
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(None),
+        Err(error) => Err(explain(error, "update", request)),
+    }
+}
+
+/// Reads one Lease.
+///
+/// # Errors
+/// When rights are missing, or the API server cannot be reached. A missing namespace is a missing Lease.
+pub async fn find(client: Client, namespace: &str, name: &str) -> Result<Option<Lease>, LockError> {
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    let answer = bounded(&Times::new(Duration::from_secs(15)), api.get_opt(name)).await;
+    answer.map_err(|error| refused(error, "get", namespace))
+}
+
+/// Reads all of helm-guard's Leases of a namespace, or of all, sorted by namespace and name.
+///
+/// # Errors
+/// As [`find`].
+pub async fn list(client: Client, namespace: Option<&str>) -> Result<Vec<Lease>, LockError> {
+    let api: Api<Lease> = match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let params = ListParams::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
+    let answer = bounded(&Times::new(Duration::from_secs(15)), api.list(&params)).await;
+    let mut leases = answer.map_err(|error| refused(error, "list", namespace.unwrap_or("*")))?.items;
+    leases.sort_by_key(|lease| (lease.namespace(), lease.name_any()));
+    Ok(leases)
+}
+
+/// A sign of life. Also gives the Lease the label that [`list`] selects: one that an older version wrote has none.
+fn refresh(lease: &mut Lease, clock: Clock) {
+    if let Some(spec) = &mut lease.spec {
+        spec.renew_time = Some(MicroTime(clock.wall()));
+    }
+    lease.metadata.managed_fields = None;
+    label(&mut lease.metadata);
+}
+
+fn label(meta: &mut ObjectMeta) {
+    meta.labels.get_or_insert_default().insert(LABEL.0.into(), LABEL.1.into());
+}
+
+fn note(lease: &mut Lease, key: &str, value: &str) {
+    let notes = lease.metadata.annotations.get_or_insert_default();
+    notes.insert(format!("{PREFIX}{key}"), value.to_owned());
+}
+
 /// Starts the renewal in the background.
-fn hold(api: Api<Lease>, request: &Request, lease: Lease, renewed: Duration, clock: Clock) -> Held {
+fn hold(
+    api: Api<Lease>,
+    request: &Request,
+    lease: Lease,
+    renewed: Duration,
+    clock: Clock,
+    lent: Option<Lent>,
+) -> Held {
     let (sender, state) = watch::channel(State::Held(Arc::new(lease.clone())));
     let renewal = tokio::spawn(renew(api.clone(), lease, request.times, renewed, clock, sender));
-    Held { api, me: request.me.clone(), lease: request.lease.clone(), state, renewal }
+    Held { api, me: request.me.clone(), lease: request.lease.clone(), lent, state, renewal }
 }
 
 async fn renew(
@@ -261,10 +385,7 @@ async fn renew(
         tokio::time::sleep(pause).await;
         // Taken before the renewal is sent: the server counts from a later moment than we do.
         let asked = clock.monotonic();
-        if let Some(spec) = &mut lease.spec {
-            spec.renew_time = Some(MicroTime(clock.wall()));
-        }
-        lease.metadata.managed_fields = None;
+        refresh(&mut lease, clock);
         let name = lease.name_any();
         let left = times.give_up_after.saturating_sub(asked.saturating_sub(renewed));
         let params = PostParams::default();
@@ -327,12 +448,18 @@ impl Held {
         &self.lease
     }
 
+    /// ID by which others may work under it.
+    pub fn lock_id(&self) -> &str {
+        &self.me.lock_id
+    }
+
     /// Is it still ours as far as the renewal knows?
     pub fn is_held(&self) -> bool {
         matches!(&*self.state.borrow(), State::Held(_)) && !self.renewal.is_finished()
     }
 
     /// Gives the lock back, if it is still ours: vacates the Lease, or deletes it when `forget` (the release is gone).
+    /// A hold that is another process's goes back to that.
     ///
     /// # Errors
     /// When the API server cannot be reached; the Lease then runs out by itself.
@@ -341,7 +468,17 @@ impl Held {
         if let State::Lost(_) = &*self.state.borrow() {
             return Ok(());
         }
-        vacate(&self.api, &self.lease, &self.me.identity, forget).await
+        let end = match &self.lent {
+            Some(lent) => End::Return(lent.clone()),
+            None if forget => End::Delete,
+            None => End::Vacate,
+        };
+        give_back(&self.api, &self.lease, &self.me.identity, &end).await
+    }
+
+    /// Stops renewing and leaves the Lease as it is: it runs out by itself.
+    pub fn leave(self) {
+        self.renewal.abort();
     }
 }
 
@@ -351,27 +488,46 @@ impl Drop for Held {
     }
 }
 
-/// Vacates (or deletes) a Lease that `identity` holds; one that somebody else holds, or nobody, stays as it is.
+/// What becomes of a Lease that its holder needs no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nobody holds it.
+    Vacate,
+    /// It is gone.
+    Delete,
+    /// Its holder keeps it, as it was before somebody joined.
+    Return(Lent),
+}
+
+/// Ends the hold of a Lease by `identity`; one that somebody else holds, or nobody, stays as it is.
 ///
 /// # Errors
 /// When the API server cannot be reached.
-pub async fn vacate(api: &Api<Lease>, name: &str, identity: &str, forget: bool) -> Result<(), kube::Error> {
+pub async fn give_back(api: &Api<Lease>, name: &str, identity: &str, end: &End) -> Result<(), kube::Error> {
     for _ in 0..5 {
         let Some(mut lease) = api.get_opt(name).await? else { return Ok(()) };
         if holder_identity(&lease) != identity {
             return Ok(());
         }
-        let answer = if forget {
-            let preconditions =
-                Some(Preconditions { uid: lease.uid(), resource_version: lease.resource_version() });
-            let params = DeleteParams { preconditions, ..DeleteParams::default() };
-            api.delete(name, &params).await.map(drop)
-        } else {
-            if let Some(spec) = &mut lease.spec {
-                spec.holder_identity = None;
+        lease.metadata.managed_fields = None;
+        let answer = match end {
+            End::Delete => {
+                let preconditions =
+                    Some(Preconditions { uid: lease.uid(), resource_version: lease.resource_version() });
+                let params = DeleteParams { preconditions, ..DeleteParams::default() };
+                api.delete(name, &params).await.map(drop)
             }
-            lease.metadata.managed_fields = None;
-            api.replace(name, &PostParams::default(), &lease).await.map(drop)
+            End::Vacate => {
+                if let Some(spec) = &mut lease.spec {
+                    spec.holder_identity = None;
+                }
+                api.replace(name, &PostParams::default(), &lease).await.map(drop)
+            }
+            End::Return(lent) => {
+                note(&mut lease, "operation", &lent.operation);
+                note(&mut lease, "lock-id", &lent.lock_id);
+                api.replace(name, &PostParams::default(), &lease).await.map(drop)
+            }
         };
         match answer {
             // Changed in between, by a renewal still under way or a contender's annotation.
@@ -410,6 +566,7 @@ pub fn view(lease: &Lease) -> LeaseView {
             actor: note("actor"),
         },
         operation: note("operation"),
+        release: note("release"),
         since: note("since"),
         identity,
     });
@@ -433,11 +590,12 @@ fn claim(found: Option<Lease>, request: &Request, clock: Clock) -> Lease {
         ..ObjectMeta::default()
     });
     meta.managed_fields = None;
-    meta.labels.get_or_insert_default().insert("app.kubernetes.io/managed-by".into(), "helm-guard".into());
+    label(&mut meta);
     let me = &request.me;
     let notes = meta.annotations.get_or_insert_default();
     for (key, value) in [
         ("lock-id", &me.lock_id),
+        ("release", &me.release),
         ("owner", &me.owner.name),
         ("run-url", &me.owner.run_url),
         ("run-id", &me.owner.run_id),

@@ -59,7 +59,7 @@ fn record(revision: u32, text: &str, written: u64) -> Record {
 }
 
 /// `1 deployed, 2 pending-upgrade`, each written after the one before.
-fn history(text: &str) -> History {
+pub(crate) fn history(text: &str) -> History {
     let one = |(index, text): (usize, &str)| {
         let (revision, status) = text.trim().split_once(' ').unwrap();
         record(revision.parse().unwrap(), status, index as u64 + 1)

@@ -36,7 +36,16 @@ fn holder() -> Holder {
         identity: "runner-7_4121_a91f".to_owned(),
         owner: owner("8119", "hubot"),
         operation: "upgrade".to_owned(),
+        release: "web".to_owned(),
         since: "2026-06-01T10:02:11Z".to_owned(),
+    }
+}
+
+fn waiting(seconds: u64) -> Event {
+    Event::LockWaiting {
+        holder: holder(),
+        waited: Duration::from_secs(seconds),
+        unlock: "helm-guard unlock web -n shop --id k3v9qd".to_owned(),
     }
 }
 
@@ -131,7 +140,7 @@ pub(crate) fn rebase_repair() -> Vec<Event> {
     after.push(row(6, Status::Deployed, "Upgrade complete"));
     vec![
         Event::Started(subject()),
-        Event::LockWaiting { holder: holder(), waited: Duration::from_secs(30) },
+        waiting(30),
         acquired(62_000, Some(holder())),
         Event::Looked(stuck),
         Event::Proven { took: Duration::from_millis(3100) },
@@ -191,13 +200,19 @@ pub(crate) fn crash_loop() -> Vec<Event> {
 pub(crate) fn lock_timeout() -> Vec<Event> {
     vec![
         Event::Started(subject()),
-        Event::LockWaiting { holder: holder(), waited: Duration::from_secs(10) },
-        Event::LockWaiting { holder: holder(), waited: Duration::from_secs(600) },
+        waiting(0),
+        waiting(10),
+        waiting(600),
+        Event::LockKept(holder()),
         finished(
             Outcome::LockTimeout,
             75,
-            "another run held the lock for the whole 10m of --lock-timeout",
-            &["helm-guard unlock --namespace shop web --id k3v9qd"],
+            "lock k3v9qd was held by https://ci.example/shop/web/actions/runs/8119 for the whole 10m 00s of --lock-timeout \
+             (lease helm-guard-web)",
+            &[
+                "wait for that run, or give this one a longer --lock-timeout",
+                "helm-guard unlock web -n shop --id k3v9qd",
+            ],
         ),
     ]
 }
@@ -258,7 +273,14 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         commit: x(),
         actor: x(),
     };
-    let holder = Holder { lock_id: x(), identity: x(), owner: everyone.clone(), operation: x(), since: x() };
+    let holder = Holder {
+        lock_id: x(),
+        identity: x(),
+        owner: everyone.clone(),
+        operation: x(),
+        release: x(),
+        since: x(),
+    };
     let mut revision = row(1, Status::Failed, text);
     (revision.chart, revision.app_version, revision.updated) = (x(), x(), x());
     let mut broken = revision.clone();
@@ -272,7 +294,9 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
             owner: everyone,
         }),
         Event::Warning(x()),
-        Event::LockWaiting { holder: holder.clone(), waited: Duration::from_secs(1) },
+        Event::LockWaiting { holder: holder.clone(), waited: Duration::ZERO, unlock: x() },
+        Event::LockWaiting { holder: holder.clone(), waited: Duration::from_secs(1), unlock: x() },
+        Event::LockKept(holder.clone()),
         Event::LockAcquired { lock_id: x(), lease: x(), waited: Duration::ZERO, taken_over: Some(holder) },
         Event::Looked(vec![revision.clone(), broken.clone()]),
         Event::RepairPlanned { strategy: x(), finding: x(), why: x() },

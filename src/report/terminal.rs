@@ -20,10 +20,14 @@ pub fn lines(event: &Event) -> Vec<String> {
             one(format!("{} of {} in namespace {}", subject.command, subject.release, subject.namespace))
         }
         Event::Warning(text) => one(format!("warning: {text}")),
-        Event::LockWaiting { holder, waited } if waited.is_zero() => {
-            one(format!("waiting for the lock: held by {}", who(holder)))
+        Event::LockWaiting { holder, waited, unlock } if waited.is_zero() => {
+            let mut out = one(format!("waiting for the lock: held by {}", who(holder)));
+            if !unlock.is_empty() {
+                out.push(line(&format!("hint: to end that hold: {unlock}")));
+            }
+            out
         }
-        Event::LockWaiting { holder, waited } => {
+        Event::LockWaiting { holder, waited, .. } => {
             one(format!("waiting for the lock, {} so far: held by {}", time(*waited), who(holder)))
         }
         Event::LockAcquired { lock_id, lease, waited, taken_over } => {
@@ -62,6 +66,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         | Event::HelmVersion(_)
         | Event::Trouble { .. }
         | Event::LookedAgain(_)
+        | Event::LockKept(_)
         | Event::Finished { .. } => Vec::new(),
     }
 }
@@ -71,7 +76,7 @@ pub fn status(event: &Event) -> Option<String> {
     match event {
         Event::Progress { elapsed, waiting_for } => Some(progress(&time(*elapsed), waiting_for)),
         // The first one is a line that stays.
-        Event::LockWaiting { holder, waited } if !waited.is_zero() => {
+        Event::LockWaiting { holder, waited, .. } if !waited.is_zero() => {
             Some(format!("waiting for the lock for {}: held by {}", time(*waited), who(holder)))
         }
         _ => None,
@@ -83,6 +88,9 @@ pub fn closing(summary: &Summary) -> Vec<String> {
     let mut out = one(outcome(summary));
     if !summary.reason.is_empty() {
         out.push(line(&format!("reason: {}", summary.reason)));
+    }
+    if let (Some(Outcome::LockTimeout), Some(holder)) = (summary.outcome, &summary.lock.waited_for) {
+        out.extend(card(holder));
     }
     if let Some(repair) = &summary.repair {
         let word = if summary.repaired() { "repaired" } else { "repair not done" };
@@ -147,7 +155,7 @@ pub(super) fn durations(summary: &Summary) -> Option<String> {
 }
 
 /// Who holds a lock: the run, what it does and since when.
-pub(super) fn who(holder: &Holder) -> String {
+pub fn who(holder: &Holder) -> String {
     let mut out = owner(&holder.owner);
     if out.is_empty() {
         out.clone_from(&holder.identity);
@@ -156,9 +164,40 @@ pub(super) fn who(holder: &Holder) -> String {
         out = format!("{out}, {}", holder.operation);
     }
     if !holder.since.is_empty() {
-        out = format!("{out} since {}", holder.since);
+        out = format!("{out} since {}", to_the_second(&holder.since));
     }
     out
+}
+
+/// Who holds a lock, a fact a line; facts that are not known are left out.
+pub fn card(holder: &Holder) -> Vec<String> {
+    let owner = &holder.owner;
+    let name = if owner.name.is_empty() { &holder.identity } else { &owner.name };
+    // A run is named by its URL, which stands by itself.
+    let name = if *name == owner.run_url && !owner.actor.is_empty() { &owner.actor } else { name };
+    let since = to_the_second(&holder.since);
+    let facts = [
+        ("lock ID", &holder.lock_id),
+        ("owner", name),
+        ("run", &owner.run_url),
+        ("commit", &owner.commit),
+        ("operation", &holder.operation),
+        ("since", &since),
+    ];
+    let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
+    // What makes a line safe takes blanks for one.
+    let line = |(fact, value): (&str, &String)| {
+        format!("{PREFIX}  {:<10} {}", format!("{fact}:"), terminal_safe(value))
+    };
+    known.map(line).collect()
+}
+
+/// `2026-06-01T10:02:11.123456Z` without what nobody reads.
+pub(crate) fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((whole, _)) if time.ends_with('Z') => format!("{whole}Z"),
+        _ => time.to_owned(),
+    }
 }
 
 /// `name` and, when it is known, the container behind it.

@@ -127,7 +127,7 @@ fn start(mut command: Command, kubeconfig: &Path) -> Child {
 }
 
 /// SIGKILL, for helm-guard and then for the Helm that it leaves behind.
-fn kill(child: &mut Child) {
+pub fn kill(child: &mut Child) {
     let ours = Command::new("pgrep").args(["-P", &child.id().to_string()]).output().unwrap();
     crate::stage::kill(child);
     for pid in String::from_utf8(ours.stdout).unwrap().split_whitespace() {

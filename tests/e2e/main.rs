@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod kills;
+mod lock;
 mod locking;
 mod properties;
 mod records;
@@ -15,3 +16,4 @@ mod settle;
 mod stage;
 mod stuck;
 mod texts;
+mod unlock;

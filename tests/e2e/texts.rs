@@ -10,11 +10,16 @@ use crate::stage::Stage;
 /// what Helm's API client logs when the end of a wait cuts an answer short, which is chance too.
 fn seen(stage: &Stage, mut command: Command, code: i32) -> String {
     command.arg("--keepalive=10m");
+    told(stage, command, code)
+}
+
+/// The same for the commands that show no progress.
+pub fn told(stage: &Stage, command: Command, code: i32) -> String {
     let line: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let user = line.iter().find_map(|flag| flag.strip_prefix("--kubeconfig=")).map(str::to_owned);
     let output = Stage::run(command);
     assert_eq!(output.code, Some(code), "{}", output.err);
-    let ids = regex::Regex::new(r"\block(?: id)? [0-9a-f]{8}\b|-[0-9a-f]{8}\.json\b").unwrap();
+    let ids = regex::Regex::new(r"(\block |\block ID: +|--id )[0-9a-f]{8}\b|-[0-9a-f]{8}\.json\b").unwrap();
     let text = format!(
         "$ helm-guard {}\n--- stdout\n{}--- stderr\n{}--- exit code {code}",
         line.join(" "),
@@ -22,8 +27,10 @@ fn seen(stage: &Stage, mut command: Command, code: i32) -> String {
         output.err
     );
     let text = ids.replace_all(&text, |found: &regex::Captures<'_>| {
-        if found[0].starts_with('-') { "-[ID].json".to_owned() } else { "lock [ID]".to_owned() }
+        found.get(1).map_or("-[ID].json".to_owned(), |before| format!("{}[ID]", before.as_str()))
     });
+    let owner = regex::Regex::new(r"\bada@[\w.-]+").unwrap();
+    let text = owner.replace_all(&text, "ada@[HOST]");
     // Where the files of users are depends on who started the cluster.
     let text = match user.filter(|file| file.contains("/users/")) {
         Some(file) => text.replace(&file, "[KUBECONFIG]"),
@@ -35,7 +42,7 @@ fn seen(stage: &Stage, mut command: Command, code: i32) -> String {
     stage.normalise(&text).lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-fn hold(version: Helm, case: &str, text: &str) {
+pub fn hold(version: Helm, case: &str, text: &str) {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!(format!("{case}_{version:?}").to_lowercase(), text);
     });

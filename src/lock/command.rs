@@ -1,0 +1,335 @@
+//! `lock status`, `lock acquire`, `lock release`: locks as a person or a script sees them.
+//! `lock run` is in a file of its own; what a list looks like is in `lock/table.rs`.
+
+use std::{io::Write, time::Duration};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, ResourceExt};
+
+use super::{
+    ACQUIRE, Life, Observer, Times, belief,
+    lease::{self, Acquired, End, LockError},
+    lease_name, run,
+    table::{self, Row},
+};
+use crate::{
+    ci::{self, Env},
+    cli::{ClusterFlags, Format, LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
+    clock::Clock,
+    cluster::Cluster,
+    deploy::random_id,
+    exit,
+    helm::child::MARK,
+    recover::target,
+    report::{
+        Holder, duration,
+        terminal::{card, who},
+        text::{inert_line, terminal_safe},
+    },
+    signals::Signals,
+    unlock::{self, Place},
+};
+
+/// How often a waiter says that it still waits.
+const STILL_WAITING: Duration = Duration::from_secs(15);
+
+/// Runs one of the `lock` commands. Gives the exit code.
+pub async fn command(command: &LockCommand, env: &Env, host: &str, clock: Clock) -> u8 {
+    let ended = match command {
+        LockCommand::Status(args) => status(args, env, clock).await,
+        LockCommand::Acquire(args) => acquire(args, env, host, clock).await,
+        LockCommand::Release(args) => release(args, env).await,
+        LockCommand::Run(args) => run::run(args, env, host, clock).await,
+    };
+    ended.unwrap_or_else(|end| end.tell())
+}
+
+/// Why a command ends before its time.
+pub(super) struct Stop {
+    pub(super) code: u8,
+    pub(super) why: String,
+    pub(super) details: Vec<String>,
+    pub(super) next: Vec<String>,
+}
+
+impl Stop {
+    pub(super) fn new(code: u8, why: impl Into<String>, next: &[&str]) -> Self {
+        let next = next.iter().map(|line| (*line).to_owned()).collect();
+        Self { code, why: why.into(), details: Vec::new(), next }
+    }
+
+    /// Says it, and gives the exit code.
+    fn tell(self) -> u8 {
+        say(&format!("error: {}", self.why));
+        self.details.iter().for_each(|line| print(line));
+        self.next.iter().for_each(|line| say(&format!("hint: {line}")));
+        self.code
+    }
+}
+
+impl From<LockError> for Stop {
+    fn from(error: LockError) -> Self {
+        match &error {
+            LockError::Forbidden { verb: "list", .. } => Self::new(
+                exit::REFUSED,
+                error.to_string(),
+                &[
+                    "add this rule to your Role, or ClusterRole for -A: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [list]}",
+                    "or name the release: that needs no more than a deploy",
+                ],
+            ),
+            LockError::Forbidden { .. } => Self::new(
+                exit::REFUSED,
+                error.to_string(),
+                &[
+                    "add this rule to your Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}",
+                ],
+            ),
+            LockError::NoNamespace(_) => Self::new(exit::REFUSED, error.to_string(), &[]),
+            LockError::Timeout { .. } => Self::new(exit::LOCK_TIMEOUT, error.to_string(), &[]),
+            LockError::Api(_) => {
+                Self::new(exit::UNAVAILABLE, error.to_string(), &["kubectl get --raw /readyz"])
+            }
+        }
+    }
+}
+
+pub(super) async fn connect(flags: &ClusterFlags, env: &Env) -> Result<Cluster, Stop> {
+    let connected = Cluster::connect(&target(flags, env)).await;
+    connected.map_err(|error| {
+        let next = "check --kubeconfig, --kube-context and KUBECONFIG";
+        Stop::new(exit::UNAVAILABLE, format!("{error:#}"), &[next])
+    })
+}
+
+async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Stop> {
+    let cluster = connect(&args.cluster, env).await?;
+    let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
+    let leases = match &args.release {
+        Some(release) if !args.all_namespaces => {
+            let name = args.lock_name.clone().unwrap_or_else(|| lease_name(release));
+            lease::find(cluster.client.clone(), &cluster.namespace, &name).await?.into_iter().collect()
+        }
+        _ => lease::list(cluster.client.clone(), namespace).await?,
+    };
+    let checks = leases.iter().map(|lease| life(&cluster, lease, args.check, clock));
+    if args.check && leases.iter().any(|lease| lease::view(lease).holder.is_some()) {
+        let longest = leases.iter().map(|lease| belief(&lease::view(lease))).max().unwrap_or_default();
+        say(&format!("watching who renews, for at most {}", duration(longest.as_secs_f64())));
+    }
+    let mut rows = Vec::new();
+    for (lease, life) in leases.iter().zip(all(checks.collect()).await) {
+        let (view, life) = life?;
+        rows.push(Row::new(&lease.namespace().unwrap_or_default(), &lease.name_any(), &view, life));
+    }
+    if let (Some(release), true) = (&args.release, args.all_namespaces) {
+        rows.retain(|row| row.release.split(", ").any(|one| one == release));
+    }
+    if rows.is_empty() {
+        let of = args.release.as_ref().map(|release| format!(" of {release}")).unwrap_or_default();
+        let place =
+            namespace.map_or("any namespace".to_owned(), |namespace| format!("namespace {namespace}"));
+        say(&format!("no lock{of} in {place}"));
+    }
+    if !rows.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
+        let _ = write!(std::io::stdout(), "{}", table::render(&rows, args.output, args.all_namespaces));
+    }
+    Ok(0)
+}
+
+/// The futures' answers, in their order; all are at work at once.
+async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut pinned: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut answers: Vec<Option<T>> = pinned.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, answer) in pinned.iter_mut().zip(&mut answers) {
+            if answer.is_none()
+                && let std::task::Poll::Ready(ready) = future.as_mut().poll(context)
+            {
+                *answer = Some(ready);
+            }
+        }
+        if answers.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    answers.into_iter().flatten().collect()
+}
+
+/// Watches a holder until it is known whether it lives; without `check` the Lease is as it was read.
+async fn life(
+    cluster: &Cluster,
+    lease: &Lease,
+    check: bool,
+    clock: Clock,
+) -> Result<(super::LeaseView, Life), Stop> {
+    let mut view = lease::view(lease);
+    let mut observer = Observer::default();
+    let namespace = lease.namespace().unwrap_or_default();
+    let mut now = clock.monotonic();
+    loop {
+        if !check || view.holder.is_none() {
+            return Ok((view, Life::Unknown));
+        }
+        match observer.life(&view, now) {
+            Life::Unknown => {}
+            known => return Ok((view, known)),
+        }
+        tokio::time::sleep(Times::new(belief(&view)).look_every).await;
+        now = clock.monotonic();
+        let found = lease::find(cluster.client.clone(), &namespace, &lease.name_any()).await?;
+        view = found.as_ref().map(lease::view).unwrap_or_default();
+    }
+}
+
+/// Where a lock is, and who wants it.
+pub(super) struct Wanted {
+    pub(super) place: Place,
+    pub(super) request: lease::Request,
+}
+
+pub(super) fn wanted(
+    args: &LockWanted,
+    cluster: &Cluster,
+    operation: &str,
+    ttl: Duration,
+    env: &Env,
+    host: &str,
+    clock: Clock,
+) -> Wanted {
+    let place = Place {
+        release: args.release.clone(),
+        namespace: cluster.namespace.clone(),
+        lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
+    };
+    let lock_id = random_id();
+    let owner = ci::owner(env, host);
+    let request = lease::Request {
+        lease: place.lease.clone(),
+        namespace: place.namespace.clone(),
+        me: Holder {
+            identity: format!("{}-{lock_id}-{}", owner.name, std::process::id()),
+            lock_id,
+            owner,
+            operation: operation.to_owned(),
+            release: args.release.clone(),
+            since: clock.wall().to_string(),
+        },
+        times: Times::new(ttl),
+        timeout: args.lock_timeout,
+        within: env.get(MARK).filter(|id| !id.is_empty()).cloned(),
+    };
+    Wanted { place, request }
+}
+
+/// Takes the lock, and says for whom it waits meanwhile.
+pub(super) async fn take(
+    wanted: &Wanted,
+    cluster: &Cluster,
+    signals: &mut Signals,
+    clock: Clock,
+) -> Result<Acquired, Stop> {
+    let mut said: Option<Duration> = None;
+    let waiting = |holder: &Holder, waited: Duration| match said {
+        None => {
+            say(&format!("waiting for the lock: held by {}", who(holder)));
+            say(&format!("hint: to end that hold: {}", wanted.place.unlock(unlock::id(holder), "")));
+            said = Some(waited);
+        }
+        Some(last) if waited >= last + STILL_WAITING => {
+            let so_far = duration(waited.as_secs_f64());
+            say(&format!("waiting for the lock, {so_far} so far: held by {}", who(holder)));
+            said = Some(waited);
+        }
+        Some(_) => {}
+    };
+    let acquired = tokio::select! {
+        signal = signals.next() => {
+            let why = format!("{} while waiting for the lock", signal.name());
+            return Err(Stop::new(exit::cancelled(signal.number()), why, &[]));
+        }
+        acquired = lease::acquire(cluster.client.clone(), &wanted.request, clock, waiting) => acquired,
+    };
+    acquired.map_err(|error| match error {
+        LockError::Timeout { holder, .. } => {
+            let timeout = duration(wanted.request.timeout.as_secs_f64());
+            let why = format!(
+                "lock {} stayed taken for the whole {timeout} of --lock-timeout (lease {})",
+                unlock::id(&holder),
+                wanted.place.lease
+            );
+            let next = wanted.place.unlock(unlock::id(&holder), "");
+            Stop { details: card(&holder), ..Stop::new(exit::LOCK_TIMEOUT, why, &[&next]) }
+        }
+        error => error.into(),
+    })
+}
+
+pub(super) fn listen() -> Result<Signals, Stop> {
+    Signals::listen()
+        .map_err(|error| Stop::new(exit::UNAVAILABLE, format!("cannot listen for signals: {error}"), &[]))
+}
+
+async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Result<u8, Stop> {
+    let mut signals = listen()?;
+    let cluster = connect(&args.wanted.cluster, env).await?;
+    let mut wanted = wanted(&args.wanted, &cluster, ACQUIRE, args.ttl, env, host, clock);
+    // It is to outlive this process, and so belongs to nobody else's hold.
+    wanted.request.within = None;
+    let acquired = take(&wanted, &cluster, &mut signals, clock).await?;
+    acquired.held.leave();
+    let me = &wanted.request.me;
+    let ttl = duration(args.ttl.as_secs_f64());
+    say(&format!("lock {} taken for {ttl}: lease {}", me.lock_id, wanted.place.lease));
+    let said = if args.output.is_some() {
+        let place = &wanted.place;
+        let json = serde_json::json!({
+            "schemaVersion": 1, "release": place.release, "namespace": place.namespace, "lease": place.lease,
+            "lockId": me.lock_id, "since": me.since, "ttlSeconds": args.ttl.as_secs(),
+        });
+        serde_json::to_string_pretty(&json).unwrap_or_default()
+    } else {
+        me.lock_id.clone()
+    };
+    let _ = writeln!(std::io::stdout(), "{said}");
+    Ok(0)
+}
+
+async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
+    let cluster = connect(&args.cluster, env).await?;
+    let place = Place {
+        release: args.release.clone(),
+        namespace: cluster.namespace.clone(),
+        lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
+    };
+    let found = lease::find(cluster.client.clone(), &place.namespace, &place.lease).await?;
+    let Some(holder) = found.as_ref().map(lease::view).and_then(|view| view.holder) else {
+        say(&format!("lease {} in namespace {}: nobody holds it", place.lease, place.namespace));
+        return Ok(0);
+    };
+    if unlock::id(&holder) != args.id {
+        let why = format!("lock {} was lost: {} is held by {}", args.id, unlock::id(&holder), who(&holder));
+        return Err(Stop::new(exit::LOCK_LOST, why, &[]));
+    }
+    if holder.operation != ACQUIRE {
+        // Its process is at work, or dead: that is to be looked at first.
+        let why = format!("lock {} is not one of `lock acquire`: held by {}", args.id, who(&holder));
+        return Err(Stop::new(exit::REFUSED, why, &[&place.unlock(&args.id, "")]));
+    }
+    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &place.namespace);
+    lease::give_back(&api, &place.lease, &holder.identity, &End::Vacate).await.map_err(LockError::from)?;
+    say(&format!("lock {} given back", args.id));
+    Ok(0)
+}
+
+pub(super) fn say(text: &str) {
+    print(&format!("helm-guard: {}", terminal_safe(text)));
+}
+
+/// Names in Leases are anybody's, and a closed terminal must not stop the work.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", inert_line(line));
+}

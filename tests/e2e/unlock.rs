@@ -1,0 +1,201 @@
+//! `unlock`: a dead holder's lock is freed and its record settled; a living one's only by who insists.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use testbed::{Gate, Hold, tools::Helm};
+
+use crate::{
+    kills,
+    lock::{lock, lock_id},
+    stage::{Said, Stage},
+    texts::told,
+};
+
+/// A deploy that holds the lock and waits for pods that never become ready.
+fn deploying(stage: &Stage) -> Child {
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let mut guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
+    let mut child = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    if let Err(error) = stage.wait_for_record("pending-upgrade") {
+        kills::kill(&mut child);
+        panic!("{error:#}");
+    }
+    child
+}
+
+fn unlock(stage: &Stage, more: &[&str]) -> Said {
+    let mut command = stage.own(&["unlock", "web"]);
+    command.args(more);
+    Stage::run(command)
+}
+
+/// The run is dead: the lock is freed, its record failed, the good revision deployed; a copy is there to go back to.
+fn a_dead_run_is_unlocked_and_settled(version: Helm) {
+    let stage = Stage::new("unlock", version);
+    let mut guard = deploying(&stage);
+    kills::kill(&mut guard);
+    let (id, before) = (lock_id(&stage), stage.records());
+    assert_eq!(lock(&stage, &["--check"])["state"], "dead");
+
+    let refused = unlock(&stage, &["--id", "00000000"]);
+    assert_eq!(refused.code, Some(77), "{}", refused.err);
+    assert!(refused.err.contains(&format!("helm-guard unlock web -n {} --id {id}", stage.namespace.name())));
+    assert_eq!(stage.records(), before);
+
+    let text = told(&stage, stage.own(&["unlock", "web", "--id", &id]), 0);
+    crate::texts::hold(version, "unlock_of_a_dead_run", &text);
+    stage.assert_history(&["deployed", "failed"]);
+    assert_eq!(lock(&stage, &[])["state"], "free");
+
+    let again = unlock(&stage, &["--id", &id, "-o", "json"]);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let report: Value = serde_json::from_str(&again.out).unwrap();
+    assert_eq!(report["outcome"], "vacant", "{report:#}");
+    Stage::ok(stage.guard("upgrade", &["--wait", "--timeout=60s"]));
+    stage.assert_deployed();
+}
+
+/// It died when only Helm's last save was missing: then the new revision is the one that is deployed.
+fn a_run_that_died_in_its_last_save_is_settled_as_deployed(version: Helm) {
+    let stage = Stage::new("lastsave", version);
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let gate = Gate::open(&stage.namespace, |seen| {
+        let has = |text: &[u8]| seen.body.windows(text.len()).any(|window| window == text);
+        let saves = seen.is_write() && seen.object().starts_with("secrets") && has(b"deployed");
+        (seen.user_agent.starts_with("Helm/") && saves).then_some(Hold::Before)
+    })
+    .unwrap();
+    let mut guard = stage.guard("upgrade", &["--set=configs={new}", "--wait", "--timeout=60s"]);
+    guard.env("KUBECONFIG", gate.kubeconfig()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut guard = guard.spawn().unwrap();
+    let held = gate.wait(Duration::from_secs(60));
+    kills::kill(&mut guard);
+    held.unwrap();
+    drop(gate);
+    stage.assert_history(&["superseded", "pending-upgrade"]);
+    let said = unlock(&stage, &["--id", &lock_id(&stage)]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    stage.assert_history(&["superseded", "deployed"]);
+    assert!(said.err.contains("is deployed at revision 2"), "{}", said.err);
+}
+
+/// The run is alive: nothing happens without --force, nor without a word of consent; then it is stopped, and its record
+/// settled when it has ended.
+fn a_living_run_is_unlocked_only_by_force(version: Helm) {
+    let stage = Stage::new("force", version);
+    let mut guard = deploying(&stage);
+    let (id, before) = (lock_id(&stage), stage.records());
+    let alive = lock(&stage, &["--check"])["state"].clone();
+    let refused = told(&stage, stage.own(&["unlock", "web", "--id", &id]), 77);
+    let unnamed = unlock(&stage, &[]);
+    let silent = unlock(&stage, &["--id", &id, "--force"]);
+    let (unchanged, running) = (stage.records() == before, guard.try_wait().unwrap().is_none());
+
+    let mut forced = stage.own(&["unlock", "web", "--force", "--yes", "-o", "json"]);
+    let forced = Stage::run({
+        forced.env("TMPDIR", stage.temporary.path());
+        forced
+    });
+    let ended = guard.try_wait().unwrap();
+    kills::kill(&mut guard);
+    assert_eq!(alive, "alive");
+    crate::texts::hold(version, "unlock_of_a_living_run", &refused);
+    assert_eq!(unnamed.code, Some(77), "{}", unnamed.err);
+    assert!(unnamed.err.contains("which lock?"), "{}", unnamed.err);
+    assert_eq!(silent.code, Some(77), "{}", silent.err);
+    assert!(silent.err.contains("--force needs --yes"), "{}", silent.err);
+    assert!(unchanged && running);
+    assert_eq!(forced.code, Some(0), "{}", forced.err);
+    let report: Value = serde_json::from_str(&forced.out).unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["holder"]["lockId"]),
+        (&"freed".into(), &id.into()),
+        "{report:#}"
+    );
+    assert_eq!(ended.and_then(|status| status.code()), Some(76), "it is gone before its record is touched");
+    stage.assert_history(&["deployed", "failed"]);
+}
+
+/// A Helm without helm-guard died: no lock tells whose its record is, so a person must.
+fn a_pending_record_without_a_lock_is_settled_only_by_force(version: Helm) {
+    let stage = Stage::new("nolock", version);
+    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.stick("upgrade", &["--set=behavior=never-ready"]);
+    let before = stage.records();
+    let refused = unlock(&stage, &[]);
+    assert_eq!(refused.code, Some(77), "{}", refused.err);
+    assert!(refused.err.contains("no lock tells whose it is"), "{}", refused.err);
+    assert_eq!(stage.records(), before);
+    let said = unlock(&stage, &["--force", "--yes"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    stage.assert_history(&["deployed", "failed"]);
+    assert_eq!(lock(&stage, &[])["state"], "free");
+}
+
+/// Nobody renews what `lock acquire` took: it is no dead run's, and there is another command for it. By force it is freed, but
+/// whoever took it does not hear of that, so a pending record is left to them.
+#[test]
+fn a_lock_for_a_fixed_time_is_not_taken_for_a_dead_one() {
+    let stage = Stage::new("fixed", Helm::V4);
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let id = Stage::ok(stage.own(&["lock", "acquire", "web"])).out.trim().to_owned();
+    stage.stick("upgrade", &["--set=behavior=never-ready"]);
+    let before = stage.records();
+    let refused = unlock(&stage, &["--id", &id]);
+    assert_eq!(refused.code, Some(77), "{}", refused.err);
+    assert!(refused.err.contains("helm-guard lock release web -n"), "{}", refused.err);
+    assert_eq!(lock_id(&stage), id);
+    let forced = unlock(&stage, &["--id", &id, "--force", "--yes"]);
+    assert_eq!(forced.code, Some(1), "{}", forced.err);
+    assert!(forced.err.contains("its record is left as it is"), "{}", forced.err);
+    assert_eq!(stage.records(), before);
+    assert_eq!(lock(&stage, &[])["state"], "free");
+}
+
+/// At a terminal --force asks, and takes no for an answer.
+#[test]
+fn at_a_terminal_force_asks() {
+    let stage = Stage::new("ask", Helm::V4);
+    let mut guard = deploying(&stage);
+    let before = stage.records();
+    let (no, told_no) = answer(stage.own(&["unlock", "web", "--force"]), "n");
+    let untouched = stage.records() == before && guard.try_wait().unwrap().is_none();
+    let (yes, told_yes) = answer(stage.own(&["unlock", "web", "--force"]), "y");
+    kills::kill(&mut guard);
+    assert!(told_no.contains("ALIVE") && told_no.contains("not confirmed"), "{told_no}");
+    assert_eq!((no, untouched), (Some(77), true), "{told_no}");
+    assert_eq!(yes, Some(0), "{told_yes}");
+    stage.assert_history(&["deployed", "failed"]);
+}
+
+/// Runs a command at a terminal, answers its question, gives its exit code and all that stood on the terminal.
+fn answer(mut command: Command, key: &str) -> (Option<i32>, String) {
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let end = |side: &OwnedFd| Stdio::from(side.try_clone().unwrap());
+    command.env("TERM", "xterm").stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
+    let mut child = command.spawn().unwrap();
+    // The terminal is over when nobody has its other side.
+    drop((command, pty.slave));
+    let mut terminal = File::from(pty.master);
+    let (mut screen, mut buffer, mut answered) = (String::new(), [0; 1024], false);
+    while let Ok(read @ 1..) = terminal.read(&mut buffer) {
+        screen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        if !answered && screen.contains("[y/N]") {
+            answered = true;
+            terminal.write_all(key.as_bytes()).unwrap();
+        }
+    }
+    (child.wait().unwrap().code(), screen)
+}
+
+crate::with_both_helms! {
+    a_dead_run_is_unlocked_and_settled a_run_that_died_in_its_last_save_is_settled_as_deployed
+    a_living_run_is_unlocked_only_by_force a_pending_record_without_a_lock_is_settled_only_by_force
+}
