@@ -24,6 +24,7 @@ use crate::{
     process::Process,
     release::store::{Driver, Store, Stored, read_backup},
     report::{Holder, text::inert_line},
+    request::proxies,
 };
 
 /// What names of state files begin with.
@@ -136,6 +137,7 @@ fn target(flags: &ClusterFlags, env: &Env) -> Target {
         server: get("HELM_KUBEAPISERVER"),
         ca_file: get("HELM_KUBECAFILE").map(PathBuf::from),
         namespace: flags.namespace.clone().or_else(|| get("HELM_NAMESPACE")),
+        proxies: proxies(env),
         ..Target::default()
     }
 }

@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::{
     ci::{self, Env},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
-    cluster::Target,
+    cluster::{Target, wire::Proxies},
     helm::{Command, Invocation, split},
     release::store::Driver,
     report::{Owner, Subject},
@@ -184,5 +184,19 @@ fn target(invocation: &Invocation, env: &Env) -> Target {
             || get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| value == "true"),
         tls_server_name: pick("kube-tls-server-name", "HELM_KUBETLS_SERVER_NAME"),
         namespace: pick("namespace", "HELM_NAMESPACE"),
+        proxies: proxies(env),
+    }
+}
+
+/// The variables in the order in which Go reads them.
+pub fn proxies(env: &Env) -> Proxies {
+    let first = |names: [&str; 2]| {
+        let set = names.into_iter().filter_map(|name| env.get(name)).find(|value| !value.is_empty());
+        set.cloned().unwrap_or_default()
+    };
+    Proxies {
+        https: first(["HTTPS_PROXY", "https_proxy"]),
+        http: first(["HTTP_PROXY", "http_proxy"]),
+        none: first(["NO_PROXY", "no_proxy"]),
     }
 }

@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 14] = [
+const ACTING: [(&str, &str); 15] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
+    ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("helm/child.rs", "runs Helm"),
