@@ -1,7 +1,7 @@
 //! The Lease behind the lock: every write is a compare-and-swap on resource version and UID.
 //! What to do about what is read is decided in `lock.rs`.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -13,7 +13,7 @@ use kube::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Decision, LeaseView, Observer, Times, safely_held};
+use super::{Decision, LeaseView, Observer, Standing, Times, safely_held};
 use crate::{
     clock::Clock,
     report::{Holder, Owner},
@@ -73,15 +73,23 @@ pub struct Held {
     api: Api<Lease>,
     me: Holder,
     lease: String,
-    state: watch::Receiver<State>,
+    claim: Claim,
     renewal: JoinHandle<()>,
 }
 
-/// How a held lock stands.
+/// What others may know of a held lock: how it stands at any moment.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    state: watch::Receiver<State>,
+    times: Times,
+    clock: Clock,
+}
+
+/// What the renewal knows of a lock.
 #[derive(Clone, Debug, PartialEq)]
 enum State {
-    /// Held; the Lease as last written.
-    Held(Arc<Lease>),
+    /// Held; when the last successful renewal was sent.
+    Held(Duration),
     /// Somebody else has it, or it could not be renewed in time.
     Lost(String),
 }
@@ -242,9 +250,10 @@ fn explain(error: kube::Error, verb: &'static str, request: &Request) -> LockErr
 
 /// Starts the renewal in the background.
 fn hold(api: Api<Lease>, request: &Request, lease: Lease, renewed: Duration, clock: Clock) -> Held {
-    let (sender, state) = watch::channel(State::Held(Arc::new(lease.clone())));
+    let (sender, state) = watch::channel(State::Held(renewed));
     let renewal = tokio::spawn(renew(api.clone(), lease, request.times, renewed, clock, sender));
-    Held { api, me: request.me.clone(), lease: request.lease.clone(), state, renewal }
+    let claim = Claim { state, times: request.times, clock };
+    Held { api, me: request.me.clone(), lease: request.lease.clone(), claim, renewal }
 }
 
 async fn renew(
@@ -274,7 +283,7 @@ async fn renew(
                 renewed = asked;
                 lease = written;
                 pause = times.renew_every;
-                if state.send(State::Held(Arc::new(lease.clone()))).is_err() {
+                if state.send(State::Held(renewed)).is_err() {
                     return;
                 }
                 continue;
@@ -311,7 +320,7 @@ async fn renew(
 impl Held {
     /// Ends when the lock is lost, with the reason. Never ends while it is held.
     pub async fn lost(&self) -> String {
-        let mut state = self.state.clone();
+        let mut state = self.claim.state.clone();
         loop {
             if let State::Lost(why) = &*state.borrow_and_update() {
                 return why.clone();
@@ -329,7 +338,12 @@ impl Held {
 
     /// Is it still ours as far as the renewal knows?
     pub fn is_held(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Held(_)) && !self.renewal.is_finished()
+        matches!(&*self.claim.state.borrow(), State::Held(_)) && !self.renewal.is_finished()
+    }
+
+    /// For whoever acts under the lock. It is lost when this is released or dropped.
+    pub fn claim(&self) -> Claim {
+        self.claim.clone()
     }
 
     /// Gives the lock back, if it is still ours: vacates the Lease, or deletes it when `forget` (the release is gone).
@@ -338,10 +352,29 @@ impl Held {
     /// When the API server cannot be reached; the Lease then runs out by itself.
     pub async fn release(self, forget: bool) -> Result<(), kube::Error> {
         self.renewal.abort();
-        if let State::Lost(_) = &*self.state.borrow() {
+        if let State::Lost(_) = &*self.claim.state.borrow() {
             return Ok(());
         }
         vacate(&self.api, &self.lease, &self.me.identity, forget).await
+    }
+}
+
+impl Claim {
+    /// How the lock stands now.
+    pub fn standing(&self) -> Standing {
+        let state = self.state.borrow();
+        match &*state {
+            State::Lost(why) => Standing::Lost(why.clone()),
+            // Its sender is gone: nobody renews it any more.
+            State::Held(_) if self.state.has_changed().is_err() => Standing::Lost("it was given back".into()),
+            State::Held(renewed) => Standing::renewed_at(*renewed, &self.times, self.clock.monotonic()),
+        }
+    }
+
+    /// Ends when the lock was renewed or lost since this was last asked.
+    pub async fn changed(&mut self) {
+        // An error is the end of the renewal, which is a change too.
+        let _ = self.state.changed().await;
     }
 }
 
