@@ -17,6 +17,12 @@ impl Clock {
         Self { start: since_boot() }
     }
 
+    /// A clock that has been running for a while.
+    #[cfg(test)]
+    pub(crate) fn running_for(time: Duration) -> Self {
+        Self { start: since_boot().saturating_sub(time) }
+    }
+
     /// Time since the start of the process. For deadlines.
     pub fn monotonic(self) -> Duration {
         since_boot().saturating_sub(self.start)

@@ -5,17 +5,21 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 15] = [
+const ACTING: [(&str, &str); 19] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
     ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
+    ("fence/home.rs", "writes Helm's kubeconfig"),
+    ("fence/proxy.rs", "passes Helm's requests on to the API server"),
     ("helm/child.rs", "runs Helm"),
     ("lock/lease.rs", "writes the Lease"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
+    ("process.rs", "looks at processes and ends them"),
     ("recover.rs", "writes records after the fact, keeps the state file"),
+    ("recover/settle.rs", "ends what a killed run left"),
     ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),
     ("release/store.rs", "writes the records"),
     ("repair/steps.rs", "does the steps, writes the backup file"),

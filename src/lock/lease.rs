@@ -378,6 +378,36 @@ impl Claim {
     }
 }
 
+/// Tells a claim how its lock stands, as a renewal does.
+#[cfg(test)]
+pub(crate) struct Teller {
+    state: watch::Sender<State>,
+    clock: Clock,
+}
+
+#[cfg(test)]
+impl Teller {
+    /// With a claim that is safe.
+    pub(crate) fn new() -> (Self, Claim) {
+        let clock = Clock::running_for(Duration::from_secs(3600));
+        let (sender, state) = watch::channel(State::Held(clock.monotonic()));
+        let times = Times::new(Duration::from_secs(300));
+        (Self { state: sender, clock }, Claim { state, times, clock })
+    }
+
+    pub(crate) fn renewed(&self) {
+        self.state.send_replace(State::Held(self.clock.monotonic()));
+    }
+
+    pub(crate) fn not_renewed_for_long(&self) {
+        self.state.send_replace(State::Held(Duration::ZERO));
+    }
+
+    pub(crate) fn lost(&self, why: &str) {
+        self.state.send_replace(State::Lost(why.to_owned()));
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.renewal.abort();
