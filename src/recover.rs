@@ -47,6 +47,9 @@ pub struct State {
     pub identity: String,
     /// Are records in ConfigMaps?
     pub config_maps: bool,
+    /// The fence's own directory.
+    #[serde(default)]
+    pub fence: Option<PathBuf>,
     /// Releases, each with what a repair has to set right.
     pub releases: BTreeMap<String, Debt>,
 }

@@ -37,6 +37,10 @@ pub struct Request {
     pub backup_dir: PathBuf,
     /// Where the state for `settle` is kept, in CI.
     pub state_dir: Option<PathBuf>,
+    /// Directory for files that are gone when the run is.
+    pub temporary: PathBuf,
+    /// The user's cache directory.
+    pub cache_dir: Option<PathBuf>,
 }
 
 impl Request {
@@ -76,12 +80,11 @@ impl Request {
             .helm_bin
             .clone()
             .or_else(|| env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from));
-        let ci_dir = env.get("RUNNER_TEMP").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-        let temporary = env.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
-        let backup_dir = guard
-            .backup_dir
-            .clone()
-            .unwrap_or_else(|| ci_dir.clone().unwrap_or(temporary).join("helm-guard-backups"));
+        let dir = |name: &str| env.get(name).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let ci_dir = dir("RUNNER_TEMP");
+        let temporary = ci_dir.clone().or_else(|| dir("TMPDIR")).unwrap_or_else(|| "/tmp".into());
+        let backup_dir = guard.backup_dir.clone().unwrap_or_else(|| temporary.join("helm-guard-backups"));
+        let cache_dir = dir("XDG_CACHE_HOME").or_else(|| dir("HOME").map(|home| home.join(".cache")));
         if invocation.generate_name() && invocation.releases().is_empty() {
             return Err(
                 "--generate-name: a name that is made up later cannot be locked now; name the release".into(),
@@ -100,6 +103,8 @@ impl Request {
             history_max,
             backup_dir,
             state_dir: ci_dir,
+            temporary,
+            cache_dir,
             invocation,
             guard,
         })

@@ -26,7 +26,7 @@ impl Run<'_> {
         plan: &Plan,
         signals: &mut Signals,
     ) -> Result<(), End> {
-        let invocation = &self.request.invocation;
+        let invocation = &self.invocation;
         let started = self.clock.monotonic();
         if let Some(argv) = helm::flags_argv(invocation)
             && let Err(refusal) = self.ask(&argv, signals, "checking the flags").await?
@@ -79,7 +79,7 @@ impl Run<'_> {
     ) -> Result<Result<Vec<u8>, Refusal>, End> {
         let answer = tokio::select! {
             signal = signals.next() => return Err(End::cancelled(signal, what)),
-            answer = child::quiet(&self.request.helm, argv) => answer,
+            answer = child::quiet(&self.launch, argv) => answer,
         };
         answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
@@ -97,7 +97,7 @@ impl Run<'_> {
 
     /// Whether the chart brings these kinds itself: Helm installs its CRDs before it looks at its objects.
     async fn chart_defines(&self, kinds: &[(String, String)], signals: &mut Signals) -> Result<bool, End> {
-        let Some(argv) = helm::show_crds_argv(&self.request.invocation, &self.version) else {
+        let Some(argv) = helm::show_crds_argv(&self.invocation, &self.version) else {
             return Ok(false);
         };
         let crds = self.ask(&argv, signals, "reading the chart's CRDs").await?;

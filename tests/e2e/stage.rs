@@ -45,6 +45,15 @@ impl Stage {
         Self { namespace, helm, temporary: tempfile::tempdir().unwrap() }
     }
 
+    /// From now on Helm is the child of a script, so that it does not die with helm-guard.
+    pub fn wrap_helm(&mut self) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.temporary.path().join("helm");
+        std::fs::write(&path, format!("#!/bin/sh\n'{}' \"$@\"\nexit $?\n", self.helm.display())).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        self.helm = path;
+    }
+
     pub fn chart() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/charts/web")
     }
@@ -126,7 +135,7 @@ impl Stage {
         Ok(())
     }
 
-    fn wait_for_unready(&self) -> anyhow::Result<()> {
+    pub fn wait_for_unready(&self) -> anyhow::Result<()> {
         let is_unready = |object: &Value| {
             object["metadata"]["generation"] == object["status"]["observedGeneration"]
                 && object["status"]["unavailableReplicas"].as_u64().is_some_and(|count| count > 0)
