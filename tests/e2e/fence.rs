@@ -117,7 +117,7 @@ fn an_orphan_dies_at_once(version: Helm) {
 fn an_orphan_behind_a_wrapper_writes_nothing(version: Helm) {
     let mut stage = Stage::new("wrapped", version);
     Stage::ok(stage.raw("install", &["--wait"]));
-    stage.wrap_helm();
+    stage.wrap_helm("");
     let mut run = Run::start(&stage, &[]);
     let wrapper = run.helm()[0];
     let helm = children(wrapper)[0];
@@ -186,9 +186,10 @@ fn all_of_helm_goes_through(version: Helm) {
     let stage = Stage::new("through", version);
     let names: Vec<String> = (0..40).map(|number| format!("c{number}")).collect();
     let many = format!("--set=configs={{{}}}", names.join(","));
-    for arguments in
-        [&["--install", "--set=hooks.pre-install=100ms", &many][..], &["--wait", "--history-max=1"]]
-    {
+    for arguments in [
+        &["--install", "--set=hooks.pre-install=100ms", &many][..],
+        &["--wait", "--history-max=1", "--set=configs={keep}"],
+    ] {
         let said = Stage::ok(stage.guard("upgrade", arguments));
         let (id, audit) = (lock_id(&stage), stage.namespace.audit().unwrap());
         let fenced = through(&stage, &id);

@@ -12,6 +12,9 @@ use testbed::tools::Helm;
 
 use crate::stage::{Said, Stage, kill};
 
+/// A child of Helm's that outlives it: a Helm without a way to the cluster may end at any time.
+const BESIDE: &str = "sleep 300 <&- >&- 2>&- &";
+
 /// A job of CI: its directory for temporary files, and its commands.
 struct Job {
     stage: Stage,
@@ -40,8 +43,6 @@ impl Job {
         let any = |object: &Value| object["kind"] == "Secret";
         let seen =
             self.stage.namespace.watch_until(["secrets", "-l", &selector], Duration::from_secs(60), any);
-        // A Helm that waits goes on waiting when its way to the cluster is gone; before that it fails.
-        let seen = seen.and_then(|_| self.stage.wait_for_unready());
         if let Err(error) = seen {
             kill(&mut child);
             panic!("{error:#}");
@@ -97,7 +98,7 @@ impl Job {
 /// Killed while Helm waits: Helm is ended, its record marked, the lock given back, the secret kubeconfig removed.
 fn a_killed_run_is_settled(version: Helm) {
     let mut job = Job::new("settle", version);
-    job.stage.wrap_helm();
+    job.stage.wrap_helm(BESIDE);
     Stage::ok(job.stage.raw("install", &["--wait"]));
     std::fs::write(job.directory.path().join("helm-guard-kubeconfig-1"), "secret").unwrap();
     let mut guard = job.start(2, &[]);
@@ -150,7 +151,7 @@ fn a_killed_repair_is_settled(version: Helm) {
 /// Another run has the lock by now: its Lease and the records are left alone, but our own Helm may not write beside it.
 fn what_another_run_has_taken_over_is_left_alone(version: Helm) {
     let mut job = Job::new("foreign", version);
-    job.stage.wrap_helm();
+    job.stage.wrap_helm(BESIDE);
     Stage::ok(job.stage.raw("install", &["--wait"]));
     let mut guard = job.start(2, &[]);
     kill(&mut guard);

@@ -45,11 +45,13 @@ impl Stage {
         Self { namespace, helm, temporary: tempfile::tempdir().unwrap() }
     }
 
-    /// From now on Helm is the child of a script, so that it does not die with helm-guard.
-    pub fn wrap_helm(&mut self) {
+    /// From now on Helm is the child of a script, so that it does not die with helm-guard; beside it runs `beside`.
+    pub fn wrap_helm(&mut self, beside: &str) {
         use std::os::unix::fs::PermissionsExt;
         let path = self.temporary.path().join("helm");
-        std::fs::write(&path, format!("#!/bin/sh\n'{}' \"$@\"\nexit $?\n", self.helm.display())).unwrap();
+        let helm = self.helm.display();
+        let script = format!("#!/bin/sh\n{beside}\n'{helm}' \"$@\"\ncode=$?\nkill $! 2>&-\nexit $code\n");
+        std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         self.helm = path;
     }
