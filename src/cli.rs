@@ -278,6 +278,15 @@ pub enum Lock {
     Off,
 }
 
+/// Whether Helm works behind the fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fence {
+    /// Helm reaches the API server only through this program, and only while the lock is held.
+    On,
+    /// Helm talks to the API server itself.
+    Off,
+}
+
 /// helm-guard's own flags; each is also `HELM_GUARD_<NAME>`.
 #[derive(Clone, Debug, Args)]
 pub struct GuardFlags {
@@ -296,6 +305,9 @@ pub struct GuardFlags {
     /// A holder silent for this long is dead
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub lease_duration: Duration,
+    /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
+    #[arg(long, value_enum, default_value = "on")]
+    pub fence: Fence,
     /// How to repair a stuck release
     #[arg(long, value_enum, default_value = "auto")]
     pub repair: Strategy,
@@ -314,12 +326,13 @@ pub struct GuardFlags {
 }
 
 /// The own flags as the argument splitter needs them.
-pub const OWN_FLAGS: [OwnFlag; 10] = [
+pub const OWN_FLAGS: [OwnFlag; 11] = [
     OwnFlag { name: "helm-bin", takes_value: true },
     OwnFlag { name: "lock", takes_value: true },
     OwnFlag { name: "lock-name", takes_value: true },
     OwnFlag { name: "lock-timeout", takes_value: true },
     OwnFlag { name: "lease-duration", takes_value: true },
+    OwnFlag { name: "fence", takes_value: true },
     OwnFlag { name: "repair", takes_value: true },
     OwnFlag { name: "backup-dir", takes_value: true },
     OwnFlag { name: "keepalive", takes_value: true },

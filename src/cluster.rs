@@ -2,20 +2,19 @@
 //! Decides nothing; records and the Lease have edges of their own.
 
 pub mod watch;
+pub mod wire;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::Context as _;
 use futures::{StreamExt, TryStreamExt, future, stream};
-use hyper_util::client::legacy::connect::HttpConnector;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,
     api::{DynamicObject, ObjectMeta, PostParams},
-    client::{ClientBuilder, ConfigExt},
     config::{KubeConfigOptions, Kubeconfig},
     core::GroupVersionKind,
     discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind},
@@ -24,6 +23,7 @@ use kube::{
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::ObjectKey;
+use wire::{Proxies, Wire};
 
 /// Requests at once when many objects are asked about.
 const AT_ONCE: usize = 8;
@@ -51,6 +51,9 @@ pub struct Target {
     pub tls_server_name: Option<String>,
     /// `--namespace`.
     pub namespace: Option<String>,
+    /// Proxies, where the kubeconfig names none.
+    #[serde(default)]
+    pub proxies: Proxies,
 }
 
 impl Target {
@@ -79,6 +82,21 @@ pub struct Cluster {
     pub namespace: String,
     /// `https://host:port` of the API server, for errors.
     pub server: String,
+    /// The context as it is for those who come after us.
+    pub context: Context,
+    /// For requests that are not this program's own.
+    pub wire: Wire,
+}
+
+/// What a kubeconfig's context says besides where the cluster is and who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Its name.
+    pub name: String,
+    /// Its namespace, whatever the release's is.
+    pub namespace: String,
+    /// `disable-compression` of its cluster.
+    pub disable_compression: bool,
 }
 
 impl Cluster {
@@ -87,7 +105,7 @@ impl Cluster {
     /// # Errors
     /// When there is no configuration, or it cannot be used.
     pub async fn connect(target: &Target) -> anyhow::Result<Self> {
-        let mut config = config(target).await.context("kubeconfig")?;
+        let (mut config, known) = config(target).await.context("kubeconfig")?;
         if let Some(server) = &target.server {
             config.cluster_url = server.parse().context("--kube-apiserver")?;
         }
@@ -116,7 +134,13 @@ impl Cluster {
         }
         let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        Ok(Self { client: client(config)?, namespace, server })
+        let wire = Wire::new(&config, &target.proxies, known.proxy.as_deref())?;
+        let context = Context {
+            name: known.context,
+            namespace: config.default_namespace.clone(),
+            disable_compression: config.disable_compression,
+        };
+        Ok(Self { client: wire.client(config.default_namespace), namespace, server, context, wire })
     }
 
     /// Creates the release's namespace as `helm --create-namespace` does; one that is there is fine.
@@ -187,18 +211,41 @@ async fn known_kind(
     }
 }
 
-async fn config(target: &Target) -> anyhow::Result<Config> {
+/// What the client's own configuration does not keep.
+struct Known {
+    context: String,
+    proxy: Option<String>,
+}
+
+impl Known {
+    fn of(kubeconfig: Option<&Kubeconfig>, target: &Target) -> Self {
+        let context = target.context.clone().or_else(|| kubeconfig?.current_context.clone());
+        let proxy = kubeconfig.and_then(|kubeconfig| {
+            let contexts = &kubeconfig.contexts;
+            let named = contexts.iter().find(|named| Some(&named.name) == context.as_ref())?;
+            let wanted = &named.context.as_ref()?.cluster;
+            let cluster = kubeconfig.clusters.iter().find(|named| named.name == *wanted)?;
+            cluster.cluster.as_ref()?.proxy_url.clone()
+        });
+        Self { context: context.unwrap_or_else(|| "in-cluster".to_owned()), proxy }
+    }
+}
+
+async fn config(target: &Target) -> anyhow::Result<(Config, Known)> {
     let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
     if target.kubeconfig.is_empty() {
+        let default = Kubeconfig::read().ok();
+        let known = Known::of(default.as_ref(), target);
         if target.context.is_some() {
-            return Ok(Config::from_kubeconfig(&options).await?);
+            return Ok((Config::from_kubeconfig(&options).await?, known));
         }
         return match Config::infer().await {
-            Ok(config) => Ok(config),
+            Ok(config) => Ok((config, known)),
             // An address and a token are all that is needed.
-            Err(_) if target.server.is_some() => Ok(Config::new(
-                target.server.as_deref().unwrap_or_default().parse().context("--kube-apiserver")?,
-            )),
+            Err(_) if target.server.is_some() => {
+                let server = target.server.as_deref().unwrap_or_default();
+                Ok((Config::new(server.parse().context("--kube-apiserver")?), known))
+            }
             Err(error) => Err(error.into()),
         };
     }
@@ -217,29 +264,8 @@ async fn config(target: &Target) -> anyhow::Result<Config> {
         })?;
         merged = merged.merge(read)?;
     }
-    Ok(Config::from_custom_kubeconfig(merged, &options).await?)
-}
-
-/// A client without Nagle's algorithm, which would hold small requests back for 40 ms.
-fn client(config: Config) -> anyhow::Result<Client> {
-    if config.proxy_url.is_some() {
-        return Ok(Client::try_from(config)?);
-    }
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(std::time::Duration::from_secs(10)));
-    let namespace = config.default_namespace.clone();
-    let connector = config.rustls_https_connector_with_connector(http)?;
-    let hyper =
-        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build(connector);
-    let service = tower::ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_err(tower::BoxError::from)
-        .service(hyper);
-    Ok(ClientBuilder::new(service, namespace).build())
+    let known = Known::of(Some(&merged), target);
+    Ok((Config::from_custom_kubeconfig(merged, &options).await?, known))
 }
 
 fn pem_certificates(pem: &[u8]) -> Vec<Vec<u8>> {

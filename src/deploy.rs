@@ -18,7 +18,8 @@ use crate::{
     cluster::Cluster,
     diagnose::Trouble,
     exit,
-    helm::{self, Command, Version, child},
+    fence::proxy::{self, Fence},
+    helm::{self, Command, Invocation, Version, child},
     lock::{Times, lease},
     manifest::{Manifest, ObjectKey},
     process::Process,
@@ -94,6 +95,11 @@ struct Run<'a> {
     cluster: Cluster,
     store: Store,
     version: HelmVersion,
+    /// What Helm is told: what was asked, less what only the fence may know.
+    invocation: Invocation,
+    launch: child::Launch,
+    /// Up as long as Helm may run.
+    fence: Option<Fence>,
     locks: Vec<lease::Held>,
     lock_id: String,
     ledger: Ledger,
@@ -108,7 +114,6 @@ impl<'a> Run<'a> {
         clock: Clock,
         signals: &mut Signals,
     ) -> Result<Self, End> {
-        let version = ask_version(request.helm.clone());
         let cluster = Cluster::connect(&request.target)
             .await
             .map_err(|error| End::unavailable(&error, "check --kubeconfig, --kube-context and KUBECONFIG"))?;
@@ -120,7 +125,11 @@ impl<'a> Run<'a> {
         let installing = invocation.install_if_missing() || invocation.command == Command::Install;
         let lock_id = random_id();
         // Written before there is anything to settle: a kill may come at any moment.
-        let ledger = open_ledger(request, reporter, &cluster, &lock_id);
+        let home = crate::cluster::absolute(&request.temporary.join(format!("helm-guard-fence-{lock_id}")));
+        let ledger = open_ledger(request, reporter, &cluster, &lock_id, &home);
+        let (helm, environment) = (request.helm.clone(), Vec::new());
+        let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment };
+        let version = ask_version(launch.clone());
         let work = async {
             if invocation.create_namespace() && installing {
                 let made = cluster.ensure_namespace().await;
@@ -140,8 +149,34 @@ impl<'a> Run<'a> {
                 return Err(end);
             }
         };
+        let fence = match fence(request, &cluster, &locks, &home, &lock_id, clock).await {
+            Ok(fence) => fence,
+            Err(error) => {
+                release(locks, false).await;
+                ledger.close();
+                let reason = format!("the fence cannot be put up in {}: {error}", home.display());
+                let next = "set TMPDIR to a writable directory, or --fence off";
+                return Err(End::new(Outcome::Refused, exit::UNAVAILABLE, reason, &[next]));
+            }
+        };
+        let heeded = fence.as_ref().map_or(&[][..], |_| &crate::fence::FLAGS);
+        let invocation = request.invocation.without(heeded).unwrap_or_else(|_| request.invocation.clone());
+        launch.environment = fence.as_ref().map(|fence| fence.environment().to_vec()).unwrap_or_default();
         let store = Store::new(cluster.client.clone(), &cluster.namespace, request.driver);
-        Ok(Self { request, reporter, clock, cluster, store, version, locks, lock_id, ledger })
+        Ok(Self {
+            request,
+            reporter,
+            clock,
+            cluster,
+            store,
+            version,
+            invocation,
+            launch,
+            fence,
+            locks,
+            lock_id,
+            ledger,
+        })
     }
 
     /// Repairs, runs Helm, settles, gives the locks back.
@@ -151,6 +186,7 @@ impl<'a> Run<'a> {
         if self.locks.iter().any(|lock| !lock.is_held()) && end.outcome != Outcome::LockLost {
             end = End::new(Outcome::LockLost, exit::LOCK_LOST, "the lock was lost", &[]);
         }
+        drop(self.fence);
         release(self.locks, gone).await;
         self.ledger.close();
         end
@@ -297,7 +333,7 @@ impl<'a> Run<'a> {
         history: &mut History,
         signals: &mut Signals,
     ) -> Result<(), End> {
-        let invocation = &self.request.invocation;
+        let invocation = &self.invocation;
         let (argv, said) = match step {
             Step::Rollback { to } => {
                 (helm::rollback_argv(invocation, release, *to), format!("rolled back to revision {to}"))
@@ -354,15 +390,13 @@ impl<'a> Run<'a> {
                 None => std::future::pending().await,
             }
         };
-        let (helm, reporter) = (&self.request.helm, self.reporter);
+        let reporter = self.reporter;
         // A person who watches a status line sees a stale one at once.
         let interval =
             if reporter.is_terminal() { guard.keepalive.min(STATUS_INTERVAL) } else { guard.keepalive };
-        let lock_id = &self.lock_id;
         child::run(
-            helm,
+            &self.launch,
             argv,
-            lock_id,
             reporter,
             signals,
             lost,
@@ -381,7 +415,7 @@ impl<'a> Run<'a> {
         signals: &mut Signals,
     ) -> std::io::Result<child::Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
-        argv.extend(self.request.invocation.tokens().iter().cloned());
+        argv.extend(self.invocation.tokens().iter().cloned());
         if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
             let why = format!(
                 "the revision before the last never completed: rolling back to {good}, the last good one before it; \
@@ -637,6 +671,26 @@ fn releases_of(request: &Request, lease: &str) -> String {
     releases.collect::<Vec<_>>().join(", ")
 }
 
+/// Puts the fence up before any Helm that reads or writes the cluster starts.
+async fn fence(
+    request: &Request,
+    cluster: &Cluster,
+    locks: &[lease::Held],
+    home: &Path,
+    lock_id: &str,
+    clock: Clock,
+) -> std::io::Result<Option<Fence>> {
+    if request.guard.fence == crate::cli::Fence::Off {
+        return Ok(None);
+    }
+    let given = &request.target.kubeconfig;
+    let paths: Vec<String> = given.iter().map(|path| path.display().to_string()).collect();
+    let original = Some(paths.join(":")).filter(|paths| !paths.is_empty());
+    let place = proxy::Place { home, cache: request.cache_dir.as_deref(), lock_id, original };
+    let claims = locks.iter().map(lease::Held::claim).collect();
+    Fence::up(cluster, claims, &place, clock).await.map(Some)
+}
+
 /// In the order in which they are taken; none when nothing is locked.
 fn lease_names(request: &Request) -> Vec<String> {
     if request.guard.lock == crate::cli::Lock::Off {
@@ -649,7 +703,13 @@ fn lease_names(request: &Request) -> Vec<String> {
 }
 
 /// What `settle` needs if this process is killed, in CI.
-fn open_ledger(request: &Request, reporter: &Reporter, cluster: &Cluster, lock_id: &str) -> Ledger {
+fn open_ledger(
+    request: &Request,
+    reporter: &Reporter,
+    cluster: &Cluster,
+    lock_id: &str,
+    fence: &Path,
+) -> Ledger {
     let state = State {
         lock_id: lock_id.to_owned(),
         guard: Process::this(),
@@ -658,6 +718,7 @@ fn open_ledger(request: &Request, reporter: &Reporter, cluster: &Cluster, lock_i
         leases: lease_names(request),
         identity: identity(request, lock_id),
         config_maps: request.driver == Driver::ConfigMaps,
+        fence: Some(fence.to_owned()),
         releases: request.releases().into_iter().map(|release| (release, Debt::default())).collect(),
     };
     let ledger = Ledger::new(request.state_dir.as_deref(), state);
@@ -719,10 +780,10 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
 type HelmVersion = Shared<BoxFuture<'static, Result<Version, String>>>;
 
 /// Asks at once, in the background.
-fn ask_version(helm: std::path::PathBuf) -> HelmVersion {
+fn ask_version(launch: child::Launch) -> HelmVersion {
     let answer = tokio::spawn(async move {
         let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);
-        match child::quiet(&helm, &argv).await {
+        match child::quiet(&launch, &argv).await {
             Ok(Ok(out)) => Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| error.to_string()),
             Ok(Err((_, error))) => Err(error),
             Err(error) => Err(error.to_string()),

@@ -12,6 +12,7 @@ pub mod release;
 
 pub mod repair;
 
+pub mod fence;
 pub mod helm;
 
 pub mod diagnose;

@@ -185,6 +185,40 @@ pub fn safely_held(times: &Times, renewed: Duration, now: Duration) -> bool {
     now.saturating_sub(renewed) < times.give_up_after
 }
 
+/// How a lock stands at one moment, for those who act under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody else can have it before `until`, on this process's monotonic clock.
+    Safe {
+        /// [`Times::give_up_after`] from the last renewal.
+        until: Duration,
+    },
+    /// The last renewal is too long ago, and the next has not been answered: it may be anybody's.
+    Doubtful,
+    /// It is gone for good.
+    Lost(String),
+}
+
+impl Standing {
+    /// Of a lock of which only the last renewal is known.
+    pub fn renewed_at(renewed: Duration, times: &Times, now: Duration) -> Self {
+        if safely_held(times, renewed, now) {
+            Self::Safe { until: renewed + times.give_up_after }
+        } else {
+            Self::Doubtful
+        }
+    }
+
+    /// Of two locks that are both needed.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Lost(why), _) | (_, Self::Lost(why)) => Self::Lost(why),
+            (Self::Doubtful, _) | (_, Self::Doubtful) => Self::Doubtful,
+            (Self::Safe { until }, Self::Safe { until: other }) => Self::Safe { until: until.min(other) },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,5 +367,16 @@ mod tests {
         assert!(safely_held(&times(), secs(0), secs(9)));
         assert!(!safely_held(&times(), secs(0), secs(10)));
         assert!(times().give_up_after < times().duration);
+    }
+
+    #[test]
+    fn two_locks_stand_as_the_worse_of_them() {
+        let safe = |until| Standing::Safe { until: secs(until) };
+        let lost = Standing::Lost("bob has it".into());
+        assert_eq!(Standing::renewed_at(secs(1), &times(), secs(10)), safe(11));
+        assert_eq!(Standing::renewed_at(secs(1), &times(), secs(11)), Standing::Doubtful);
+        assert_eq!(safe(3).and(safe(2)), safe(2));
+        assert_eq!(safe(3).and(Standing::Doubtful), Standing::Doubtful);
+        assert_eq!(Standing::Doubtful.and(lost.clone()), lost);
     }
 }

@@ -11,7 +11,7 @@ use helm_guard::{
     cli::{self, Cli},
     clock::Clock,
     deploy, exit,
-    helm::Command,
+    helm::{Command, child},
     lock,
     report::{
         Event, Outcome, Subject,
@@ -24,6 +24,9 @@ use helm_guard::{
 };
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == child::STEP) {
+        return complain(&child::become_helm(std::env::args_os().skip(2)), exit::UNAVAILABLE);
+    }
     let clock = Clock::start();
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     let env: Env = std::env::vars_os()

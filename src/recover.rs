@@ -24,6 +24,7 @@ use crate::{
     process::Process,
     release::store::{Driver, Store, Stored, read_backup},
     report::{Holder, text::inert_line},
+    request::proxies,
 };
 
 /// What names of state files begin with.
@@ -46,6 +47,9 @@ pub struct State {
     pub identity: String,
     /// Are records in ConfigMaps?
     pub config_maps: bool,
+    /// The fence's own directory.
+    #[serde(default)]
+    pub fence: Option<PathBuf>,
     /// Releases, each with what a repair has to set right.
     pub releases: BTreeMap<String, Debt>,
 }
@@ -145,6 +149,7 @@ pub(crate) fn target(flags: &ClusterFlags, env: &Env) -> Target {
         insecure: get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| value == "true"),
         tls_server_name: get("HELM_KUBETLS_SERVER_NAME"),
         namespace: flags.namespace.clone().or_else(|| get("HELM_NAMESPACE")),
+        proxies: proxies(env),
     }
 }
 

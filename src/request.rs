@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::{
     ci::{self, Env},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
-    cluster::Target,
+    cluster::{Target, wire::Proxies},
     helm::{Command, Invocation, split},
     lock::lease_name,
     release::store::Driver,
@@ -40,6 +40,10 @@ pub struct Request {
     pub state_dir: Option<PathBuf>,
     /// Lock ID of the hold that this command was started under.
     pub within: Option<String>,
+    /// Directory for files that are gone when the run is.
+    pub temporary: PathBuf,
+    /// The user's cache directory.
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// Where records are, as `HELM_DRIVER` says.
@@ -54,11 +58,18 @@ pub fn driver(env: &Env) -> Result<Driver, String> {
     }
 }
 
-/// Where backups go when nobody says: in CI where its later steps find them.
+/// Where files go that need not last: in CI where its later steps find them.
+fn temporary(env: &Env) -> PathBuf {
+    directory(env, "RUNNER_TEMP").or_else(|| directory(env, "TMPDIR")).unwrap_or_else(|| "/tmp".into())
+}
+
+fn directory(env: &Env, name: &str) -> Option<PathBuf> {
+    env.get(name).filter(|directory| !directory.is_empty()).map(PathBuf::from)
+}
+
+/// Where backups go when nobody says.
 pub fn backup_dir(env: &Env) -> PathBuf {
-    let get = |name: &str| env.get(name).filter(|directory| !directory.is_empty());
-    let base = get("RUNNER_TEMP").or_else(|| get("TMPDIR"));
-    base.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join("helm-guard-backups")
+    temporary(env).join("helm-guard-backups")
 }
 
 impl Request {
@@ -94,8 +105,11 @@ impl Request {
             .helm_bin
             .clone()
             .or_else(|| env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from));
-        let ci_dir = env.get("RUNNER_TEMP").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        let dir = |name: &str| directory(env, name);
+        let ci_dir = dir("RUNNER_TEMP");
+        let temporary = temporary(env);
         let backup_dir = guard.backup_dir.clone().unwrap_or_else(|| backup_dir(env));
+        let cache_dir = dir("XDG_CACHE_HOME").or_else(|| dir("HOME").map(|home| home.join(".cache")));
         if invocation.generate_name() && invocation.releases().is_empty() {
             return Err(
                 "--generate-name: a name that is made up later cannot be locked now; name the release".into(),
@@ -115,6 +129,8 @@ impl Request {
             backup_dir,
             state_dir: ci_dir,
             within: env.get(crate::helm::child::MARK).filter(|id| !id.is_empty()).cloned(),
+            temporary,
+            cache_dir,
             invocation,
             guard,
         })
@@ -199,5 +215,19 @@ fn target(invocation: &Invocation, env: &Env) -> Target {
             || get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| value == "true"),
         tls_server_name: pick("kube-tls-server-name", "HELM_KUBETLS_SERVER_NAME"),
         namespace: pick("namespace", "HELM_NAMESPACE"),
+        proxies: proxies(env),
+    }
+}
+
+/// The variables in the order in which Go reads them.
+pub fn proxies(env: &Env) -> Proxies {
+    let first = |names: [&str; 2]| {
+        let set = names.into_iter().filter_map(|name| env.get(name)).find(|value| !value.is_empty());
+        set.cloned().unwrap_or_default()
+    };
+    Proxies {
+        https: first(["HTTPS_PROXY", "https_proxy"]),
+        http: first(["HTTP_PROXY", "http_proxy"]),
+        none: first(["NO_PROXY", "no_proxy"]),
     }
 }

@@ -5,12 +5,15 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 19] = [
+const ACTING: [(&str, &str); 22] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
+    ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
+    ("fence/home.rs", "writes Helm's kubeconfig"),
+    ("fence/proxy.rs", "passes Helm's requests on to the API server"),
     ("helm/child.rs", "runs Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),

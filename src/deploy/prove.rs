@@ -26,7 +26,7 @@ impl Run<'_> {
         plan: &Plan,
         signals: &mut Signals,
     ) -> Result<(), End> {
-        let invocation = &self.request.invocation;
+        let invocation = &self.invocation;
         let started = self.clock.monotonic();
         let upgrade = invocation.command == Command::Upgrade && !installs_anew(history, plan);
         let once = read_once(invocation);
@@ -84,7 +84,7 @@ impl Run<'_> {
     /// Runs Helm to learn whether it refuses; without a command line it has nothing to refuse.
     async fn refusal(&self, argv: Option<Vec<String>>) -> Result<Option<Refusal>, End> {
         let Some(argv) = argv else { return Ok(None) };
-        let answer = child::quiet(&self.request.helm, &argv).await;
+        let answer = child::quiet(&self.launch, &argv).await;
         answer.map(Result::err).map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
 
@@ -97,7 +97,7 @@ impl Run<'_> {
     ) -> Result<Result<Vec<u8>, Refusal>, End> {
         let answer = tokio::select! {
             signal = signals.next() => return Err(End::cancelled(signal, what)),
-            answer = child::quiet(&self.request.helm, argv) => answer,
+            answer = child::quiet(&self.launch, argv) => answer,
         };
         answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
@@ -115,7 +115,7 @@ impl Run<'_> {
 
     /// Whether the chart brings these kinds itself: Helm installs its CRDs before it looks at its objects.
     async fn chart_defines(&self, kinds: &[(String, String)], signals: &mut Signals) -> Result<bool, End> {
-        let Some(argv) = helm::show_crds_argv(&self.request.invocation, &self.version().await?) else {
+        let Some(argv) = helm::show_crds_argv(&self.invocation, &self.version().await?) else {
             return Ok(false);
         };
         let crds = self.ask(&argv, signals, "reading the chart's CRDs").await?;

@@ -228,6 +228,27 @@ impl Invocation {
         Ok(Self { command, tokens: tokens.to_vec(), items })
     }
 
+    /// The same line without some flags, given by their long names, and their values. What is left stays untouched.
+    ///
+    /// # Errors
+    /// None for a line that was parsed.
+    pub fn without(&self, flags: &[&str]) -> Result<Self, ArgvError> {
+        let mut left = Vec::new();
+        let mut rest = self.tokens.iter();
+        while let Some(token) = rest.next() {
+            let lexed = lex(self.command.column(), token);
+            let goes = matches!(&lexed.items[..], [Item::Flag(flag, _)] if flags.contains(&flag.name));
+            let value = if lexed.open { rest.next() } else { None };
+            if !goes {
+                left.extend([token].into_iter().chain(value).cloned());
+            }
+            if lexed.items == [Item::End] {
+                left.extend(rest.by_ref().cloned());
+            }
+        }
+        Self::parse(self.command, &left)
+    }
+
     /// The tokens, as they were given.
     pub fn tokens(&self) -> &[String] {
         &self.tokens

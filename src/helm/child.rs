@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    path::Path,
+    ffi::OsString,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -41,21 +42,71 @@ pub struct Ended {
 /// The variable by which Helm, and whatever it starts, is known as a run's own when the run itself is gone.
 pub const MARK: &str = "HELM_GUARD_LOCK_ID";
 
+/// How Helm is started, whatever it is to do.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The binary.
+    pub helm: PathBuf,
+    /// Short id of the hold of the lock, for [`MARK`].
+    pub lock_id: String,
+    /// Variables that are set for it, and those that are taken from it.
+    pub environment: Vec<(&'static str, Option<String>)>,
+}
+
+impl Launch {
+    fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env(MARK, &self.lock_id).process_group(0)
+    }
+}
+
+/// The hidden command that a Helm which changes things is started by: this program again, which asks the system to be
+/// killed with its parent, and then becomes Helm. Only a process itself can ask that, and between `fork` and `exec` only
+/// unsafe code could.
+pub const STEP: &str = "exec-helm";
+
+/// The step. `arguments` are the parent's process id, the binary and its arguments; returns only if it fails.
+///
+/// SIGKILL: a Helm whose fence is gone can save nothing, but would try for as long as its timeout.
+pub fn become_helm(mut arguments: impl Iterator<Item = OsString>) -> String {
+    use std::os::unix::process::CommandExt;
+    let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok());
+    let (Some(parent), Some(helm)) = (parent, arguments.next()) else {
+        return format!("{STEP}: for this program itself");
+    };
+    if let Err(error) = nix::sys::prctl::set_pdeathsig(Kill::SIGKILL) {
+        return format!("helm cannot be bound to this process: {error}");
+    }
+    // It may have died before the request was made.
+    if nix::unistd::getppid() != Pid::from_raw(parent) {
+        return "the process that started helm is gone".to_owned();
+    }
+    let error = std::process::Command::new(&helm).args(arguments).exec();
+    format!("helm binary {}: {error}", Path::new(&helm).display())
+}
+
 /// Most bytes of stderr that are kept for the report.
 const TAIL: usize = 8 << 10;
 
 /// Runs Helm to its end.
 ///
-/// Helm gets a process group of its own: a closed terminal or a Ctrl-C then reaches it only through this program.
+/// Helm gets a process group of its own: a closed terminal or a Ctrl-C then reaches it only through this program. If this
+/// program is killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the main
+/// thread, not for a task of the runtime.
+///
 /// `tick` is called at least every `keepalive` and says what is being waited for.
 ///
 /// # Errors
 /// When it cannot be started.
 #[expect(clippy::too_many_arguments, reason = "one call, each argument another stage's result")]
 pub async fn run(
-    helm: &Path,
+    launch: &Launch,
     argv: &[String],
-    lock_id: &str,
     reporter: &Arc<Reporter>,
     signals: &mut Signals,
     lost: impl Future<Output = String>,
@@ -65,13 +116,14 @@ pub async fn run(
     tick: impl AsyncFn(Duration),
 ) -> std::io::Result<Ended> {
     let started = clock.monotonic();
-    let mut child = Command::new(helm)
-        .args(argv)
-        .env(MARK, lock_id)
+    // This program, even when its file has been replaced.
+    let mut step = Command::new("/proc/self/exe");
+    step.arg(STEP).arg(std::process::id().to_string()).arg(&launch.helm).args(argv);
+    let mut child = launch
+        .apply(&mut step)
         .stdin(Stdio::inherit())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .spawn()?;
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     reporter.begin_untrusted();
@@ -158,17 +210,20 @@ async fn pump(
     }
 }
 
-/// Runs Helm without passing its output on: for `version` and `template`. Gives stdout, or stderr's last lines.
+/// Runs Helm without passing its output on: for `version` and `template`, which change nothing. Gives stdout, or stderr's
+/// last lines.
 ///
 /// # Errors
 /// When it cannot be started.
-pub async fn quiet(helm: &Path, argv: &[String]) -> std::io::Result<Result<Vec<u8>, (Option<i32>, String)>> {
-    let child: Child = Command::new(helm)
-        .args(argv)
+pub async fn quiet(
+    launch: &Launch,
+    argv: &[String],
+) -> std::io::Result<Result<Vec<u8>, (Option<i32>, String)>> {
+    let child: Child = launch
+        .apply(Command::new(&launch.helm).args(argv))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     let output = child.wait_with_output().await?;

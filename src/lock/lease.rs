@@ -1,7 +1,7 @@
 //! The Lease behind the lock: every write is a compare-and-swap on resource version and UID.
 //! What to do about what is read is decided in `lock.rs`.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -13,7 +13,7 @@ use kube::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Decision, LeaseView, Observer, Times, may_join, safely_held};
+use super::{Decision, LeaseView, Observer, Standing, Times, may_join, safely_held};
 use crate::{
     clock::Clock,
     report::{Holder, Owner},
@@ -77,9 +77,9 @@ pub struct Held {
     api: Api<Lease>,
     me: Holder,
     lease: String,
+    claim: Claim,
     /// How the hold is given back when it is another process's.
     lent: Option<Lent>,
-    state: watch::Receiver<State>,
     renewal: JoinHandle<()>,
 }
 
@@ -92,11 +92,19 @@ pub struct Lent {
     lock_id: String,
 }
 
-/// How a held lock stands.
+/// What others may know of a held lock: how it stands at any moment.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    state: watch::Receiver<State>,
+    times: Times,
+    clock: Clock,
+}
+
+/// What the renewal knows of a lock.
 #[derive(Clone, Debug, PartialEq)]
 enum State {
-    /// Held; the Lease as last written.
-    Held(Arc<Lease>),
+    /// Held; when the last successful renewal was sent.
+    Held(Duration),
     /// Somebody else has it, or it could not be renewed in time.
     Lost(String),
 }
@@ -366,9 +374,10 @@ fn hold(
     clock: Clock,
     lent: Option<Lent>,
 ) -> Held {
-    let (sender, state) = watch::channel(State::Held(Arc::new(lease.clone())));
+    let (sender, state) = watch::channel(State::Held(renewed));
     let renewal = tokio::spawn(renew(api.clone(), lease, request.times, renewed, clock, sender));
-    Held { api, me: request.me.clone(), lease: request.lease.clone(), lent, state, renewal }
+    let claim = Claim { state, times: request.times, clock };
+    Held { api, me: request.me.clone(), lease: request.lease.clone(), claim, lent, renewal }
 }
 
 async fn renew(
@@ -395,7 +404,7 @@ async fn renew(
                 renewed = asked;
                 lease = written;
                 pause = times.renew_every;
-                if state.send(State::Held(Arc::new(lease.clone()))).is_err() {
+                if state.send(State::Held(renewed)).is_err() {
                     return;
                 }
                 continue;
@@ -432,7 +441,7 @@ async fn renew(
 impl Held {
     /// Ends when the lock is lost, with the reason. Never ends while it is held.
     pub async fn lost(&self) -> String {
-        let mut state = self.state.clone();
+        let mut state = self.claim.state.clone();
         loop {
             if let State::Lost(why) = &*state.borrow_and_update() {
                 return why.clone();
@@ -455,7 +464,12 @@ impl Held {
 
     /// Is it still ours as far as the renewal knows?
     pub fn is_held(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Held(_)) && !self.renewal.is_finished()
+        matches!(&*self.claim.state.borrow(), State::Held(_)) && !self.renewal.is_finished()
+    }
+
+    /// For whoever acts under the lock. It is lost when this is released or dropped.
+    pub fn claim(&self) -> Claim {
+        self.claim.clone()
     }
 
     /// Gives the lock back, if it is still ours: vacates the Lease, or deletes it when `forget` (the release is gone).
@@ -465,7 +479,7 @@ impl Held {
     /// When the API server cannot be reached; the Lease then runs out by itself.
     pub async fn release(self, forget: bool) -> Result<(), kube::Error> {
         self.renewal.abort();
-        if let State::Lost(_) = &*self.state.borrow() {
+        if let State::Lost(_) = &*self.claim.state.borrow() {
             return Ok(());
         }
         let end = match &self.lent {
@@ -479,6 +493,55 @@ impl Held {
     /// Stops renewing and leaves the Lease as it is: it runs out by itself.
     pub fn leave(self) {
         self.renewal.abort();
+    }
+}
+
+impl Claim {
+    /// How the lock stands now.
+    pub fn standing(&self) -> Standing {
+        let state = self.state.borrow();
+        match &*state {
+            State::Lost(why) => Standing::Lost(why.clone()),
+            // Its sender is gone: nobody renews it any more.
+            State::Held(_) if self.state.has_changed().is_err() => Standing::Lost("it was given back".into()),
+            State::Held(renewed) => Standing::renewed_at(*renewed, &self.times, self.clock.monotonic()),
+        }
+    }
+
+    /// Ends when the lock was renewed or lost since this was last asked.
+    pub async fn changed(&mut self) {
+        // An error is the end of the renewal, which is a change too.
+        let _ = self.state.changed().await;
+    }
+}
+
+/// Tells a claim how its lock stands, as a renewal does.
+#[cfg(test)]
+pub(crate) struct Teller {
+    state: watch::Sender<State>,
+    clock: Clock,
+}
+
+#[cfg(test)]
+impl Teller {
+    /// With a claim that is safe.
+    pub(crate) fn new() -> (Self, Claim) {
+        let clock = Clock::running_for(Duration::from_secs(3600));
+        let (sender, state) = watch::channel(State::Held(clock.monotonic()));
+        let times = Times::new(Duration::from_secs(300));
+        (Self { state: sender, clock }, Claim { state, times, clock })
+    }
+
+    pub(crate) fn renewed(&self) {
+        self.state.send_replace(State::Held(self.clock.monotonic()));
+    }
+
+    pub(crate) fn not_renewed_for_long(&self) {
+        self.state.send_replace(State::Held(Duration::ZERO));
+    }
+
+    pub(crate) fn lost(&self, why: &str) {
+        self.state.send_replace(State::Lost(why.to_owned()));
     }
 }
 

@@ -125,6 +125,9 @@ async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<Str
             note(format!("helm was still running and is stopped: {}", processes(&helm)));
         }
     }
+    if let Some(fence) = state.fence.as_ref().filter(|fence| fence.exists()) {
+        std::fs::remove_dir_all(fence).with_context(|| fence.display().to_string())?;
+    }
     let (cluster, locks) = locks?;
     let mut gone = false;
     if locks.are_ours {

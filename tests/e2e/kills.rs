@@ -12,7 +12,7 @@ use std::{
 
 use testbed::{Audit, Cluster, Gate, Hold, Seen, tools::Helm};
 
-use crate::stage::{SHORT_LIVED, Stage};
+use crate::stage::{SHORT_LIVED, Stage, kill};
 
 /// Where a kill falls, in the order of an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,16 +124,6 @@ fn flags(configs: &str, env: &str, window: Window) -> Vec<String> {
 fn start(mut command: Command, kubeconfig: &Path) -> Child {
     command.env("KUBECONFIG", kubeconfig).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
-}
-
-/// SIGKILL, for helm-guard and then for the Helm that it leaves behind.
-pub fn kill(child: &mut Child) {
-    let ours = Command::new("pgrep").args(["-P", &child.id().to_string()]).output().unwrap();
-    crate::stage::kill(child);
-    for pid in String::from_utf8(ours.stdout).unwrap().split_whitespace() {
-        // A Helm that was about to end may be gone.
-        let _ = Command::new("kill").args(["-KILL", pid]).status();
-    }
 }
 
 impl Kill {

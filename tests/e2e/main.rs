@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod fence;
 mod kills;
 mod lock;
 mod locking;

@@ -49,6 +49,17 @@ impl Stage {
         Self { namespace, helm, driver: "secret", temporary: tempfile::tempdir().unwrap() }
     }
 
+    /// From now on Helm is the child of a script, so that it does not die with helm-guard; beside it runs `beside`.
+    pub fn wrap_helm(&mut self, beside: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.temporary.path().join("helm");
+        let helm = self.helm.display();
+        let script = format!("#!/bin/sh\n{beside}\n'{helm}' \"$@\"\ncode=$?\nkill $! 2>&-\nexit $code\n");
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        self.helm = path;
+    }
+
     pub fn chart() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/charts/web")
     }
@@ -133,7 +144,7 @@ impl Stage {
     }
 
     /// Of the Deployment; 0 if there is none.
-    fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u64 {
         let deployments =
             self.namespace.kubectl_json(["get", "deployments", "web", "--ignore-not-found", "-o", "json"]);
         deployments.map_or(0, |deployment| deployment["metadata"]["generation"].as_u64().unwrap_or_default())
@@ -141,7 +152,7 @@ impl Stage {
 
     /// Waits until the Deployment was written after `generation`, and its pods are not ready: a revision before may have
     /// left them so.
-    fn wait_for_unready(&self, generation: u64) -> anyhow::Result<()> {
+    pub fn wait_for_unready(&self, generation: u64) -> anyhow::Result<()> {
         let is_unready = |object: &Value| {
             object["metadata"]["generation"].as_u64() > Some(generation)
                 && object["metadata"]["generation"] == object["status"]["observedGeneration"]

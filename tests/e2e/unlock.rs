@@ -12,9 +12,8 @@ use serde_json::Value;
 use testbed::{Gate, Hold, tools::Helm};
 
 use crate::{
-    kills,
     lock::{lock, lock_id},
-    stage::{Said, Stage},
+    stage::{Said, Stage, kill},
     texts::told,
 };
 
@@ -24,7 +23,7 @@ fn deploying(stage: &Stage) -> Child {
     let mut guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
     let mut child = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     if let Err(error) = stage.wait_for_record("pending-upgrade") {
-        kills::kill(&mut child);
+        kill(&mut child);
         panic!("{error:#}");
     }
     child
@@ -40,7 +39,7 @@ fn unlock(stage: &Stage, more: &[&str]) -> Said {
 fn a_dead_run_is_unlocked_and_settled(version: Helm) {
     let stage = Stage::new("unlock", version);
     let mut guard = deploying(&stage);
-    kills::kill(&mut guard);
+    kill(&mut guard);
     let (id, before) = (lock_id(&stage), stage.records());
     assert_eq!(lock(&stage, &["--check"])["state"], "dead");
 
@@ -76,7 +75,7 @@ fn a_run_that_died_in_its_last_save_is_settled_as_deployed(version: Helm) {
     guard.env("KUBECONFIG", gate.kubeconfig()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut guard = guard.spawn().unwrap();
     let held = gate.wait(Duration::from_secs(60));
-    kills::kill(&mut guard);
+    kill(&mut guard);
     held.unwrap();
     drop(gate);
     stage.assert_history(&["superseded", "pending-upgrade"]);
@@ -104,7 +103,7 @@ fn a_living_run_is_unlocked_only_by_force(version: Helm) {
         forced
     });
     let ended = guard.try_wait().unwrap();
-    kills::kill(&mut guard);
+    kill(&mut guard);
     assert_eq!(alive, "alive");
     crate::texts::hold(version, "unlock_of_a_living_run", &refused);
     assert_eq!(unnamed.code, Some(77), "{}", unnamed.err);
@@ -168,7 +167,7 @@ fn at_a_terminal_force_asks() {
     let (no, told_no) = answer(stage.own(&["unlock", "web", "--force"]), "n");
     let untouched = stage.records() == before && guard.try_wait().unwrap().is_none();
     let (yes, told_yes) = answer(stage.own(&["unlock", "web", "--force"]), "y");
-    kills::kill(&mut guard);
+    kill(&mut guard);
     assert!(told_no.contains("ALIVE") && told_no.contains("not confirmed"), "{told_no}");
     assert_eq!((no, untouched), (Some(77), true), "{told_no}");
     assert_eq!(yes, Some(0), "{told_yes}");

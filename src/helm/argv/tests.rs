@@ -410,3 +410,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn flags_that_the_fence_heeds_are_taken_out_with_their_values_and_nothing_else_is() {
+    let flags = crate::fence::FLAGS;
+    for (line, left) in [
+        ("upgrade r c --kube-context prod -n shop", "r c -n shop"),
+        ("upgrade --kubeconfig=f --kube-token t r c --wait", "r c --wait"),
+        ("upgrade r c --kube-as-group a --kube-as-group=b --kube-as-user u", "r c"),
+        ("upgrade --kube-insecure-skip-tls-verify r --kube-tls-server-name n c", "r c"),
+        ("upgrade r c --set --kubeconfig -f x", "r c --set --kubeconfig -f x"),
+        ("upgrade r c -f --kube-token", "r c -f --kube-token"),
+        ("upgrade r c -- --kubeconfig x", "r c -- --kubeconfig x"),
+        ("upgrade r c --kube-version 1 --qps 5", "r c --kube-version 1 --qps 5"),
+        ("rollback r 3 --kube-apiserver=s --kube-ca-file f", "r 3"),
+    ] {
+        let inv = read(line);
+        assert_eq!(inv.without(&flags).unwrap().tokens(), words(left), "{line}");
+        assert_eq!(inv.without(&[]).unwrap(), inv, "{line}");
+    }
+}

@@ -19,6 +19,9 @@ pub struct Event {
     pub request_uri: String,
     /// Who asked.
     pub user: User,
+    /// In whose name; empty if in the own.
+    #[serde(default)]
+    pub impersonated_user: User,
     /// With which client, such as `Helm/3.22.0`.
     #[serde(default)]
     pub user_agent: String,
@@ -41,10 +44,13 @@ pub struct Event {
 
 /// Who asked.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct User {
     /// `admin`, `user-0`, or a part such as `system:kube-controller-manager`.
     pub username: String,
+    /// Groups the user is in.
+    pub groups: Vec<String>,
 }
 
 /// What a request is about.

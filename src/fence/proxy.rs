@@ -1,0 +1,417 @@
+//! Receives Helm's requests on a loopback port and passes them on. Whether one may pass is decided in `fence.rs`.
+//! Bodies stream through in both directions; at most [`ENOUGH`] bytes of a create and [`WORDS`] of a refusal are held.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+    upgrade::OnUpgrade,
+};
+use hyper_util::{client::legacy, rt::TokioIo};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+use tower::BoxError;
+
+use super::{ENOUGH, OfRecord, VARIABLES, Verdict, home::Home};
+use crate::{
+    clock::Clock,
+    cluster::{
+        Cluster,
+        wire::{Body, Gate, Service, send},
+    },
+    lock::{Standing, lease::Claim},
+};
+
+/// How much of what the API server says to a write that it refuses is kept.
+pub const WORDS: usize = 64 << 10;
+/// How many writes are remembered.
+const REMEMBERED: usize = 1000;
+
+/// A write of Helm's and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its method.
+    pub method: Method,
+    /// Its path, without the query.
+    pub path: String,
+    /// The HTTP status; 0 if there was no answer.
+    pub code: u16,
+    /// What the API server, or the fence, says of a refusal. Untrusted text.
+    pub message: String,
+}
+
+/// Where the fence's files go, and who it is.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// Its own directory, which must not be there yet.
+    pub home: &'a Path,
+    /// The user's cache directory.
+    pub cache: Option<&'a Path>,
+    /// Short id of the hold of the lock.
+    pub lock_id: &'a str,
+    /// The kubeconfig that the user gave.
+    pub original: Option<String>,
+}
+
+/// The fence, up until it is dropped.
+#[derive(Debug)]
+pub struct Fence {
+    server: JoinHandle<()>,
+    environment: Vec<(&'static str, Option<String>)>,
+    written: Arc<Mutex<VecDeque<Written>>>,
+    _home: Home,
+}
+
+impl Fence {
+    /// Puts it up. Without claims nothing can be lost, and it stands only between Helm and the credentials.
+    ///
+    /// # Errors
+    /// When there is no port to listen on, or its files cannot be written.
+    pub async fn up(
+        cluster: &Cluster,
+        claims: Vec<Claim>,
+        place: &Place<'_>,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
+        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = format!("http://{}/{secret}", listener.local_addr()?);
+
+        let home = Home::make(place.home)?;
+        let context = &cluster.context;
+        let kubeconfig =
+            super::kubeconfig(&address, &context.name, &context.namespace, context.disable_compression);
+        let kubeconfig = text(home.kubeconfig(&kubeconfig)?);
+        let cache = text(home.cache(&address, &cluster.server, place.cache)?);
+        let mut environment = vec![
+            ("KUBECONFIG", Some(kubeconfig)),
+            ("KUBECACHEDIR", Some(cache)),
+            ("HELM_GUARD_KUBECONFIG", place.original.clone()),
+        ];
+        environment.extend(VARIABLES.map(|name| (name, None)));
+
+        let lock = Lock { claims: claims.into(), clock };
+        let gate: Gate = {
+            let lock = lock.clone();
+            Arc::new(move || matches!(lock.standing(), Standing::Safe { .. }))
+        };
+        let written = Arc::<Mutex<VecDeque<Written>>>::default();
+        let proxy = Arc::new(Proxy {
+            secret,
+            lock_id: place.lock_id.to_owned(),
+            lock,
+            free: cluster.wire.free(),
+            gated: cluster.wire.gated(gate),
+            server: cluster.server.clone(),
+            written: written.clone(),
+        });
+        let server = tokio::spawn(serve(listener, proxy));
+        Ok(Self { server, environment, written, _home: home })
+    }
+
+    /// Helm's environment: variables that are set, and those that are not to be.
+    pub fn environment(&self) -> &[(&'static str, Option<String>)] {
+        &self.environment
+    }
+
+    /// The last of Helm's writes, oldest first.
+    pub fn written(&self) -> Vec<Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        // With the task go all its connections.
+        self.server.abort();
+    }
+}
+
+fn text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(connection(stream, proxy.clone()))),
+                // Out of file handles, most likely: some are given back soon.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, proxy: Arc<Proxy>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let proxy = proxy.clone();
+        async move { Ok::<_, Infallible>(proxy.answer(request).await) }
+    });
+    // Its other end may be gone at any time, and nobody is left to be told.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+}
+
+/// All locks under which Helm runs.
+#[derive(Clone)]
+struct Lock {
+    claims: Arc<[Claim]>,
+    clock: Clock,
+}
+
+impl Lock {
+    fn standing(&self) -> Standing {
+        let all = Standing::Safe { until: Duration::MAX };
+        self.claims.iter().fold(all, |all, claim| all.and(claim.standing()))
+    }
+
+    /// Waits until the locks stand as `wanted` says.
+    async fn until(&self, wanted: impl Fn(&Standing) -> bool) -> Standing {
+        let mut claims = self.claims.to_vec();
+        loop {
+            let standing = self.standing();
+            if wanted(&standing) {
+                return standing;
+            }
+            let expiry = match standing {
+                Standing::Safe { until } => until.saturating_sub(self.clock.monotonic()),
+                Standing::Doubtful | Standing::Lost(_) => Duration::MAX,
+            };
+            let mut changes: Vec<_> = claims.iter_mut().map(|claim| Box::pin(claim.changed())).collect();
+            let any = poll_fn(|context| {
+                let mut changes = changes.iter_mut();
+                let any = changes.any(|change| change.as_mut().poll(context).is_ready());
+                if any { Poll::Ready(()) } else { Poll::Pending }
+            });
+            // An error is a lock that nobody renews any more, as the next look shows.
+            let _ = tokio::time::timeout(expiry.min(Duration::from_secs(86_400)), any).await;
+        }
+    }
+}
+
+struct Proxy {
+    secret: String,
+    lock_id: String,
+    lock: Lock,
+    free: Service,
+    gated: Service,
+    server: String,
+    written: Arc<Mutex<VecDeque<Written>>>,
+}
+
+impl Proxy {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let Some(inside) = super::inside(request.uri(), &self.secret) else {
+            return said(StatusCode::NOT_FOUND, "not found");
+        };
+        let is_write = super::is_write(request.method(), request.headers());
+        let (method, path) = (request.method().clone(), inside.path().to_owned());
+        let request = match self.readdress(request, inside, is_write).await {
+            Ok(request) => request,
+            // Helm broke off in the middle of its request.
+            Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        let answer = self.pass(request, is_write).await;
+        if is_write { self.remember(method, path, answer).await } else { answer }
+    }
+
+    /// Makes a request one to the API server.
+    async fn readdress(
+        &self,
+        request: Request<Incoming>,
+        inside: http::uri::PathAndQuery,
+        is_write: bool,
+    ) -> Result<Request<Body>, BoxError> {
+        let (mut parts, body) = request.into_parts();
+        let mut body = passed_on(body);
+        let of_record = if is_write { super::of_record(&parts.method, inside.path()) } else { OfRecord::No };
+        let marked = match of_record {
+            OfRecord::Yes => true,
+            OfRecord::No => false,
+            OfRecord::AskBody => {
+                let (beginning, whole) = begin(body, ENOUGH).await?;
+                body = whole;
+                super::creates_record(&beginning)
+            }
+        };
+        let inside = match super::with_field_manager(&inside, &self.lock_id) {
+            Some(with) if marked => with,
+            _ => inside,
+        };
+        parts.uri = Uri::from(inside);
+        super::rewrite(&mut parts.headers, &self.lock_id);
+        Ok(Request::from_parts(parts, body))
+    }
+
+    async fn pass(&self, mut request: Request<Body>, is_write: bool) -> Response<Body> {
+        loop {
+            match super::verdict(self.lock.standing(), is_write) {
+                Verdict::Pass => break,
+                Verdict::Wait => drop(self.lock.until(|now| !matches!(now, Standing::Doubtful)).await),
+                Verdict::Refuse(why) => return said(StatusCode::FORBIDDEN, &super::refusal(&why)),
+            }
+        }
+        let theirs =
+            super::is_upgrade(request.headers()).then(|| request.extensions_mut().remove::<OnUpgrade>());
+        let service = if is_write { self.gated.clone() } else { self.free.clone() };
+        let mut sent = send(service, request);
+        let given_up = self.lock.until(|now| !matches!(now, Standing::Safe { .. }));
+        let answer = tokio::select! {
+            answer = &mut sent => answer,
+            // With the request its connection is dropped.
+            standing = given_up, if is_write => return said(StatusCode::FORBIDDEN, &super::given_up(standing)),
+        };
+        match answer {
+            Ok(mut answer) => {
+                if answer.status() == StatusCode::SWITCHING_PROTOCOLS
+                    && let Some(Some(theirs)) = theirs
+                {
+                    let ours = hyper::upgrade::on(&mut answer);
+                    tokio::spawn(join(theirs, ours));
+                } else {
+                    super::forget_connection(answer.headers_mut());
+                }
+                answer.map(passed_on)
+            }
+            // The gate may have shut before the look at the lock here.
+            Err(_) if is_write && !matches!(self.lock.standing(), Standing::Safe { .. }) => {
+                said(StatusCode::FORBIDDEN, &super::given_up(self.lock.standing()))
+            }
+            Err(error) => unreachable(&self.server, error, is_write),
+        }
+    }
+
+    async fn remember(&self, method: Method, path: String, answer: Response<Body>) -> Response<Body> {
+        let code = answer.status().as_u16();
+        let (parts, mut body) = answer.into_parts();
+        let mut message = String::new();
+        if code >= 400 {
+            match begin(body, WORDS).await {
+                Ok((beginning, whole)) => {
+                    message = super::message(&beginning);
+                    body = whole;
+                }
+                Err(error) => body = full(super::status(code, &error.to_string())),
+            }
+        }
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.push_back(Written { method, path, code, message });
+        if written.len() > REMEMBERED {
+            written.pop_front();
+        }
+        Response::from_parts(parts, body)
+    }
+}
+
+/// Reads at least `enough` of a body, if it is that long, and gives it with the whole body as it was.
+async fn begin(mut body: Body, enough: usize) -> Result<(Bytes, Body), BoxError> {
+    let mut beginning = BytesMut::new();
+    while beginning.len() < enough {
+        match body.frame().await {
+            None => break,
+            // Trailers are the last of a body, and no API server or client of one has any.
+            Some(frame) => beginning.extend(frame?.into_data().ok()),
+        }
+    }
+    let beginning = beginning.freeze();
+    let whole = Beginning { data: Some(beginning.clone()).filter(|data| !data.is_empty()), rest: body };
+    Ok((beginning, whole.boxed_unsync()))
+}
+
+/// A body of which the beginning has been read.
+struct Beginning {
+    data: Option<Bytes>,
+    rest: Body,
+}
+
+impl hyper::body::Body for Beginning {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.data.take() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            None => std::pin::Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let known = self.data.as_ref().map_or(0, |data| data.len() as u64);
+        let mut hint = self.rest.size_hint();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + known);
+        }
+        hint.set_lower(hint.lower() + known);
+        hint
+    }
+}
+
+/// Passes everything on between two ends that have left HTTP. The gate stands before one of them.
+async fn join(theirs: OnUpgrade, ours: OnUpgrade) {
+    if let (Ok(theirs), Ok(ours)) = tokio::join!(theirs, ours) {
+        let _ = copy_bidirectional(&mut TokioIo::new(theirs), &mut TokioIo::new(ours)).await;
+    }
+}
+
+fn passed_on(body: Incoming) -> Body {
+    body.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync()
+}
+
+fn full(text: String) -> Body {
+    Full::from(text).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+fn said(code: StatusCode, message: &str) -> Response<Body> {
+    let mut answer = Response::new(full(super::status(code.as_u16(), message)));
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// The API server did not answer. Helm's client asks again, some times, if it is told when; that is right for what only
+/// reads, and for what was never sent.
+fn unreachable(server: &str, error: BoxError, is_write: bool) -> Response<Body> {
+    let never_sent = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
+    let mut cause: &(dyn std::error::Error + 'static) = &*error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let mut answer = said(StatusCode::SERVICE_UNAVAILABLE, &format!("the API server {server}: {cause}"));
+    if never_sent || !is_write {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests;
