@@ -125,12 +125,14 @@ impl Observer {
     /// Decides on one reading of the Lease.
     ///
     /// `now` and `deadline` are on this process's monotonic clock; `now` was taken before the reading was asked for.
+    /// `over` is the identity of a holder whose CI run is known to be over: with its run went its processes.
     pub fn decide(
         &mut self,
         view: Option<&LeaseView>,
         times: &Times,
         now: Duration,
         deadline: Duration,
+        over: Option<&str>,
     ) -> Decision {
         let Some(view) = view else {
             self.last = None;
@@ -139,7 +141,7 @@ impl Observer {
         let Some(holder) = &view.holder else { return Decision::Take { from: None } };
         let since = self.silent_since(view, now);
         let free_at = since + view.duration.max(times.duration).min(LONGEST_BELIEF);
-        if now >= free_at {
+        if now >= free_at || over == Some(&holder.identity) {
             Decision::Take { from: Some(holder.clone()) }
         } else if now >= deadline {
             Decision::GiveUp { holder: holder.clone() }
@@ -242,10 +244,10 @@ mod tests {
     #[test]
     fn a_missing_lease_is_created_and_a_vacant_one_taken() {
         let mut observer = Observer::default();
-        assert_eq!(observer.decide(None, &times(), secs(0), secs(60)), Decision::Create);
+        assert_eq!(observer.decide(None, &times(), secs(0), secs(60), None), Decision::Create);
         let vacant = LeaseView { holder: None, ..held_by("a", "1") };
         assert_eq!(
-            observer.decide(Some(&vacant), &times(), secs(0), secs(60)),
+            observer.decide(Some(&vacant), &times(), secs(0), secs(60), None),
             Decision::Take { from: None }
         );
     }
@@ -255,18 +257,27 @@ mod tests {
         let mut observer = Observer::default();
         let view = held_by("a", "1");
         let wait = |decision| matches!(decision, Decision::Wait { .. });
-        assert!(wait(observer.decide(Some(&view), &times(), secs(100), secs(900))));
-        assert!(wait(observer.decide(Some(&view), &times(), secs(114), secs(900))));
-        let taken = observer.decide(Some(&view), &times(), secs(115), secs(900));
+        assert!(wait(observer.decide(Some(&view), &times(), secs(100), secs(900), None)));
+        assert!(wait(observer.decide(Some(&view), &times(), secs(114), secs(900), None)));
+        let taken = observer.decide(Some(&view), &times(), secs(115), secs(900), None);
         assert_eq!(taken, Decision::Take { from: view.holder });
+    }
+
+    #[test]
+    fn a_holder_whose_run_is_over_is_taken_over_at_once_and_nobody_else_for_it() {
+        let view = held_by("a", "1");
+        for (over, wanted) in [("a", true), ("b", false)] {
+            let decision = Observer::default().decide(Some(&view), &times(), secs(0), secs(900), Some(over));
+            assert_eq!(matches!(decision, Decision::Take { .. }), wanted, "{over} is over");
+        }
     }
 
     #[test]
     fn a_renewal_starts_the_time_anew_even_if_the_holder_writes_an_older_clock() {
         let mut observer = Observer::default();
-        observer.decide(Some(&held_by("a", "2031")), &times(), secs(0), secs(900));
-        observer.decide(Some(&held_by("a", "1999")), &times(), secs(14), secs(900));
-        let decision = observer.decide(Some(&held_by("a", "1999")), &times(), secs(28), secs(900));
+        observer.decide(Some(&held_by("a", "2031")), &times(), secs(0), secs(900), None);
+        observer.decide(Some(&held_by("a", "1999")), &times(), secs(14), secs(900), None);
+        let decision = observer.decide(Some(&held_by("a", "1999")), &times(), secs(28), secs(900), None);
         assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
     }
 
@@ -279,11 +290,11 @@ mod tests {
                 holder.operation = format!("annotated {second}");
             }
             assert!(matches!(
-                observer.decide(Some(&view), &times(), secs(second), secs(900)),
+                observer.decide(Some(&view), &times(), secs(second), secs(900), None),
                 Decision::Wait { .. }
             ));
         }
-        let decision = observer.decide(Some(&held_by("a", "1")), &times(), secs(15), secs(900));
+        let decision = observer.decide(Some(&held_by("a", "1")), &times(), secs(15), secs(900), None);
         assert!(matches!(decision, Decision::Take { .. }), "{decision:?}");
     }
 
@@ -291,28 +302,31 @@ mod tests {
     fn waiting_ends_at_the_deadline_but_a_dead_holder_is_taken_first() {
         let mut observer = Observer::default();
         let view = held_by("a", "1");
-        observer.decide(Some(&view), &times(), secs(0), secs(10));
+        observer.decide(Some(&view), &times(), secs(0), secs(10), None);
         assert!(matches!(
-            observer.decide(Some(&view), &times(), secs(10), secs(10)),
+            observer.decide(Some(&view), &times(), secs(10), secs(10), None),
             Decision::GiveUp { .. }
         ));
-        assert!(matches!(observer.decide(Some(&view), &times(), secs(15), secs(10)), Decision::Take { .. }));
+        assert!(matches!(
+            observer.decide(Some(&view), &times(), secs(15), secs(10), None),
+            Decision::Take { .. }
+        ));
     }
 
     #[test]
     fn a_holder_with_a_longer_duration_is_believed_longer_but_not_for_ever() {
         let mut observer = Observer::default();
         let view = LeaseView { duration: secs(60), ..held_by("a", "1") };
-        observer.decide(Some(&view), &times(), secs(0), secs(9000));
+        observer.decide(Some(&view), &times(), secs(0), secs(9000), None);
         assert!(matches!(
-            observer.decide(Some(&view), &times(), secs(59), secs(9000)),
+            observer.decide(Some(&view), &times(), secs(59), secs(9000), None),
             Decision::Wait { .. }
         ));
         let mut observer = Observer::default();
         let view = LeaseView { duration: secs(1 << 30), ..held_by("a", "1") };
-        observer.decide(Some(&view), &times(), secs(0), secs(9000));
+        observer.decide(Some(&view), &times(), secs(0), secs(9000), None);
         assert!(matches!(
-            observer.decide(Some(&view), &times(), secs(600), secs(9000)),
+            observer.decide(Some(&view), &times(), secs(600), secs(9000), None),
             Decision::Take { .. }
         ));
     }

@@ -161,7 +161,7 @@ pub async fn acquire(
             }
             continue;
         }
-        let decision = observer.decide(seen.as_ref(), &request.times, now, deadline);
+        let decision = observer.decide(seen.as_ref(), &request.times, now, deadline, None);
         let (written, from) = match decision {
             Decision::Wait { holder, look_again } => {
                 waiting(&holder, now - started);
