@@ -21,6 +21,7 @@
 //!   cannot read says that the cluster is unreachable, where it is to say that the lock is lost.
 
 pub mod home;
+pub mod memory;
 pub mod proxy;
 pub mod record;
 
@@ -69,6 +70,25 @@ pub fn inside(uri: &Uri, secret: &str) -> Option<PathAndQuery> {
         Some(b'?') => format!("/{rest}").parse().ok(),
         Some(_) => None,
     }
+}
+
+/// A description of a part of the API, addressed by its own hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Such as `/openapi/v3/apis/apps/v1`.
+    pub path: String,
+    /// What the API server calls its contents, in hexadecimal.
+    pub hash: String,
+}
+
+/// The description that a request asks for, if it is one that never changes: an OpenAPI document with its hash.
+pub fn description(method: &Method, inside: &PathAndQuery) -> Option<Description> {
+    let query = inside.query().unwrap_or_default();
+    let mut hashes = query.split('&').filter_map(|pair| pair.strip_prefix("hash="));
+    let hash =
+        hashes.next().filter(|hash| hash.len() >= 32 && hash.bytes().all(|c| c.is_ascii_hexdigit()))?;
+    (method == Method::GET && inside.path().starts_with("/openapi/v3/") && hashes.next().is_none())
+        .then(|| Description { path: inside.path().to_owned(), hash: hash.to_owned() })
 }
 
 /// Headers that are about one connection and not about what goes over it.

@@ -119,3 +119,22 @@ fn a_server_has_a_folder_of_its_own() {
     assert_eq!(cache_folder("https://10.0.0.1:6443"), "10.0.0.1_6443");
     assert_eq!(cache_folder("https://rancher/k8s/clusters/c-1"), "rancher_k8s_clusters_c_1");
 }
+
+#[test]
+fn only_what_never_changes_is_remembered() {
+    let hash = "8F5F21DFCD465B067ED095B213D5695C";
+    for (method, uri, wanted) in [
+        (Method::GET, format!("/openapi/v3/apis/apps/v1?hash={hash}"), true),
+        (Method::GET, format!("/openapi/v3/apis/apps/v1?timeout=32s&hash={hash}"), true),
+        (Method::GET, "/openapi/v3/apis/apps/v1".to_owned(), false),
+        (Method::GET, "/openapi/v3/apis/apps/v1?hash=../../etc".to_owned(), false),
+        (Method::GET, format!("/openapi/v3/apis/apps/v1?hash={hash}&hash={hash}"), false),
+        (Method::GET, format!("/api/v1/namespaces/shop/secrets/a?hash={hash}"), false),
+        (Method::POST, format!("/openapi/v3/apis/apps/v1?hash={hash}"), false),
+    ] {
+        let found = description(&method, &uri.parse().unwrap());
+        let expected =
+            wanted.then(|| Description { path: "/openapi/v3/apis/apps/v1".into(), hash: hash.into() });
+        assert_eq!(found, expected, "{method} {uri}");
+    }
+}
