@@ -3,6 +3,9 @@
 
 pub mod command;
 pub mod lease;
+pub mod line;
+pub mod over;
+pub mod queue;
 pub mod run;
 pub mod table;
 
