@@ -14,13 +14,18 @@ use futures::{
 };
 
 use crate::{
+    cli,
     clock::Clock,
     cluster::Cluster,
     diagnose::Trouble,
     exit,
     fence::proxy::{self, Fence},
     helm::{self, Command, Invocation, Version, child},
-    lock::{Times, lease},
+    lock::{
+        Times, lease,
+        line::Newer,
+        queue::{self, Notice, Queue},
+    },
     manifest::{Manifest, ObjectKey},
     process::Process,
     recover::{Debt, Ledger, State},
@@ -186,7 +191,12 @@ impl<'a> Run<'a> {
             end = End::new(Outcome::LockLost, exit::LOCK_LOST, "the lock was lost", &[]);
         }
         drop(self.fence);
-        release(self.locks, gone).await;
+        let mut locks = self.locks;
+        if end.outcome.is_success() {
+            let at = self.clock.wall().to_string();
+            locks.iter_mut().for_each(|lock| lock.deployed(at.clone()));
+        }
+        release(locks, gone).await;
         self.ledger.close();
         end
     }
@@ -437,6 +447,7 @@ impl<'a> Run<'a> {
             return ended;
         }
         self.reporter.emit(Event::HelmStarted);
+        self.locks.iter().for_each(lease::Held::helm_started);
         let fence = self.fence.as_ref();
         let introduced = OptionFuture::from(fence.map(Fence::helm_version));
         let (ended, version) = tokio::select! {
@@ -644,7 +655,10 @@ async fn take_locks(
                 reporter.emit(Event::LockWaiting { holder: holder.clone(), waited, unlock });
             }
         };
-        match lease::acquire(cluster.client.clone(), &wanted, clock, waiting).await {
+        let mut queue = queue(request, reporter, clock);
+        let acquired =
+            lease::acquire_in_line(cluster.client.clone(), &wanted, clock, &mut queue, waiting).await;
+        match acquired {
             Ok(acquired) => {
                 reporter.emit(Event::LockAcquired {
                     lock_id: lock_id.to_owned(),
@@ -656,6 +670,9 @@ async fn take_locks(
             }
             Err(error) => {
                 release(locks, false).await;
+                if let lease::LockError::Outdated(newer) = &error {
+                    return Err(outdated(newer, request));
+                }
                 if let lease::LockError::Timeout { holder, .. } = error {
                     reporter.emit(Event::LockKept((*holder).clone()));
                     let timeout = report::duration(request.guard.lock_timeout.as_secs_f64());
@@ -667,6 +684,32 @@ async fn take_locks(
         }
     }
     Ok(locks)
+}
+
+/// What this run learns of others while it waits.
+fn queue<'a>(request: &Request, reporter: &'a Arc<Reporter>, clock: Clock) -> Queue<'a> {
+    let policy = match request.guard.outdated {
+        cli::Outdated::Allow => queue::Outdated::GoesOn,
+        cli::Outdated::Skip | cli::Outdated::Fail => queue::Outdated::Stops,
+    };
+    Queue::new(request.desk.clone(), policy, clock, move |notice| {
+        reporter.emit(match notice {
+            Notice::Warning(text) => Event::Warning(text),
+            Notice::RunOver { holder, why } => Event::RunOver { holder, why },
+        });
+    })
+}
+
+/// Nothing was touched. Whoever wants to go back says so.
+fn outdated(newer: &Newer, request: &Request) -> End {
+    let code = if request.guard.outdated == cli::Outdated::Fail { exit::OUTDATED } else { 0 };
+    // GitLab does not tell a job that a person retried from one that it retried itself.
+    let next = if request.owner.run_attempt.is_empty() {
+        "to deploy this one all the same: --outdated allow"
+    } else {
+        "to deploy this one all the same: run it again, or --outdated allow"
+    };
+    End::new(Outcome::Outdated, code, newer.why(), &[next])
 }
 
 /// What a Lease is held for: several releases when all have one lock.
@@ -768,6 +811,7 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
         error @ lease::LockError::Timeout { .. } => {
             End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, error.to_string(), &[])
         }
+        error @ lease::LockError::Outdated(_) => End::new(Outcome::Outdated, 0, error.to_string(), &[]),
         lease::LockError::Api(error @ kube::Error::Api(_)) => {
             End::unavailable(&error.into(), "kubectl get --raw /readyz")
         }

@@ -7,7 +7,7 @@ use std::{
 use clap::Parser;
 use helm_guard::{
     action::{self, Call},
-    ci::{self, Env, System},
+    ci::{self, Env, System, checkout},
     cli::{self, Cli},
     clock::Clock,
     deploy, exit,
@@ -79,7 +79,7 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
     if tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help" || token == "-h") {
         return help(command, env);
     }
-    let request = match Request::parse(command, tokens, env, &host()) {
+    let mut request = match Request::parse(command, tokens, env, &host()) {
         Ok(request) => request,
         Err(error) => return misused(command.as_str(), &error, env),
     };
@@ -89,6 +89,7 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
         let error = helm.arg(command.as_str()).args(request.invocation.tokens()).exec();
         return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
     }
+    request.warnings.extend(checkout::oddities(env, &request.limits()));
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
@@ -134,6 +135,9 @@ fn become_it(call: &Call, env: &Env) -> Result<std::convert::Infallible, String>
     next.args(&call.argv);
     for name in env.keys().filter(|name| name.starts_with(action::PREFIX)) {
         next.env_remove(name);
+    }
+    if let Some(token) = &call.token {
+        next.env(ci::TOKEN, token);
     }
     Err(next.exec().to_string())
 }

@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 23] = [
+const ACTING: [(&str, &str); 26] = [
+    ("ci/api.rs", "asks the CI system's API"),
+    ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
@@ -18,6 +20,7 @@ const ACTING: [(&str, &str); 23] = [
     ("helm/child.rs", "runs Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
+    ("lock/queue.rs", "asks in the background, lets time pass"),
     ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("process.rs", "finds and ends processes"),

@@ -61,6 +61,8 @@ impl Launch {
                 None => command.env_remove(name),
             };
         }
+        // Charts and plugins have no use for it.
+        command.env_remove(crate::ci::TOKEN);
         command.env(MARK, &self.lock_id).process_group(0)
     }
 }

@@ -9,11 +9,13 @@ use kube::{Api, ResourceExt};
 use super::{
     ACQUIRE, Life, Observer, Times, belief,
     lease::{self, Acquired, End, LockError},
-    lease_name, run,
+    lease_name,
+    queue::{Notice, Outdated, Queue},
+    run,
     table::{self, Row},
 };
 use crate::{
-    ci::{self, Env},
+    ci::{self, Desk, Env},
     cli::{ClusterFlags, Format, LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
     clock::Clock,
     cluster::Cluster,
@@ -26,6 +28,7 @@ use crate::{
         terminal::{card, who},
         text::{inert_line, terminal_safe},
     },
+    request::proxies,
     signals::Signals,
     unlock::{self, Place},
 };
@@ -86,7 +89,9 @@ impl From<LockError> for Stop {
                 ],
             ),
             LockError::NoNamespace(_) => Self::new(exit::REFUSED, error.to_string(), &[]),
-            LockError::Timeout { .. } => Self::new(exit::LOCK_TIMEOUT, error.to_string(), &[]),
+            LockError::Timeout { .. } | LockError::Outdated(_) => {
+                Self::new(exit::LOCK_TIMEOUT, error.to_string(), &[])
+            }
             LockError::Api(_) => {
                 Self::new(exit::UNAVAILABLE, error.to_string(), &["kubectl get --raw /readyz"])
             }
@@ -189,6 +194,7 @@ async fn life(
 pub(super) struct Wanted {
     pub(super) place: Place,
     pub(super) request: lease::Request,
+    desk: Option<Desk>,
 }
 
 pub(super) fn wanted(
@@ -222,7 +228,7 @@ pub(super) fn wanted(
         timeout: args.lock_timeout,
         within: env.get(MARK).filter(|id| !id.is_empty()).cloned(),
     };
-    Wanted { place, request }
+    Wanted { place, request, desk: ci::desk(env, proxies(env)) }
 }
 
 /// Takes the lock, and says for whom it waits meanwhile.
@@ -246,12 +252,16 @@ pub(super) async fn take(
         }
         Some(_) => {}
     };
+    let mut queue = Queue::new(wanted.desk.clone(), Outdated::GoesOn, clock, |notice| match notice {
+        Notice::Warning(text) => say(&format!("warning: {text}")),
+        Notice::RunOver { why, .. } => say(&format!("the lock's holder is dead: {why}")),
+    });
     let acquired = tokio::select! {
         signal = signals.next() => {
             let why = format!("{} while waiting for the lock", signal.name());
             return Err(Stop::new(exit::cancelled(signal.number()), why, &[]));
         }
-        acquired = lease::acquire(cluster.client.clone(), &wanted.request, clock, waiting) => acquired,
+        acquired = lease::acquire_in_line(cluster.client.clone(), &wanted.request, clock, &mut queue, waiting) => acquired,
     };
     acquired.map_err(|error| match error {
         LockError::Timeout { holder, .. } => {
