@@ -1,7 +1,7 @@
 //! The Lease behind the lock: every write is a compare-and-swap on resource version and UID.
 //! What to do about what is read is decided in `lock.rs`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc, task::Poll, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -49,6 +49,14 @@ pub enum LockError {
     /// The namespace is not there.
     #[error("namespace {0} not found")]
     NoNamespace(String),
+    /// The waiting was given up. `unsure` when no answer came to a write under way: the lock may be ours all the same.
+    #[error("lock {lease} is not waited for any longer")]
+    Stopped {
+        /// Lease name.
+        lease: String,
+        /// Whether that is not known.
+        unsure: bool,
+    },
     /// The API server cannot be reached, or refused otherwise.
     #[error(transparent)]
     Api(#[from] kube::Error),
@@ -120,15 +128,64 @@ pub struct Acquired {
     pub taken_over: Option<Holder>,
 }
 
-/// Takes the lock, waiting for a living holder to let go; `waiting` is told about the holder at each look.
+/// How long the answer to a write is waited for that was under way when the waiting was given up, and the same for
+/// giving the lock back then.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+/// Takes the lock, waiting for a living holder to let go; `waiting` is told about the holder at each look. When `stop`
+/// ends, so does the waiting; a lock that was just being taken is given back.
 ///
 /// # Errors
-/// When the time is over, rights are missing, or the API server cannot be reached.
+/// When the time is over, it was stopped, rights are missing, or the API server cannot be reached.
 pub async fn acquire(
     client: Client,
     request: &Request,
     clock: Clock,
+    stop: impl Future<Output = ()>,
+    waiting: impl FnMut(&Holder, Duration),
+) -> Result<Acquired, LockError> {
+    let stopped = |unsure| LockError::Stopped { lease: request.lease.clone(), unsure };
+    let writing = Cell::new(false);
+    let mut work = std::pin::pin!(take(client.clone(), request, clock, waiting, &writing));
+    tokio::select! {
+        biased;
+        answer = &mut work => return answer,
+        () = stop => {}
+    }
+    if !writing.get() {
+        return Err(stopped(false));
+    }
+    // Dropped now, it might still be done: then nobody would give the lock back.
+    let answer = std::future::poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending if writing.get() => Poll::Pending,
+        Poll::Pending => Poll::Ready(None),
+    });
+    match tokio::time::timeout(LAST_ANSWER, answer).await {
+        Ok(Some(Ok(acquired))) => {
+            let released = tokio::time::timeout(LAST_ANSWER, acquired.held.release(false)).await;
+            Err(stopped(!matches!(released, Ok(Ok(())))))
+        }
+        // Somebody was quicker, or it was refused.
+        Ok(_) => Err(stopped(false)),
+        Err(_) => {
+            let api: Api<Lease> = Api::namespaced(client, &request.namespace);
+            let identity = &request.me.identity;
+            let given = give_back(&api, &request.lease, identity, &End::Vacate);
+            // The write may still be under way behind it.
+            let _ = tokio::time::timeout(LAST_ANSWER, given).await;
+            Err(stopped(true))
+        }
+    }
+}
+
+/// As [`acquire`]; `writing` tells when a write is under way.
+async fn take(
+    client: Client,
+    request: &Request,
+    clock: Clock,
     mut waiting: impl FnMut(&Holder, Duration),
+    writing: &Cell<bool>,
 ) -> Result<Acquired, LockError> {
     let api: Api<Lease> = Api::namespaced(client, &request.namespace);
     let started = clock.monotonic();
@@ -136,6 +193,7 @@ pub async fn acquire(
     let mut observer = Observer::default();
     let mut answered = false;
     loop {
+        writing.set(false);
         let now = clock.monotonic();
         let found = match bounded(&request.times, api.get_opt(&request.lease)).await {
             Ok(found) => {
@@ -156,6 +214,7 @@ pub async fn acquire(
         let seen = found.as_ref().map(view);
         let lent = seen.as_ref().and_then(|view| may_join(view, request.within.as_deref()));
         if let (Some(holder), Some(lease)) = (lent, &found) {
+            writing.set(true);
             if let Some(held) = join(&api, request, lease.clone(), holder.clone(), now, clock).await? {
                 return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: None });
             }
@@ -172,10 +231,12 @@ pub async fn acquire(
                 return Err(LockError::Timeout { lease: request.lease.clone(), holder: Box::new(holder) });
             }
             Decision::Create => {
+                writing.set(true);
                 let lease = claim(None, request, clock);
                 (bounded(&request.times, api.create(&PostParams::default(), &lease)).await, None)
             }
             Decision::Take { from } => {
+                writing.set(true);
                 let lease = claim(found, request, clock);
                 let params = PostParams::default();
                 (bounded(&request.times, api.replace(&request.lease, &params, &lease)).await, from)
@@ -512,6 +573,54 @@ impl Claim {
     pub async fn changed(&mut self) {
         // An error is the end of the renewal, which is a change too.
         let _ = self.state.changed().await;
+    }
+}
+
+/// All locks under which something is done. None is lost if there are none.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    claims: Arc<[Claim]>,
+    clock: Clock,
+}
+
+impl Claims {
+    /// Of these locks.
+    pub fn new(claims: Vec<Claim>, clock: Clock) -> Self {
+        Self { claims: claims.into(), clock }
+    }
+
+    /// How they stand together.
+    pub fn standing(&self) -> Standing {
+        let all = Standing::Safe { until: Duration::MAX };
+        self.claims.iter().fold(all, |all, claim| all.and(claim.standing()))
+    }
+
+    /// Can nobody else have any of them?
+    pub fn are_safe(&self) -> bool {
+        matches!(self.standing(), Standing::Safe { .. })
+    }
+
+    /// Waits until they stand as `wanted` says.
+    pub async fn until(&self, wanted: impl Fn(&Standing) -> bool) -> Standing {
+        let mut claims = self.claims.to_vec();
+        loop {
+            let standing = self.standing();
+            if wanted(&standing) {
+                return standing;
+            }
+            let expiry = match standing {
+                Standing::Safe { until } => until.saturating_sub(self.clock.monotonic()),
+                Standing::Doubtful | Standing::Lost(_) => Duration::MAX,
+            };
+            let mut changes: Vec<_> = claims.iter_mut().map(|claim| Box::pin(claim.changed())).collect();
+            let any = std::future::poll_fn(|context| {
+                let mut changes = changes.iter_mut();
+                let any = changes.any(|change| change.as_mut().poll(context).is_ready());
+                if any { Poll::Ready(()) } else { Poll::Pending }
+            });
+            // An error is a lock that nobody renews any more, as the next look shows.
+            let _ = tokio::time::timeout(expiry.min(Duration::from_secs(86_400)), any).await;
+        }
     }
 }
 

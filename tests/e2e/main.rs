@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod cancels;
 mod fence;
 mod kills;
 mod lock;
@@ -15,6 +16,8 @@ mod properties;
 mod records;
 mod settle;
 mod stage;
+mod stops;
 mod stuck;
+mod sweep;
 mod texts;
 mod unlock;
