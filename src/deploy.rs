@@ -302,7 +302,8 @@ impl<'a> Run<'a> {
         };
         let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
         let rollback_to = if unnamed { history.better_rollback() } else { None };
-        let mut mended = Mended { plan: None, hands: self.hands(release), untouchable, rollback_to };
+        let mut mended =
+            Mended { plan: None, base: None, hands: self.hands(release), untouchable, rollback_to };
         let precious = self.precious(release, &history);
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let question = Question {
@@ -315,7 +316,11 @@ impl<'a> Run<'a> {
             precious: &precious,
         };
         let plan = match repair::plan(&question) {
-            Answer::Healthy => return Ok(mended),
+            Answer::Healthy => {
+                let upgrades = invocation.command == Command::Upgrade;
+                mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
+                return Ok(mended);
+            }
             Answer::Refuse { finding, why, next } => {
                 return Err(End::new(Outcome::Refused, exit::REFUSED, format!("{finding}: {why}"), &[&next]));
             }
@@ -572,7 +577,10 @@ impl<'a> Run<'a> {
                     continue;
                 }
             };
-            let steps = repair::settle(mended.plan.as_ref(), &history);
+            let steps = match mended.base {
+                Some(base) => repair::settle_upgrade(base, &history),
+                None => repair::settle(mended.plan.as_ref(), &history),
+            };
             for step in steps.into_iter().filter(|step| step.revision() > mended.untouchable) {
                 match mended.hands.act(&step, &mut history).await {
                     Ok(Some(said)) => self.reporter.emit(Event::Settled(said)),
@@ -667,6 +675,8 @@ impl<'a> Run<'a> {
 /// A release that may be deployed, and what must be set right afterwards.
 struct Mended<'a> {
     plan: Option<Plan>,
+    /// The revision that was deployed, where an upgrade starts without a repair.
+    base: Option<u32>,
     hands: steps::Hands<'a>,
     /// With `--repair off`: up to this revision nothing is changed.
     untouchable: Option<u32>,
