@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod cancels;
 mod fence;
 mod kills;
 mod lock;
@@ -17,7 +18,9 @@ mod records;
 mod runs;
 mod settle;
 mod stage;
+mod stops;
 mod stuck;
+mod sweep;
 mod texts;
 mod unlock;
 mod witness;
