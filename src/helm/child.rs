@@ -97,6 +97,21 @@ pub fn become_helm(mut arguments: impl Iterator<Item = OsString>) -> String {
     format!("helm binary {}: {error}", Path::new(&helm).display())
 }
 
+/// Whether there is a program to run at all, by path or on `PATH`. Else why not: better known before the lock is taken than
+/// from the step that would become it.
+///
+/// # Errors
+/// When there is none, or it may not be executed.
+pub fn find(helm: &Path) -> std::io::Result<PathBuf> {
+    which::which(helm).map_err(|_| match helm.components().count() {
+        0 | 1 => std::io::Error::new(std::io::ErrorKind::NotFound, "not found on PATH"),
+        _ => match std::fs::metadata(helm) {
+            Ok(_) => std::io::Error::new(std::io::ErrorKind::PermissionDenied, "not executable"),
+            Err(error) => error,
+        },
+    })
+}
+
 /// Most bytes of stderr that are kept for the report.
 const TAIL: usize = 8 << 10;
 
