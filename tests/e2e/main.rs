@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod faults;
 mod fence;
 mod kills;
 mod lock;
@@ -15,6 +16,7 @@ mod properties;
 mod records;
 mod settle;
 mod stage;
+mod storm;
 mod stuck;
 mod texts;
 mod unlock;
