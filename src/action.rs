@@ -61,7 +61,8 @@ const HELM_INPUTS: [(&str, Form); 20] = [
 ];
 
 /// Inputs with rules of their own.
-const SPECIAL_INPUTS: [&str; 6] = ["command", "release", "chart", "revision", "kubeconfig", "args"];
+const SPECIAL_INPUTS: [&str; 7] =
+    ["command", "release", "chart", "revision", "kubeconfig", "args", "github-token"];
 
 /// A file to write before the command runs, for its owner's eyes.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Call {
     pub argv: Vec<String>,
     /// The kubeconfig, if it was given as text.
     pub kubeconfig: Option<SecretFile>,
+    /// Token for GitHub's API. It goes on in the environment: other users can read a command line.
+    pub token: Option<String>,
     /// Texts that must not be seen in a log.
     pub masks: Vec<String>,
     /// What is odd but stops nothing.
@@ -127,6 +130,9 @@ pub fn read(env: &Env, id: &str) -> Result<Call, String> {
             call.kubeconfig = Some(SecretFile { path, text });
         }
     }
+
+    let token = line("github-token")?;
+    call.token = (!token.is_empty()).then(|| token.to_owned());
 
     for own in &OWN_FLAGS {
         match (own.name, line(own.name)?) {

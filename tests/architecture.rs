@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 22] = [
+const ACTING: [(&str, &str); 27] = [
+    ("ci/api.rs", "asks the CI system's API"),
+    ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
@@ -13,10 +15,12 @@ const ACTING: [(&str, &str); 22] = [
     ("deploy.rs", "does one stage after the other"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("fence/home.rs", "writes Helm's kubeconfig"),
+    ("fence/memory.rs", "keeps descriptions of the API"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),
     ("helm/child.rs", "runs Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
+    ("lock/queue.rs", "asks in the background, lets time pass"),
     ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("process.rs", "finds and ends processes"),
@@ -27,6 +31,7 @@ const ACTING: [(&str, &str); 22] = [
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
+    ("supervise.rs", "starts this program again, passes signals on, reaps"),
     ("unlock/act.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
 ];
 

@@ -4,7 +4,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -16,17 +15,10 @@ use nix::{sys::signal::Signal, unistd::Pid};
 use serde_json::Value;
 use testbed::tools::{self, Helm};
 
-use crate::stage::{QUICK, Said, Stage};
-
-/// The seed, another with `HELM_GUARD_SWEEP_SEED=n`.
-fn seed() -> u64 {
-    std::env::var("HELM_GUARD_SWEEP_SEED").ok().map_or(1, |seed| seed.parse().unwrap())
-}
-
-/// A number below `bound` that depends on the seed and on `what` alone.
-fn draw(what: impl std::hash::Hash, bound: u64) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one((seed(), what)) % bound
-}
+use crate::{
+    stage::{QUICK, Said, Stage},
+    sweep::{draw, seed},
+};
 
 /// What befalls a deploy once it has its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,9 +54,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ("HELM_GUARD_SWEEP_SEED", &*name),
             ("HELM_GUARD_SWEEP_POINTS", &*points),
         ];
-        // What is too long for every change is marked as ignored.
-        let mut test = vec!["--test", "e2e", "--", "--ignored", "--nocapture", "--test-threads=1"];
-        test.extend(arguments.only.as_deref());
+        let mut test = vec!["--test", "e2e", "--", "--include-ignored", "--nocapture", "--test-threads=1"];
+        match &arguments.only {
+            Some(only) => test.push(only),
+            // The sweeps, and the storm that is too long for every change.
+            None => test.extend(["_anywhere", "storm::a_hundred"]),
+        }
         let answer = step(&format!("seed {seed}: storm and sweeps"), || cargo(&test, &environment));
         if answer.is_err() {
             println!("hint: cargo xtask soak --rounds 1 --seed {seed} --points {points}");
