@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod cancels;
+mod faults;
 mod fence;
 mod kills;
 mod lock;
@@ -19,6 +20,7 @@ mod runs;
 mod settle;
 mod stage;
 mod stops;
+mod storm;
 mod stuck;
 mod sweep;
 mod texts;

@@ -43,7 +43,8 @@ pub fn points(of: &str) -> u64 {
     points
 }
 
-fn seed() -> u64 {
+/// By which everything is drawn.
+pub fn seed() -> u64 {
     number("HELM_GUARD_SWEEP_SEED", 1)
 }
 
