@@ -41,7 +41,8 @@ fn a_refusal_is_for_good_or_for_a_while() {
     let limited = |status: u16, seconds| passing(&format!("status {status}, too many questions"), seconds);
     let refused = Trouble::Refused("status 403, the token has no permission for this".into());
     let reset = ("x-ratelimit-reset", "1780308090");
-    let rows: [(&str, u16, &[(&str, &str)], Trouble); 14] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let rows: [(&str, u16, Headers, Trouble); 14] = [
         ("no permission", 403, &[], refused.clone()),
         ("no permission, and questions left", 403, &[("x-ratelimit-remaining", "59"), reset], refused),
         ("the quota is used up", 403, &[("x-ratelimit-remaining", "0"), reset], limited(403, 90)),

@@ -845,7 +845,7 @@ fn queue<'a>(request: &Request, reporter: &'a Arc<Reporter>, clock: Clock) -> Qu
     Queue::new(request.desk.clone(), policy, clock, move |notice| {
         reporter.emit(match notice {
             Notice::Warning(text) => Event::Warning(text),
-            Notice::RunOver { holder, why } => Event::RunOver { holder, why },
+            Notice::RunOver { holder, why } => Event::RunOver { holder: *holder, why },
         });
     })
 }

@@ -64,7 +64,8 @@ fn word(place: &Place) -> String {
 
 #[test]
 fn a_run_is_outdated_by_what_newer_ones_did() {
-    let rows: [(&str, &[Step], (u64, u64), &str); 15] = [
+    type Run = (u64, u64);
+    let rows: [(&str, &[Step], Run, &str); 15] = [
         ("the first of all", &[], (7, 1), "current"),
         ("newer than all", &[Comes(6), Deploys(6)], (7, 1), "current"),
         ("another job of the run that deployed", &[Comes(7), Deploys(7)], (7, 1), "current"),

@@ -27,7 +27,7 @@ pub enum Notice {
     /// The lock was taken from a holder that is known to be dead.
     RunOver {
         /// Who.
-        holder: Holder,
+        holder: Box<Holder>,
         /// How that is known.
         why: String,
     },
@@ -132,7 +132,7 @@ impl<'a> Queue<'a> {
 
     /// The lock was taken from `holder`, whose run was over.
     pub(super) fn taken(&self, holder: &Holder) {
-        (self.tell)(Notice::RunOver { holder: holder.clone(), why: self.why.clone() });
+        (self.tell)(Notice::RunOver { holder: Box::new(holder.clone()), why: self.why.clone() });
     }
 
     /// Is `me` outdated by a newer run of its line? Where that depends on an answer it is waited for, for a moment, only if

@@ -53,7 +53,6 @@ fn a_finished_run_is_followed_at_once(version: Helm) {
     let waited = report["lock"]["waitedSeconds"].as_f64().unwrap();
     // A hundredth of what its Lease would have lasted, on a machine that may be busy.
     assert!(waited < 3.0, "{waited} s\n{}", said.err);
-    eprintln!("taken over after {waited} s");
     assert_eq!(report["lock"]["runOver"], "its CI run is over: cancelled");
     assert_eq!(report["lock"]["takenOver"]["owner"]["runId"], id(41).to_string());
     assert!(said.err.contains("the lock's holder is dead: its CI run is over: cancelled"), "{}", said.err);
