@@ -42,10 +42,14 @@ impl Run<'_> {
         };
         let path = file.as_ref().map(|file| file.0.display().to_string());
         let flags = helm::flags_argv(invocation);
-        let version = unless_stopped(signals, "asking helm for its version", self.version()).await??;
-        let template = renders.then(|| helm::template_argv(invocation, &version, upgrade, path.as_deref()));
+        let rendered = async {
+            let version = self.version().await?;
+            let template =
+                renders.then(|| helm::template_argv(invocation, &version, upgrade, path.as_deref()));
+            self.refusal(template).await
+        };
         // Side by side: a red pipeline waits for both.
-        let both = async { tokio::join!(self.refusal(flags), self.refusal(template)) };
+        let both = async { tokio::join!(self.refusal(flags), rendered) };
         let (flags, template) = unless_stopped(signals, "rendering the chart", both).await?;
         if let Some(refusal) = flags? {
             return Err(self.disproven(refusal, "helm refuses the flags", plan));
