@@ -526,11 +526,11 @@ impl<'a> Run<'a> {
                 (child.await, Some(version))
             }
         };
-        if ended.is_ok() && version.is_none() {
-            match in_time(signals, self.version.clone()).await {
-                Some(Ok(version)) => self.reporter.emit(Event::HelmVersion(version.raw)),
-                Some(Err(why)) => self.reporter.emit(Event::Warning(format!("helm version: {why}"))),
-                None => {}
+        // One that is asked to stop has more urgent questions.
+        if ended.is_ok() && version.is_none() && signals.heard().is_none() {
+            match self.version.clone().await {
+                Ok(version) => self.reporter.emit(Event::HelmVersion(version.raw)),
+                Err(why) => self.reporter.emit(Event::Warning(format!("helm version: {why}"))),
             }
         }
         ended
