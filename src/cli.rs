@@ -331,7 +331,7 @@ pub struct GuardFlags {
     /// Say what is being waited for at least this often
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub keepalive: Duration,
-    /// How long Helm may take to stop after a signal before it is killed
+    /// How long Helm may take to stop after a signal before it is killed; setting the records right comes after that
     #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = duration)]
     pub stop_timeout: Duration,
     /// Write a JSON report here

@@ -1,7 +1,8 @@
 //! The process: environment, arguments and signals in; exit code out.
 
 use std::{
-    ffi::OsString, io::IsTerminal, os::unix::process::CommandExt, path::PathBuf, process::ExitCode, sync::Arc,
+    ffi::OsString, io::IsTerminal, os::unix::process::CommandExt, path::PathBuf, process::ExitCode,
+    sync::Arc, time::Duration,
 };
 
 use clap::Parser;
@@ -19,13 +20,20 @@ use helm_guard::{
         text::{inert_line, workflow_value},
     },
     request::Request,
-    signals::Signals,
-    unlock,
+    signals::{self, Signals},
+    supervise, unlock,
 };
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == child::STEP) {
         return complain(&child::become_helm(std::env::args_os().skip(2)), exit::UNAVAILABLE);
+    }
+    signals::hold_back();
+    if std::process::id() == 1 {
+        return match supervise::supervise(std::env::args_os().skip(1)) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&format!("cannot start as process 1: {error}"), exit::UNAVAILABLE),
+        };
     }
     let clock = Clock::start();
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
@@ -38,7 +46,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), exit::UNAVAILABLE),
     };
-    let code = match argv.first().and_then(|word| Command::parse(word)) {
+    let command = argv.first().and_then(|word| Command::parse(word));
+    if command.is_none() {
+        // The others listen when they have something to set right; until then a signal just ends them.
+        signals::let_come();
+    }
+    let code = match command {
         Some(command) => runtime.block_on(helm_command(command, &argv[1..], &env, clock)),
         None => match Cli::try_parse_from(own_argv(&argv, &env)) {
             Ok(Cli { command: cli::Command::Action }) => action(&env),
@@ -57,8 +70,9 @@ fn main() -> ExitCode {
             }
         },
     };
-    // A question at a terminal that nobody answers any more must not keep the process.
-    runtime.shutdown_background();
+    // Helms that are not needed any more are killed. A question at a terminal that nobody answers any more must not keep
+    // the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
@@ -76,6 +90,11 @@ fn host() -> String {
 }
 
 async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clock) -> ExitCode {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
+    };
+    signals::let_come();
     if tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help" || token == "-h") {
         return help(command, env);
     }
@@ -90,10 +109,6 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
         return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
     }
     request.warnings.extend(checkout::oddities(env, &request.limits()));
-    let signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
-    };
     let reporter = Arc::new(Reporter::new(sinks(request.guard.report.clone(), env)));
     deploy::deploy(&request, &reporter, clock, signals).await.into()
 }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 26] = [
+const ACTING: [(&str, &str); 27] = [
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -31,6 +31,7 @@ const ACTING: [(&str, &str); 26] = [
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
+    ("supervise.rs", "starts this program again, passes signals on, reaps"),
     ("unlock/act.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
 ];
 

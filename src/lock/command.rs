@@ -29,7 +29,7 @@ use crate::{
         text::{inert_line, terminal_safe},
     },
     request::proxies,
-    signals::Signals,
+    signals::{Signal, Signals},
     unlock::{self, Place},
 };
 
@@ -89,7 +89,7 @@ impl From<LockError> for Stop {
                 ],
             ),
             LockError::NoNamespace(_) => Self::new(exit::REFUSED, error.to_string(), &[]),
-            LockError::Timeout { .. } | LockError::Outdated(_) => {
+            LockError::Timeout { .. } | LockError::Outdated(_) | LockError::Stopped { .. } => {
                 Self::new(exit::LOCK_TIMEOUT, error.to_string(), &[])
             }
             LockError::Api(_) => {
@@ -235,7 +235,7 @@ pub(super) fn wanted(
 pub(super) async fn take(
     wanted: &Wanted,
     cluster: &Cluster,
-    signals: &mut Signals,
+    signals: &Signals,
     clock: Clock,
 ) -> Result<Acquired, Stop> {
     let mut said: Option<Duration> = None;
@@ -256,14 +256,15 @@ pub(super) async fn take(
         Notice::Warning(text) => say(&format!("warning: {text}")),
         Notice::RunOver { why, .. } => say(&format!("the lock's holder is dead: {why}")),
     });
-    let acquired = tokio::select! {
-        signal = signals.next() => {
-            let why = format!("{} while waiting for the lock", signal.name());
-            return Err(Stop::new(exit::cancelled(signal.number()), why, &[]));
-        }
-        acquired = lease::acquire_in_line(cluster.client.clone(), &wanted.request, clock, &mut queue, waiting) => acquired,
-    };
+    let stop = async { _ = signals.first().await };
+    let acquired =
+        lease::acquire(cluster.client.clone(), &wanted.request, clock, &mut queue, stop, waiting).await;
     acquired.map_err(|error| match error {
+        LockError::Stopped { .. } => {
+            let signal = signals.heard().unwrap_or(Signal::Term);
+            let why = format!("{} while waiting for the lock", signal.name());
+            Stop::new(exit::cancelled(signal.number()), why, &[])
+        }
         LockError::Timeout { holder, .. } => {
             let timeout = duration(wanted.request.timeout.as_secs_f64());
             let why = format!(
@@ -284,12 +285,12 @@ pub(super) fn listen() -> Result<Signals, Stop> {
 }
 
 async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Result<u8, Stop> {
-    let mut signals = listen()?;
+    let signals = listen()?;
     let cluster = connect(&args.wanted.cluster, env).await?;
     let mut wanted = wanted(&args.wanted, &cluster, ACQUIRE, args.ttl, env, host, clock);
     // It is to outlive this process, and so belongs to nobody else's hold.
     wanted.request.within = None;
-    let acquired = take(&wanted, &cluster, &mut signals, clock).await?;
+    let acquired = take(&wanted, &cluster, &signals, clock).await?;
     acquired.held.leave();
     let me = &wanted.request.me;
     let ttl = duration(args.ttl.as_secs_f64());

@@ -2,11 +2,13 @@
 //! What to do about what is read is decided in `lock.rs`.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -68,6 +70,14 @@ pub enum LockError {
     /// The namespace is not there.
     #[error("namespace {0} not found")]
     NoNamespace(String),
+    /// The waiting was given up. `unsure` when no answer came to a write under way: the lock may be ours all the same.
+    #[error("lock {lease} is not waited for any longer")]
+    Stopped {
+        /// Lease name.
+        lease: String,
+        /// Whether that is not known.
+        unsure: bool,
+    },
     /// The API server cannot be reached, or refused otherwise.
     #[error(transparent)]
     Api(#[from] kube::Error),
@@ -149,34 +159,70 @@ pub struct Acquired {
     pub taken_over: Option<Holder>,
 }
 
-/// Takes the lock, waiting for a living holder to let go; `waiting` is told about the holder at each look.
+/// How long the answer to a write is waited for that was under way when the waiting was given up, and the same for
+/// giving the lock back then.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+/// Takes the lock, waiting for a living holder to let go; `waiting` is told about the holder at each look. When `stop`
+/// ends, so does the waiting; a lock that was just being taken is given back.
 ///
 /// # Errors
-/// When the time is over, rights are missing, or the API server cannot be reached.
+/// When the time is over, it was stopped, rights are missing, or the API server cannot be reached.
 pub async fn acquire(
     client: Client,
     request: &Request,
     clock: Clock,
+    queue: &mut Queue<'_>,
+    stop: impl Future<Output = ()>,
     waiting: impl FnMut(&Holder, Duration),
 ) -> Result<Acquired, LockError> {
-    acquire_in_line(client, request, clock, &mut Queue::alone(clock), waiting).await
+    let stopped = |unsure| LockError::Stopped { lease: request.lease.clone(), unsure };
+    let claiming = Cell::new(false);
+    let mut work = std::pin::pin!(take(client.clone(), request, clock, queue, waiting, &claiming));
+    tokio::select! {
+        biased;
+        answer = &mut work => return answer,
+        () = stop => {}
+    }
+    if !claiming.get() {
+        return Err(stopped(false));
+    }
+    // Dropped now, it might still be done: then nobody would give the lock back.
+    let answer = std::future::poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending if claiming.get() => Poll::Pending,
+        Poll::Pending => Poll::Ready(None),
+    });
+    match tokio::time::timeout(LAST_ANSWER, answer).await {
+        Ok(Some(Ok(acquired))) => {
+            let released = tokio::time::timeout(LAST_ANSWER, acquired.held.release(false)).await;
+            Err(stopped(!matches!(released, Ok(Ok(())))))
+        }
+        // Somebody was quicker, or it was refused.
+        Ok(_) => Err(stopped(false)),
+        Err(_) => {
+            let api: Api<Lease> = Api::namespaced(client, &request.namespace);
+            let identity = &request.me.identity;
+            let given = give_back(&api, &request.lease, identity, &End::Vacate);
+            // The write may still be under way behind it.
+            let _ = tokio::time::timeout(LAST_ANSWER, given).await;
+            Err(stopped(true))
+        }
+    }
 }
 
-/// As [`acquire`], with what `queue` learns of other runs: a holder whose run is over is followed at once, and who is
-/// outdated does not get the lock.
-///
-/// # Errors
-/// As [`acquire`], and [`LockError::Outdated`].
-pub async fn acquire_in_line(
+/// As [`acquire`]; `claiming` tells when a claim is under way, or nobody knows what became of one.
+async fn take(
     client: Client,
     request: &Request,
     clock: Clock,
     queue: &mut Queue<'_>,
     waiting: impl FnMut(&Holder, Duration),
+    claiming: &Cell<bool>,
 ) -> Result<Acquired, LockError> {
     let api: Api<Lease> = Api::namespaced(client, &request.namespace);
     let mut unsure = None;
-    let acquired = contend(&api, request, clock, queue, waiting, &mut unsure).await;
+    let acquired = contend(&api, request, clock, queue, waiting, &mut unsure, claiming).await;
     if acquired.is_err() && unsure.is_some() {
         // A claim whose answer never came may have been done. If this fails too, the Lease runs out by itself.
         let _ = give_back(&api, &request.lease, &request.me.identity, &End::Vacate).await;
@@ -192,6 +238,7 @@ async fn contend(
     queue: &mut Queue<'_>,
     mut waiting: impl FnMut(&Holder, Duration),
     unsure: &mut Option<Option<Holder>>,
+    claiming: &Cell<bool>,
 ) -> Result<Acquired, LockError> {
     let started = clock.monotonic();
     let deadline = started + request.timeout;
@@ -199,6 +246,7 @@ async fn contend(
     let mut joining = None;
     let mut answered = false;
     loop {
+        claiming.set(unsure.is_some());
         let asked = clock.monotonic();
         let found = match bounded(reading(&request.times), api.get_opt(&request.lease)).await {
             Ok(found) => {
@@ -226,6 +274,7 @@ async fn contend(
             if let Some(newer) = queue.outdated(&lines, &request.me, true).await {
                 return Err(LockError::Outdated(Box::new(newer)));
             }
+            claiming.set(true);
             if let Some(held) = join(api, request, lease.clone(), holder.clone(), now, clock).await? {
                 return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: None });
             }
@@ -255,10 +304,12 @@ async fn contend(
                 return Err(LockError::Timeout { lease: request.lease.clone(), holder: Box::new(holder) });
             }
             Decision::Create => {
+                claiming.set(true);
                 let lease = claim(None, request, clock);
                 (bounded(limit, api.create(&PostParams::default(), &lease)).await, true, None)
             }
             Decision::Take { from } => {
+                claiming.set(true);
                 let lease = claim(found, request, clock);
                 (bounded(limit, swap(api, &lease)).await, false, from.or(unsure.clone().flatten()))
             }
@@ -703,6 +754,54 @@ impl Claim {
     pub async fn changed(&mut self) {
         // An error is the end of the renewal, which is a change too.
         let _ = self.state.changed().await;
+    }
+}
+
+/// All locks under which something is done. None is lost if there are none.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    claims: Arc<[Claim]>,
+    clock: Clock,
+}
+
+impl Claims {
+    /// Of these locks.
+    pub fn new(claims: Vec<Claim>, clock: Clock) -> Self {
+        Self { claims: claims.into(), clock }
+    }
+
+    /// How they stand together.
+    pub fn standing(&self) -> Standing {
+        let all = Standing::Safe { until: Duration::MAX };
+        self.claims.iter().fold(all, |all, claim| all.and(claim.standing()))
+    }
+
+    /// Can nobody else have any of them?
+    pub fn are_safe(&self) -> bool {
+        matches!(self.standing(), Standing::Safe { .. })
+    }
+
+    /// Waits until they stand as `wanted` says.
+    pub async fn until(&self, wanted: impl Fn(&Standing) -> bool) -> Standing {
+        let mut claims = self.claims.to_vec();
+        loop {
+            let standing = self.standing();
+            if wanted(&standing) {
+                return standing;
+            }
+            let expiry = match standing {
+                Standing::Safe { until } => until.saturating_sub(self.clock.monotonic()),
+                Standing::Doubtful | Standing::Lost(_) => Duration::MAX,
+            };
+            let mut changes: Vec<_> = claims.iter_mut().map(|claim| Box::pin(claim.changed())).collect();
+            let any = std::future::poll_fn(|context| {
+                let mut changes = changes.iter_mut();
+                let any = changes.any(|change| change.as_mut().poll(context).is_ready());
+                if any { Poll::Ready(()) } else { Poll::Pending }
+            });
+            // An error is a lock that nobody renews any more, as the next look shows.
+            let _ = tokio::time::timeout(expiry.min(Duration::from_secs(86_400)), any).await;
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 )]
 
 mod bad_input;
+mod cancels;
+mod faults;
 mod fence;
 mod kills;
 mod lock;
@@ -17,7 +19,10 @@ mod records;
 mod runs;
 mod settle;
 mod stage;
+mod stops;
+mod storm;
 mod stuck;
+mod sweep;
 mod texts;
 mod unlock;
 mod witness;

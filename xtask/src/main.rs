@@ -9,6 +9,7 @@ mod interrupt;
 mod lab;
 mod product;
 mod screen;
+mod soak;
 mod test;
 
 use clap::Parser;
@@ -22,6 +23,7 @@ enum Xtask {
     Cluster(cluster::Command),
     Demo(demo::Arguments),
     Dist(dist::Arguments),
+    Soak(soak::Arguments),
     Test(test::Arguments),
 }
 
@@ -31,6 +33,7 @@ fn main() -> anyhow::Result<()> {
         Xtask::Cluster(command) => cluster::run(command),
         Xtask::Demo(arguments) => demo::run(&arguments),
         Xtask::Dist(arguments) => dist::run(&arguments),
+        Xtask::Soak(arguments) => soak::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
     };
     interrupt::wait_if_under_way();
