@@ -33,7 +33,11 @@ use hyper_util::{
 use kube::{Client, Config, client::ConfigExt};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tower::{BoxError, ServiceExt, util::BoxCloneSyncService};
+use tower::{BoxError, ServiceExt, timeout::Timeout, util::BoxCloneSyncService};
+
+/// How long an answer to this program's own requests may take to begin. A connection whose other end is gone without a word
+/// says nothing for ever. Helm's requests have Helm's patience.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// A body on its way, in either direction.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -154,7 +158,7 @@ fn own(
         mark(&mut request);
         request
     };
-    Client::new(service.map_request(ours), namespace)
+    Client::new(Timeout::new(service, ANSWER).map_request(ours), namespace)
 }
 
 /// Opens sockets.
