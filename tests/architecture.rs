@@ -5,12 +5,13 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 23] = [
+const ACTING: [(&str, &str); 25] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
     ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
+    ("deploy/end.rs", "waits for signals and the time after them"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("fence/home.rs", "writes Helm's kubeconfig"),
     ("fence/memory.rs", "keeps descriptions of the API"),
