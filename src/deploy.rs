@@ -1,5 +1,6 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
+mod end;
 mod prove;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use end::{End, in_time, stopped_repair, unless_stopped};
 use futures::{
     FutureExt,
     future::{BoxFuture, OptionFuture, Shared},
@@ -41,78 +43,12 @@ use crate::{
     repair::{self, Answer, Plan, Question, Step, steps},
     report::{self, Event, Holder, Outcome, sink::Reporter},
     request::Request,
-    signals::{Signal, Signals},
+    signals::Signals,
     unlock::{self, Place},
 };
 
 /// How often the status line on a terminal is renewed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Why a run ends before its time.
-struct End {
-    outcome: Outcome,
-    code: u8,
-    reason: String,
-    next: Vec<String>,
-}
-
-impl End {
-    fn new(outcome: Outcome, code: u8, reason: impl Into<String>, next: &[&str]) -> Self {
-        Self {
-            outcome,
-            code,
-            reason: reason.into(),
-            next: next.iter().map(|line| (*line).to_owned()).collect(),
-        }
-    }
-
-    fn unavailable(error: &anyhow::Error, next: &str) -> Self {
-        Self::new(Outcome::Refused, exit::UNAVAILABLE, format!("{error:#}"), &[next])
-    }
-
-    fn cancelled(signal: Signal, what: &str) -> Self {
-        let reason = format!("{} while {what}; nothing was changed", signal.name());
-        Self::new(Outcome::Cancelled, exit::cancelled(signal.number()), reason, &[])
-    }
-
-    /// After something was changed.
-    fn broken_off(signal: Signal, what: &str) -> Self {
-        let reason = format!("{} while {what}", signal.name());
-        let next = ["run the same command again"];
-        Self::new(Outcome::Cancelled, exit::cancelled(signal.number()), reason, &next)
-    }
-
-    fn lock_lost(what: &str, why: &str) -> Self {
-        let reason = format!("the lock was lost while {what}: {why}; the next run repairs what is left");
-        Self::new(Outcome::LockLost, exit::LOCK_LOST, reason, &["run the same command again"])
-    }
-}
-
-/// Gives up work that changes nothing when this process is asked to stop.
-async fn unless_stopped<T>(signals: &Signals, what: &str, work: impl Future<Output = T>) -> Result<T, End> {
-    tokio::select! {
-        biased;
-        signal = signals.first() => Err(End::cancelled(signal, what)),
-        done = work => Ok(done),
-    }
-}
-
-/// How long the API server has for its answers to each of the last things when this process is asked to stop: the records,
-/// the lock. With Helm's `--stop-timeout` of 6 s that is less than the 10 s after which runners kill.
-const LAST_ANSWERS: Duration = Duration::from_millis(1500);
-
-/// Does what must be done to its end, but does not wait for ever once this process is asked to stop.
-async fn in_time<T>(signals: &Signals, work: impl Future<Output = T>) -> Option<T> {
-    let late = async {
-        signals.first().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
-    };
-    tokio::select! {
-        biased;
-        done = work => Some(done),
-        () = late => None,
-    }
-}
 
 /// Does what was asked, and reports it. Gives the exit code.
 pub async fn deploy(request: &Request, reporter: &Arc<Reporter>, clock: Clock, signals: Signals) -> u8 {
@@ -186,7 +122,7 @@ impl<'a> Run<'a> {
                 let made = unless_stopped(signals, "making sure of the namespace", made).await?;
                 made.map_err(|error| End::unavailable(&error.into(), "kubectl get --raw /readyz"))?;
             }
-            Ok(take_locks(request, reporter, clock, &cluster, &lock_id, signals).await?)
+            take_locks(request, reporter, clock, &cluster, &lock_id, signals).await
         };
         let locks = match locks.await {
             Ok(locks) => locks,
@@ -730,14 +666,6 @@ struct Done {
     gone: bool,
     /// A record may still be pending, or lent something.
     unsettled: bool,
-}
-
-fn stopped_repair(error: &anyhow::Error) -> End {
-    if let Some(StoreError::LockLost(why)) = error.downcast_ref() {
-        return End::lock_lost("the release was being repaired", why);
-    }
-    let reason = format!("the repair stopped: {error:#}");
-    End::new(Outcome::Refused, exit::REFUSED, reason, &["is another helm at work? run it again"])
 }
 
 /// Why there are no locks.

@@ -3,7 +3,11 @@
 
 use std::{io::Read, os::unix::fs::FileTypeExt};
 
-use super::{End, Run, unless_stopped, unusable_helm};
+use super::{
+    Run,
+    end::{End, unless_stopped},
+    unusable_helm,
+};
 use crate::{
     exit,
     helm::{self, Command, Invocation, ValuesFrom, Version, child},

@@ -101,6 +101,25 @@ fn what_would_go_on_is_cut_off(version: Helm) {
     assert_free(&stage, &said);
 }
 
+/// A rollback is left to finish, but not by whoever asks again: it is ended at once, and its record settled.
+#[test]
+fn a_second_signal_hurries() {
+    let stage = Stage::new("hurry", Helm::V3);
+    Stage::ok(stage.raw("install", &["--set=behavior=never-ready"]));
+    Stage::ok(stage.raw("upgrade", &["--set=behavior=ready", "--wait"]));
+    let mut guard = stage.guard("rollback", &["1", "--wait", "--timeout=300s", "--stop-timeout=300s"]);
+    let child = under_way(&stage, &mut guard, "pending-rollback");
+    signal_to(pid(&child), Signal::SIGINT);
+    signal_to(pid(&child), Signal::SIGTERM);
+    let run = handle(pid(&child)).unwrap();
+    assert!(ends_within(&run, Duration::from_secs(30)), "it waits for the whole --stop-timeout");
+    let said = said(child);
+    // Which of two that come at once is heard first is nobody's to say.
+    assert!(matches!(said.code, Some(130 | 143)), "{:?} {}", said.code, said.err);
+    stage.assert_history(&["superseded", "deployed", "failed"]);
+    assert_free(&stage, &said);
+}
+
 /// Ctrl-C in a terminal reaches its whole foreground group, in which Helm is not; a second one hurries.
 fn a_ctrl_c_in_a_terminal(version: Helm) {
     let stage = Stage::new("ctrl-c", version);

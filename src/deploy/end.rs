@@ -1,0 +1,89 @@
+//! How a run ends before its time, and how long anything is waited for once it is asked to.
+
+use std::time::Duration;
+
+use crate::{
+    exit,
+    release::store::StoreError,
+    report::Outcome,
+    signals::{Signal, Signals},
+};
+
+/// Why a run ends before its time.
+pub(super) struct End {
+    pub(super) outcome: Outcome,
+    pub(super) code: u8,
+    pub(super) reason: String,
+    pub(super) next: Vec<String>,
+}
+
+impl End {
+    pub(super) fn new(outcome: Outcome, code: u8, reason: impl Into<String>, next: &[&str]) -> Self {
+        Self {
+            outcome,
+            code,
+            reason: reason.into(),
+            next: next.iter().map(|line| (*line).to_owned()).collect(),
+        }
+    }
+
+    pub(super) fn unavailable(error: &anyhow::Error, next: &str) -> Self {
+        Self::new(Outcome::Refused, exit::UNAVAILABLE, format!("{error:#}"), &[next])
+    }
+
+    pub(super) fn cancelled(signal: Signal, what: &str) -> Self {
+        let reason = format!("{} while {what}; nothing was changed", signal.name());
+        Self::new(Outcome::Cancelled, exit::cancelled(signal.number()), reason, &[])
+    }
+
+    /// After something was changed.
+    pub(super) fn broken_off(signal: Signal, what: &str) -> Self {
+        let reason = format!("{} while {what}", signal.name());
+        let next = ["run the same command again"];
+        Self::new(Outcome::Cancelled, exit::cancelled(signal.number()), reason, &next)
+    }
+
+    pub(super) fn lock_lost(what: &str, why: &str) -> Self {
+        let reason = format!("the lock was lost while {what}: {why}; the next run repairs what is left");
+        Self::new(Outcome::LockLost, exit::LOCK_LOST, reason, &["run the same command again"])
+    }
+}
+
+/// Gives up work that changes nothing when this process is asked to stop.
+pub(super) async fn unless_stopped<T>(
+    signals: &Signals,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, End> {
+    tokio::select! {
+        biased;
+        signal = signals.first() => Err(End::cancelled(signal, what)),
+        done = work => Ok(done),
+    }
+}
+
+/// How long the API server has for its answers to each of the last things when this process is asked to stop: the records,
+/// the lock. With Helm's `--stop-timeout` of 6 s that is less than the 10 s after which runners kill.
+const LAST_ANSWERS: Duration = Duration::from_millis(1500);
+
+/// Does what must be done to its end, but does not wait for ever once this process is asked to stop.
+pub(super) async fn in_time<T>(signals: &Signals, work: impl Future<Output = T>) -> Option<T> {
+    let late = async {
+        signals.first().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = late => None,
+    }
+}
+
+/// Why a repair stopped half-way.
+pub(super) fn stopped_repair(error: &anyhow::Error) -> End {
+    if let Some(StoreError::LockLost(why)) = error.downcast_ref() {
+        return End::lock_lost("the release was being repaired", why);
+    }
+    let reason = format!("the repair stopped: {error:#}");
+    End::new(Outcome::Refused, exit::REFUSED, reason, &["is another helm at work? run it again"])
+}
