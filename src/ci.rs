@@ -1,7 +1,7 @@
 //! Who am I: the CI run that this process belongs to, or the person at a terminal.
 //! Pure: the environment is passed in.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::report::Owner;
 
@@ -29,6 +29,21 @@ pub fn system(env: &Env) -> System {
     } else {
         System::Terminal
     }
+}
+
+/// A directory that is this CI job's alone, and is there from its first step to what runs after them.
+///
+/// GitHub's runner names one. GitLab's has one beside the checkout (`RUNNER_TEMP_PROJECT_DIR`), in which `after_script` finds
+/// what `script` left, whatever the executor; on a shell executor other jobs' files are in it too.
+pub fn job_directory(env: &Env) -> Option<PathBuf> {
+    let get = |name: &str| env.get(name).filter(|text| !text.is_empty());
+    let of_gitlab = || {
+        let id = get("CI_JOB_ID").filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric()))?;
+        let base = get("RUNNER_TEMP_PROJECT_DIR").or_else(|| get("TMPDIR")).map_or("/tmp", String::as_str);
+        Some(PathBuf::from(base).join(format!("helm-guard-job-{id}")))
+    };
+    let named = get("RUNNER_TEMP").map(PathBuf::from);
+    if system(env) == System::GitLab { of_gitlab() } else { named }
 }
 
 /// Who runs this process.
@@ -98,6 +113,22 @@ mod tests {
         assert_eq!(owner(&run, "h").commit, "abc");
         run.insert("GITHUB_RUN_ATTEMPT".into(), "2".into());
         assert_eq!(owner(&run, "h").run_url, "https://github.example.com/o/r/actions/runs/42/attempts/2");
+    }
+
+    #[test]
+    fn a_jobs_directory_is_its_own() {
+        for (pairs, expected) in [
+            (&[][..], None),
+            (&[("RUNNER_TEMP", "/t")], Some("/t")),
+            (&[("GITLAB_CI", "true"), ("CI_JOB_ID", "7")], Some("/tmp/helm-guard-job-7")),
+            (
+                &[("GITLAB_CI", "true"), ("CI_JOB_ID", "7"), ("RUNNER_TEMP_PROJECT_DIR", "/b/p.tmp")],
+                Some("/b/p.tmp/helm-guard-job-7"),
+            ),
+            (&[("GITLAB_CI", "true"), ("CI_JOB_ID", "../7")], None),
+        ] {
+            assert_eq!(job_directory(&env(pairs)), expected.map(PathBuf::from), "{pairs:?}");
+        }
     }
 
     #[test]

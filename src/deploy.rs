@@ -30,7 +30,7 @@ use crate::{
     },
     repair::{self, Answer, Plan, Question, Step, steps},
     report::{self, Event, Holder, Outcome, sink::Reporter},
-    request::Request,
+    request::{Request, Task},
     signals::{Signal, Signals},
     unlock::{self, Place},
 };
@@ -203,6 +203,9 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        if self.request.task == Task::Repair {
+            return self.repaired(&mut plans, gone).await;
+        }
         let ended = match self.helm(&plans, signals).await {
             Ok(ended) => ended,
             Err(error) => {
@@ -225,6 +228,27 @@ impl<'a> Run<'a> {
         self.outcome(&ended, &histories, gone).await
     }
 
+    /// The repair was all that was asked for.
+    async fn repaired(&self, plans: &mut [(String, Mended<'_>)], gone: &mut bool) -> End {
+        let done = plans.iter().any(|(_, mended)| mended.plan.is_some());
+        let uninstalled = |(_, mended): &(String, Mended<'_>)| {
+            mended.plan.as_ref().is_some_and(|plan| plan.steps.contains(&Step::Uninstall))
+        };
+        let uninstalled = plans.iter().any(uninstalled);
+        let histories = self.settle(plans).await;
+        *gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
+        let is_pending = |record: &crate::release::Record| record.status().is_pending();
+        if histories.is_empty() || histories.iter().any(|history| history.records.iter().any(is_pending)) {
+            let reason = "a record is pending still: is another helm at work?";
+            return End::new(Outcome::Failed, 1, reason, &["run the same command again"]);
+        }
+        match (uninstalled, done) {
+            (true, _) => End::new(Outcome::Uninstalled, 0, "", &[]),
+            (false, true) => End::new(Outcome::Repaired, 0, "", &[]),
+            (false, false) => End::new(Outcome::Healthy, 0, "", &[]),
+        }
+    }
+
     /// Looks at a release and makes it deployable.
     async fn mend(&self, release: &str, signals: &mut Signals) -> Result<Mended<'_>, End> {
         let invocation = &self.request.invocation;
@@ -238,7 +262,8 @@ impl<'a> Run<'a> {
         let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
         let rollback_to = if unnamed { history.better_rollback() } else { None };
         let mut mended = Mended { plan: None, hands: self.hands(release), untouchable, rollback_to };
-        let precious = self.precious(release, &history).await;
+        let precious = precious(&self.cluster, release, &history).await;
+        let alone = self.request.task == Task::Repair;
         let question = Question {
             command: invocation.command,
             installing: invocation.install_if_missing() || invocation.command == Command::Install,
@@ -248,14 +273,17 @@ impl<'a> Run<'a> {
             history_max: self.request.history_max,
             precious: &precious,
         };
-        let plan = match repair::plan(&question) {
+        let answer = if alone { repair::alone::plan(&question) } else { repair::plan(&question) };
+        let plan = match answer {
             Answer::Healthy => return Ok(mended),
             Answer::Refuse { finding, why, next } => {
                 return Err(End::new(Outcome::Refused, exit::REFUSED, format!("{finding}: {why}"), &[&next]));
             }
             Answer::Repair(plan) => plan,
         };
-        self.prove(release, &history, &plan, signals).await?;
+        if !alone {
+            self.prove(release, &history, &plan, signals).await?;
+        }
         self.reporter.emit(Event::RepairPlanned {
             strategy: plan.strategy.to_owned(),
             finding: plan.finding.clone(),
@@ -314,15 +342,6 @@ impl<'a> Run<'a> {
             namespace: &self.cluster.namespace,
             lent: std::collections::BTreeMap::new(),
         }
-    }
-
-    /// Living objects of a first install that an uninstall would delete with their data.
-    async fn precious(&self, release: &str, history: &History) -> Vec<ObjectKey> {
-        let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
-        let manifest = manifest_of(last, &self.cluster.namespace);
-        let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
-        // Those that cannot be asked about count as living.
-        self.cluster.owned(&candidates, release, &self.cluster.namespace).await.unwrap_or(candidates)
     }
 
     async fn step(
@@ -569,6 +588,15 @@ struct Mended<'a> {
     rollback_to: Option<u32>,
 }
 
+/// Living objects of a first install that an uninstall would delete with their data.
+pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History) -> Vec<ObjectKey> {
+    let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
+    let manifest = manifest_of(last, &cluster.namespace);
+    let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
+    // Those that cannot be asked about count as living.
+    cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates)
+}
+
 fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
     codec::decode(record.stored.payload())
         .and_then(|json| codec::manifest(&json))
@@ -614,7 +642,7 @@ async fn take_locks(
                 lock_id: lock_id.to_owned(),
                 identity: identity(request, lock_id),
                 owner: request.owner.clone(),
-                operation: request.invocation.command.as_str().to_owned(),
+                operation: request.operation().to_owned(),
                 release: releases_of(request, &name),
                 since: clock.wall().to_string(),
             },

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 22] = [
+const ACTING: [(&str, &str); 23] = [
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
@@ -27,6 +27,7 @@ const ACTING: [(&str, &str); 22] = [
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
+    ("status/act.rs", "reads a release's lock and records, prints"),
     ("unlock/act.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
 ];
 

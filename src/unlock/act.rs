@@ -47,7 +47,7 @@ struct Report {
     release: String,
     namespace: String,
     lease: String,
-    /// `freed`, `taken` (and not given back), `vacant` (nobody held it), `refused`, `cancelled` or `unavailable`.
+    /// `dry-run`, `freed`, `taken` (and not given back), `vacant` (nobody held it), `refused`, `cancelled` or `unavailable`.
     outcome: &'static str,
     /// Why it was refused or ended.
     reason: String,
@@ -67,6 +67,8 @@ enum Stop {
         next: Vec<String>,
     },
     Cancelled(Signal),
+    /// All that is left to do would write.
+    DryRun,
     Unavailable(anyhow::Error),
     /// The lock is free, or lost, and the records are not as they should be.
     Unfinished(anyhow::Error),
@@ -131,7 +133,8 @@ pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
     let mut work = Work {
         store: Store::new(cluster.client.clone(), &cluster.namespace, driver),
         backup_dir: args.backup_dir.clone().unwrap_or_else(|| request::backup_dir(env)),
-        flags: Flags { id: args.id.clone(), force: args.force, consent: consent(args.yes) },
+        flags: Flags { id: args.id.clone(), force: args.force, consent: consent(args.yes || args.dry_run) },
+        dry_run: args.dry_run,
         cluster,
         place,
         me,
@@ -165,6 +168,7 @@ struct Work<'a> {
     place: Place,
     backup_dir: PathBuf,
     flags: Flags,
+    dry_run: bool,
     me: Holder,
     clock: Clock,
     signals: Signals,
@@ -220,6 +224,12 @@ impl Work<'_> {
                 (Verdict::Ask(question), ..) => {
                     clear(&mut bar);
                     self.ask(question).await?;
+                }
+                (Verdict::Free { .. }, Some(view), Some(_)) if self.dry_run => {
+                    clear(&mut bar);
+                    say(&format!("dry run: would free lock {}", id(&view.holder.unwrap_or_default())));
+                    self.would_settle().await?;
+                    return Err(Stop::DryRun);
                 }
                 (Verdict::Free { may_write }, Some(view), Some(found)) => {
                     clear(&mut bar);
@@ -298,6 +308,10 @@ impl Work<'_> {
                 Verdict::Free { .. } => break,
             }
         }
+        if self.dry_run {
+            self.would_settle().await?;
+            return Err(Stop::DryRun);
+        }
         let client = self.cluster.client.clone();
         let held = match lease::acquire(client, &self.wanted(OURS), self.clock, |_, _| {}).await {
             Ok(acquired) => acquired.held,
@@ -358,6 +372,16 @@ impl Work<'_> {
         free
     }
 
+    /// What [`Self::settle`] would do.
+    async fn would_settle(&mut self) -> Result<(), Stop> {
+        let history = self.history().await?;
+        for step in settling(&history) {
+            say(&format!("dry run: would set {step}"));
+        }
+        self.report.revisions = history.rows();
+        Ok(())
+    }
+
     /// No record stays pending; copies first, and what came of it is read again.
     async fn settle(&mut self, held: &Held) -> Result<(), Stop> {
         let mut history = self.history().await?;
@@ -409,6 +433,7 @@ impl Work<'_> {
             Err(Stop::Cancelled(signal)) => {
                 (exit::cancelled(signal.number()), "cancelled", signal.name().to_owned(), Vec::new())
             }
+            Err(Stop::DryRun) => (0, "dry-run", String::new(), Vec::new()),
             Err(Stop::Unavailable(error)) => {
                 let next = vec!["kubectl get --raw /readyz".to_owned()];
                 (exit::UNAVAILABLE, "unavailable", format!("{error:#}"), next)

@@ -13,6 +13,7 @@ mod lock;
 mod locking;
 mod properties;
 mod records;
+mod repair;
 mod settle;
 mod stage;
 mod stuck;
