@@ -10,7 +10,7 @@ use std::{
 
 use futures::{
     FutureExt,
-    future::{BoxFuture, Shared},
+    future::{BoxFuture, OptionFuture, Shared},
 };
 
 use crate::{
@@ -106,8 +106,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Reaches the cluster and takes the locks. Helm is asked for its version meanwhile, and nobody waits for the answer
-    /// but who needs it.
+    /// Reaches the cluster and takes the locks.
     async fn prepare(
         request: &'a Request,
         reporter: &'a Arc<Reporter>,
@@ -451,21 +450,26 @@ impl<'a> Run<'a> {
                 tokio::time::timeout(limit, self.waiting_for(release, &manifest)).await.unwrap_or_default();
             self.reporter.emit(Event::Progress { elapsed, waiting_for });
         };
-        // What runs is learned while it runs: `helm version` takes as long as all that the guard does.
-        let announce = async {
-            let version = self.version.clone().await?;
-            self.reporter.emit(Event::HelmVersion(version.raw));
-            Ok(())
-        };
         let mut child = std::pin::pin!(self.child(&argv, signals, tick));
         // Started by the first poll, if it can be.
         if let Poll::Ready(ended) = futures::poll!(&mut child) {
             return ended;
         }
         self.reporter.emit(Event::HelmStarted);
-        let (ended, announced): (_, Result<(), String>) = tokio::join!(child, announce);
-        if let (Ok(_), Err(why)) = (&ended, announced) {
-            self.reporter.emit(Event::Warning(format!("helm version: {why}")));
+        let fence = self.fence.as_ref();
+        let introduced = OptionFuture::from(fence.map(Fence::helm_version));
+        let (ended, version) = tokio::select! {
+            ended = &mut child => (ended, None),
+            Some(version) = introduced => {
+                self.reporter.emit(Event::HelmVersion(version.clone()));
+                (child.await, Some(version))
+            }
+        };
+        if ended.is_ok() && version.is_none() {
+            match self.version.clone().await {
+                Ok(version) => self.reporter.emit(Event::HelmVersion(version.raw)),
+                Err(why) => self.reporter.emit(Event::Warning(format!("helm version: {why}"))),
+            }
         }
         ended
     }
@@ -804,20 +808,20 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
     }
 }
 
-/// What `helm version` says, once it has; may be awaited by many.
+/// What `helm version` says, asked for when somebody first waits for it: it takes as long as all that the guard does. A
+/// Helm behind the fence tells its version there, unasked.
 type HelmVersion = Shared<BoxFuture<'static, Result<Version, String>>>;
 
-/// Asks at once, in the background.
 fn ask_version(launch: child::Launch) -> HelmVersion {
-    let answer = tokio::spawn(async move {
+    let answer = async move {
         let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);
         match child::quiet(&launch, &argv).await {
             Ok(Ok(out)) => Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| error.to_string()),
             Ok(Err((_, error))) => Err(error),
             Err(error) => Err(error.to_string()),
         }
-    });
-    async { answer.await.unwrap_or_else(|error| Err(error.to_string())) }.boxed().shared()
+    };
+    answer.boxed().shared()
 }
 
 fn unusable_helm(helm: &Path, why: &str) -> End {

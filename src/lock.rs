@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod lease;
+pub mod protocol;
 pub mod run;
 pub mod table;
 
@@ -92,9 +93,12 @@ pub enum Life {
 pub const LONGEST_BELIEF: Duration = Duration::from_secs(600);
 
 /// Remembers when the holder last gave a sign of life, on this process's monotonic clock.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observer {
-    last: Option<(LeaseView, Duration)>,
+    /// Identity of who observes: a Lease that names it is its own, by a claim whose answer was lost. Else empty.
+    pub me: String,
+    /// The reading that first showed the heartbeat as it is, and when that was.
+    pub last: Option<(LeaseView, Duration)>,
 }
 
 /// What to do about the Lease now.
@@ -124,7 +128,8 @@ pub enum Decision {
 impl Observer {
     /// Decides on one reading of the Lease.
     ///
-    /// `now` and `deadline` are on this process's monotonic clock; `now` was taken before the reading was asked for.
+    /// `now` and `deadline` are on this process's monotonic clock. `now` was taken after the reading was answered: what it
+    /// shows may be as new as that, and the silence of a holder begins no earlier.
     /// `over` is the identity of a holder whose CI run is known to be over: with its run went its processes.
     pub fn decide(
         &mut self,
@@ -139,6 +144,10 @@ impl Observer {
             return Decision::Create;
         };
         let Some(holder) = &view.holder else { return Decision::Take { from: None } };
+        if holder.identity == self.me {
+            // Written once more, so that it is known since when.
+            return Decision::Take { from: None };
+        }
         let since = self.silent_since(view, now);
         let free_at = since + view.duration.max(times.duration).min(LONGEST_BELIEF);
         if now >= free_at || over == Some(&holder.identity) {
@@ -250,6 +259,13 @@ mod tests {
             observer.decide(Some(&vacant), &times(), secs(0), secs(60), None),
             Decision::Take { from: None }
         );
+    }
+
+    #[test]
+    fn a_lease_that_names_us_is_taken_again_after_a_claim_without_an_answer() {
+        let mut observer = Observer { me: "a".into(), last: None };
+        let ours = observer.decide(Some(&held_by("a", "1")), &times(), secs(0), secs(60), None);
+        assert_eq!(ours, Decision::Take { from: None });
     }
 
     #[test]

@@ -13,6 +13,7 @@ const ACTING: [(&str, &str); 23] = [
     ("deploy.rs", "does one stage after the other"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("fence/home.rs", "writes Helm's kubeconfig"),
+    ("fence/memory.rs", "keeps descriptions of the API"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),
     ("helm/child.rs", "runs Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),

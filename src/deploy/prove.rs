@@ -42,10 +42,14 @@ impl Run<'_> {
         };
         let path = file.as_ref().map(|file| file.0.display().to_string());
         let flags = helm::flags_argv(invocation);
-        let version = self.version().await?;
-        let template = renders.then(|| helm::template_argv(invocation, &version, upgrade, path.as_deref()));
+        let rendered = async {
+            let version = self.version().await?;
+            let template =
+                renders.then(|| helm::template_argv(invocation, &version, upgrade, path.as_deref()));
+            self.refusal(template).await
+        };
         // Side by side: a red pipeline waits for both.
-        let both = async { tokio::join!(self.refusal(flags), self.refusal(template)) };
+        let both = async { tokio::join!(self.refusal(flags), rendered) };
         let (flags, template) = tokio::select! {
             signal = signals.next() => return Err(End::cancelled(signal, "rendering the chart")),
             both = both => both,

@@ -26,11 +26,17 @@ use hyper_util::{client::legacy, rt::TokioIo};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::{JoinHandle, JoinSet},
 };
 use tower::BoxError;
 
-use super::{ENOUGH, OfRecord, VARIABLES, Verdict, home::Home};
+use super::{
+    VARIABLES, Verdict,
+    home::Home,
+    memory::{LONGEST, Memory},
+    record::{self, ENOUGH, OfRecord},
+};
 use crate::{
     clock::Clock,
     cluster::{
@@ -77,6 +83,7 @@ pub struct Fence {
     server: JoinHandle<()>,
     environment: Vec<(&'static str, Option<String>)>,
     written: Arc<Mutex<VecDeque<Written>>>,
+    helm: watch::Receiver<Option<String>>,
     _home: Home,
 }
 
@@ -116,6 +123,7 @@ impl Fence {
             Arc::new(move || matches!(lock.standing(), Standing::Safe { .. }))
         };
         let written = Arc::<Mutex<VecDeque<Written>>>::default();
+        let (helm, helm_seen) = watch::channel(None);
         let proxy = Arc::new(Proxy {
             secret,
             lock_id: place.lock_id.to_owned(),
@@ -124,14 +132,26 @@ impl Fence {
             gated: cluster.wire.gated(gate),
             server: cluster.server.clone(),
             written: written.clone(),
+            helm,
+            memory: place.cache.and_then(|cache| Memory::open(cache, &cluster.server)),
         });
         let server = tokio::spawn(serve(listener, proxy));
-        Ok(Self { server, environment, written, _home: home })
+        Ok(Self { server, environment, written, helm: helm_seen, _home: home })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
     pub fn environment(&self) -> &[(&'static str, Option<String>)] {
         &self.environment
+    }
+
+    /// Which Helm is behind it, such as `v4.3.1`: waits for its first request.
+    pub async fn helm_version(&self) -> String {
+        let mut helm = self.helm.clone();
+        match helm.wait_for(Option::is_some).await {
+            Ok(version) => version.clone().unwrap_or_default(),
+            // The fence is down: no request comes any more.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// The last of Helm's writes, oldest first.
@@ -220,6 +240,8 @@ struct Proxy {
     gated: Service,
     server: String,
     written: Arc<Mutex<VecDeque<Written>>>,
+    helm: watch::Sender<Option<String>>,
+    memory: Option<Memory>,
 }
 
 impl Proxy {
@@ -227,6 +249,17 @@ impl Proxy {
         let Some(inside) = super::inside(request.uri(), &self.secret) else {
             return said(StatusCode::NOT_FOUND, "not found");
         };
+        if self.helm.borrow().is_none() {
+            self.helm.send_if_modified(|helm| {
+                *helm = super::helm_version(request.headers());
+                helm.is_some()
+            });
+        }
+        if let Some(memory) = &self.memory
+            && let Some(description) = super::description(request.method(), &inside)
+        {
+            return self.describe(memory, &description, request, inside).await;
+        }
         let is_write = super::is_write(request.method(), request.headers());
         let (method, path) = (request.method().clone(), inside.path().to_owned());
         let request = match self.readdress(request, inside, is_write).await {
@@ -238,6 +271,42 @@ impl Proxy {
         if is_write { self.remember(method, path, answer).await } else { answer }
     }
 
+    /// Answers from memory, or asks the API server and remembers what it says.
+    async fn describe(
+        &self,
+        memory: &Memory,
+        description: &super::Description,
+        request: Request<Incoming>,
+        inside: http::uri::PathAndQuery,
+    ) -> Response<Body> {
+        if let Some((headers, body)) = memory.recall(description, request.headers()) {
+            let mut answer = Response::new(full(body));
+            *answer.headers_mut() = headers;
+            return answer;
+        }
+        let question = request.headers().clone();
+        let request = match self.readdress(request, inside, false).await {
+            Ok(request) => request,
+            Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        let answer = self.pass(request, false).await;
+        if answer.status() != StatusCode::OK {
+            return answer;
+        }
+        let (parts, body) = answer.into_parts();
+        let body = match begin(body, LONGEST).await {
+            Ok((whole, body)) => {
+                if whole.len() < LONGEST {
+                    // Without it the next run asks again.
+                    let _ = memory.keep(description, &question, &parts.headers, &whole);
+                }
+                body
+            }
+            Err(error) => return said(StatusCode::BAD_GATEWAY, &error.to_string()),
+        };
+        Response::from_parts(parts, body)
+    }
+
     /// Makes a request one to the API server.
     async fn readdress(
         &self,
@@ -247,17 +316,17 @@ impl Proxy {
     ) -> Result<Request<Body>, BoxError> {
         let (mut parts, body) = request.into_parts();
         let mut body = passed_on(body);
-        let of_record = if is_write { super::of_record(&parts.method, inside.path()) } else { OfRecord::No };
+        let of_record = if is_write { record::of_record(&parts.method, inside.path()) } else { OfRecord::No };
         let marked = match of_record {
             OfRecord::Yes => true,
             OfRecord::No => false,
             OfRecord::AskBody => {
                 let (beginning, whole) = begin(body, ENOUGH).await?;
                 body = whole;
-                super::creates_record(&beginning)
+                record::creates_record(&beginning)
             }
         };
-        let inside = match super::with_field_manager(&inside, &self.lock_id) {
+        let inside = match record::with_field_manager(&inside, &self.lock_id) {
             Some(with) if marked => with,
             _ => inside,
         };
@@ -311,7 +380,7 @@ impl Proxy {
         if code >= 400 {
             match begin(body, WORDS).await {
                 Ok((beginning, whole)) => {
-                    message = super::message(&beginning);
+                    message = record::message(&beginning);
                     body = whole;
                 }
                 Err(error) => body = full(super::status(code, &error.to_string())),
@@ -387,8 +456,8 @@ fn passed_on(body: Incoming) -> Body {
     body.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync()
 }
 
-fn full(text: String) -> Body {
-    Full::from(text).map_err(|never: Infallible| match never {}).boxed_unsync()
+fn full(text: impl Into<Bytes>) -> Body {
+    Full::from(text.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
 fn said(code: StatusCode, message: &str) -> Response<Body> {

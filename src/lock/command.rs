@@ -179,8 +179,8 @@ pub(crate) async fn life(
             known => return Ok((view, known)),
         }
         tokio::time::sleep(Times::new(belief(&view)).look_every).await;
-        now = clock.monotonic();
         let found = lease::find(cluster.client.clone(), &namespace, &lease.name_any()).await?;
+        now = clock.monotonic();
         view = found.as_ref().map(lease::view).unwrap_or_default();
     }
 }

@@ -13,7 +13,10 @@ use kube::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Decision, LeaseView, Observer, Standing, Times, may_join, safely_held};
+use super::{
+    Decision, LeaseView, Observer, Standing, Times, may_join,
+    protocol::{self, Answer, Found, Hold, Mine, Next, Step},
+};
 use crate::{
     clock::Clock,
     report::{Holder, Owner},
@@ -128,16 +131,34 @@ pub async fn acquire(
     client: Client,
     request: &Request,
     clock: Clock,
-    mut waiting: impl FnMut(&Holder, Duration),
+    waiting: impl FnMut(&Holder, Duration),
 ) -> Result<Acquired, LockError> {
     let api: Api<Lease> = Api::namespaced(client, &request.namespace);
+    let mut unsure = None;
+    let acquired = contend(&api, request, clock, waiting, &mut unsure).await;
+    if acquired.is_err() && unsure.is_some() {
+        // A claim whose answer never came may have been done. If this fails too, the Lease runs out by itself.
+        let _ = give_back(&api, &request.lease, &request.me.identity, &End::Vacate).await;
+    }
+    acquired
+}
+
+/// `unsure` is whom the lock was taken from, once a claim got no answer.
+async fn contend(
+    api: &Api<Lease>,
+    request: &Request,
+    clock: Clock,
+    mut waiting: impl FnMut(&Holder, Duration),
+    unsure: &mut Option<Option<Holder>>,
+) -> Result<Acquired, LockError> {
     let started = clock.monotonic();
     let deadline = started + request.timeout;
-    let mut observer = Observer::default();
+    let mut observer = Observer { me: request.me.identity.clone(), last: None };
+    let mut joining = None;
     let mut answered = false;
     loop {
-        let now = clock.monotonic();
-        let found = match bounded(&request.times, api.get_opt(&request.lease)).await {
+        let asked = clock.monotonic();
+        let found = match bounded(reading(&request.times), api.get_opt(&request.lease)).await {
             Ok(found) => {
                 answered = true;
                 found
@@ -146,23 +167,28 @@ pub async fn acquire(
             // the wrong one, and its user wants to know soon.
             Err(error)
                 if is_passing(&error)
-                    && now < if answered { deadline } else { deadline.min(started + FIRST_ANSWER) } =>
+                    && asked < if answered { deadline } else { deadline.min(started + FIRST_ANSWER) } =>
             {
                 tokio::time::sleep(request.times.look_every).await;
                 continue;
             }
             Err(error) => return Err(explain(error, "get", request)),
         };
+        // Not before: the reading may show what was written just now.
+        let now = clock.monotonic();
         let seen = found.as_ref().map(view);
-        let lent = seen.as_ref().and_then(|view| may_join(view, request.within.as_deref()));
+        let lent = seen.as_ref().and_then(|view| may_join(view, request.within.as_deref())).cloned();
+        let lent = lent.or_else(|| joining.take().filter(|lent| has_joined(seen.as_ref(), lent, request)));
         if let (Some(holder), Some(lease)) = (lent, &found) {
-            if let Some(held) = join(&api, request, lease.clone(), holder.clone(), now, clock).await? {
+            if let Some(held) = join(api, request, lease.clone(), holder.clone(), now, clock).await? {
                 return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: None });
             }
+            joining = Some(holder);
             continue;
         }
         let decision = observer.decide(seen.as_ref(), &request.times, now, deadline, None);
-        let (written, from) = match decision {
+        let limit = writing(&request.times);
+        let (written, is_create, from) = match decision {
             Decision::Wait { holder, look_again } => {
                 waiting(&holder, now - started);
                 tokio::time::sleep(look_again).await;
@@ -173,28 +199,37 @@ pub async fn acquire(
             }
             Decision::Create => {
                 let lease = claim(None, request, clock);
-                (bounded(&request.times, api.create(&PostParams::default(), &lease)).await, None)
+                (bounded(limit, api.create(&PostParams::default(), &lease)).await, true, None)
             }
             Decision::Take { from } => {
                 let lease = claim(found, request, clock);
-                let params = PostParams::default();
-                (bounded(&request.times, api.replace(&request.lease, &params, &lease)).await, from)
+                (bounded(limit, swap(api, &lease)).await, false, from.or(unsure.clone().flatten()))
             }
         };
-        match written {
-            Ok(lease) => {
-                let held = hold(api, request, lease, now, clock, None);
+        let answer = answer(&written);
+        let may_look = now < deadline || unsure.is_none();
+        match (protocol::claimed(answer, is_create, may_look), written) {
+            (Step::Done, Ok(lease)) => {
+                let held = hold(api.clone(), request, lease, now, clock, None);
                 return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: from });
             }
-            // Somebody was quicker: look again.
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(kube::Error::Api(status)) if status.code == 404 && from.is_some() => {}
-            Err(error) => {
-                let verb = if from.is_some() { "update" } else { "create" };
+            (Step::Fail, Err(error)) => {
+                let verb = if is_create { "create" } else { "update" };
                 return Err(explain(error, verb, request));
             }
+            _ if answer == Answer::Unknown => {
+                *unsure = Some(from);
+                tokio::time::sleep(request.times.look_every).await;
+            }
+            _ => {}
         }
     }
+}
+
+/// Did a join that got no answer happen? `lent` is the hold as it was before.
+fn has_joined(seen: Option<&LeaseView>, lent: &Holder, request: &Request) -> bool {
+    let holder = seen.and_then(|view| view.holder.as_ref());
+    holder.is_some_and(|now| now.identity == lent.identity && now.lock_id == request.me.lock_id)
 }
 
 /// Takes up again, in another process, a lock that `identity` holds: its own process is dead. Else says who has it now.
@@ -209,17 +244,20 @@ pub async fn resume(
     clock: Clock,
 ) -> Result<Result<Held, Option<Box<Holder>>>, kube::Error> {
     let api: Api<Lease> = Api::namespaced(client, namespace);
+    let mut tries = 0;
     loop {
         let now = clock.monotonic();
-        let Some(mut lease) = api.get_opt(name).await? else { return Ok(Err(None)) };
+        let Some(mut lease) = bounded(ANSWER, api.get_opt(name)).await? else { return Ok(Err(None)) };
         let LeaseView { holder, duration, .. } = view(&lease);
         let me = match holder {
             Some(me) if me.identity == identity => me,
             other => return Ok(Err(other.map(Box::new))),
         };
         refresh(&mut lease, clock);
-        match api.replace(name, &PostParams::default(), &lease).await {
-            Ok(written) => {
+        tries += 1;
+        let written = bounded(ANSWER, swap(&api, &lease)).await;
+        match (protocol::claimed(answer(&written), false, tries < TRIES), written) {
+            (Step::Done, Ok(written)) => {
                 let request = Request {
                     lease: name.to_owned(),
                     namespace: namespace.to_owned(),
@@ -230,22 +268,56 @@ pub async fn resume(
                 };
                 return Ok(Ok(hold(api, &request, written, now, clock, None)));
             }
-            // Somebody was quicker, or it is gone: look again.
-            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {}
-            Err(error) => return Err(error),
+            (Step::Fail, Err(error)) => return Err(error),
+            _ => {}
         }
     }
 }
 
-/// A renewal that hangs must fail before the next one is due.
+/// How long one request about a lock that nobody renews may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How often such a request is sent that gets no answer.
+const TRIES: u32 = 3;
+
+/// How long a look may take: a first one also connects, and asks for credentials.
+fn reading(times: &Times) -> Duration {
+    times.give_up_after.max(ANSWER)
+}
+
+/// How long a claim may take. It counts from before it was sent, so a late answer is worth little; whether it was done is
+/// seen at the next look.
+fn writing(times: &Times) -> Duration {
+    times.renew_every.max(Duration::from_secs(1))
+}
+
 async fn bounded<T>(
-    times: &Times,
+    limit: Duration,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, kube::Error> {
-    let limit = times.give_up_after.max(Duration::from_secs(5));
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer,
-        Err(_) => Err(kube::Error::Service(format!("no answer within {} s", limit.as_secs()).into())),
+        Err(_) => Err(kube::Error::Service(format!("no answer within {} s", limit.as_secs_f64()).into())),
+    }
+}
+
+/// Replaces a Lease by compare-and-swap: it has the version and the UID with which it was read. The version stops a write
+/// over another's; the UID, one that would create a deleted Lease anew.
+async fn swap(api: &Api<Lease>, lease: &Lease) -> Result<Lease, kube::Error> {
+    debug_assert!(lease.metadata.uid.is_some() && lease.metadata.resource_version.is_some());
+    api.replace(&lease.name_any(), &PostParams::default(), lease).await
+}
+
+/// What an answer means. Without one, and with one that cannot be read, the write may have been done.
+fn answer<T>(result: &Result<T, kube::Error>) -> Answer {
+    match result {
+        Ok(_) => Answer::Done,
+        Err(kube::Error::Api(status)) => match status.code {
+            409 => Answer::Conflict,
+            404 => Answer::Missing,
+            429 | 500.. => Answer::Unknown,
+            _ => Answer::Refused,
+        },
+        Err(_) => Answer::Unknown,
     }
 }
 
@@ -288,15 +360,16 @@ async fn join(
     note(&mut lease, "operation", &operation);
     note(&mut lease, "lock-id", &request.me.lock_id);
     refresh(&mut lease, clock);
-    match bounded(&times, api.replace(&request.lease, &PostParams::default(), &lease)).await {
-        Ok(written) => {
+    let written = bounded(writing(&times), swap(api, &lease)).await;
+    match (protocol::claimed(answer(&written), false, true), written) {
+        (Step::Done, Ok(written)) => {
             let me = Holder { lock_id: request.me.lock_id.clone(), operation, ..holder.clone() };
             let lent = Lent { operation: holder.operation, lock_id: holder.lock_id };
             let joined = Request { me, times, ..request.clone() };
             Ok(Some(hold(api.clone(), &joined, written, now, clock, Some(lent))))
         }
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(None),
-        Err(error) => Err(explain(error, "update", request)),
+        (Step::Fail, Err(error)) => Err(explain(error, "update", request)),
+        _ => Ok(None),
     }
 }
 
@@ -311,13 +384,20 @@ pub async fn seize(
     found: Lease,
     clock: Clock,
 ) -> Result<Option<Held>, LockError> {
-    let api: Api<Lease> = Api::namespaced(client, &request.namespace);
+    let api: Api<Lease> = Api::namespaced(client.clone(), &request.namespace);
     let now = clock.monotonic();
     let lease = claim(Some(found), request, clock);
-    match bounded(&request.times, api.replace(&request.lease, &PostParams::default(), &lease)).await {
-        Ok(written) => Ok(Some(hold(api, request, written, now, clock, None))),
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(None),
-        Err(error) => Err(explain(error, "update", request)),
+    let written = bounded(writing(&request.times), swap(&api, &lease)).await;
+    let answer = answer(&written);
+    match (protocol::claimed(answer, false, true), written) {
+        (Step::Done, Ok(written)) => Ok(Some(hold(api, request, written, now, clock, None))),
+        (Step::Fail, Err(error)) => Err(explain(error, "update", request)),
+        // If it was done, the Lease names us.
+        _ if answer == Answer::Unknown => {
+            let found = resume(client, &request.namespace, &request.lease, &request.me.identity, clock).await;
+            found.map(Result::ok).map_err(|error| explain(error, "get", request))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -327,7 +407,7 @@ pub async fn seize(
 /// When rights are missing, or the API server cannot be reached. A missing namespace is a missing Lease.
 pub async fn find(client: Client, namespace: &str, name: &str) -> Result<Option<Lease>, LockError> {
     let api: Api<Lease> = Api::namespaced(client, namespace);
-    let answer = bounded(&Times::new(Duration::from_secs(15)), api.get_opt(name)).await;
+    let answer = bounded(ANSWER, api.get_opt(name)).await;
     answer.map_err(|error| refused(error, "get", namespace))
 }
 
@@ -341,7 +421,7 @@ pub async fn list(client: Client, namespace: Option<&str>) -> Result<Vec<Lease>,
         None => Api::all(client),
     };
     let params = ListParams::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
-    let answer = bounded(&Times::new(Duration::from_secs(15)), api.list(&params)).await;
+    let answer = bounded(ANSWER, api.list(&params)).await;
     let mut leases = answer.map_err(|error| refused(error, "list", namespace.unwrap_or("*")))?.items;
     leases.sort_by_key(|lease| (lease.namespace(), lease.name_any()));
     Ok(leases)
@@ -384,57 +464,51 @@ async fn renew(
     api: Api<Lease>,
     mut lease: Lease,
     times: Times,
-    mut renewed: Duration,
+    renewed: Duration,
     clock: Clock,
     state: watch::Sender<State>,
 ) {
-    let identity = holder_identity(&lease).to_owned();
-    let mut pause = times.renew_every;
+    let mine = Mine { identity: holder_identity(&lease).to_owned(), uid: lease.uid().unwrap_or_default() };
+    let mut hold = Hold { renewed };
+    let mut next = Next::Renew(hold.first_renewal(&times, clock.monotonic()));
+    let mut limit = times.renew_every;
     loop {
-        tokio::time::sleep(pause).await;
-        // Taken before the renewal is sent: the server counts from a later moment than we do.
-        let asked = clock.monotonic();
-        refresh(&mut lease, clock);
-        let name = lease.name_any();
-        let left = times.give_up_after.saturating_sub(asked.saturating_sub(renewed));
-        let params = PostParams::default();
-        let limit = times.renew_every.min(left).max(Duration::from_millis(50));
-        match tokio::time::timeout(limit, api.replace(&name, &params, &lease)).await {
-            Ok(Ok(written)) => {
-                renewed = asked;
-                lease = written;
-                pause = times.renew_every;
-                if state.send(State::Held(renewed)).is_err() {
-                    return;
-                }
-                continue;
-            }
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
-                // A contender's annotation also moves the version: look whose it is now.
-                match tokio::time::timeout(limit, api.get_opt(&name)).await {
-                    Ok(Ok(Some(now))) if holder_identity(&now) == identity && now.uid() == lease.uid() => {
-                        lease = now;
-                        pause = Duration::from_millis(20);
-                        continue;
-                    }
-                    Ok(Ok(other)) => {
-                        let who = other.as_ref().map(view).and_then(|view| view.holder);
-                        let who = who.map_or("it was vacated or deleted".into(), |h| {
-                            format!("{} has it", h.owner.name)
-                        });
-                        let _ = state.send(State::Lost(who));
+        next = match next {
+            Next::Renew(pause) => {
+                tokio::time::sleep(pause).await;
+                // Taken before the renewal is sent: the server counts from a later moment than we do.
+                let asked = clock.monotonic();
+                refresh(&mut lease, clock);
+                limit = hold.limit(&times, asked);
+                let written = bounded(limit, swap(&api, &lease)).await;
+                let next = hold.answered(answer(&written), asked, clock.monotonic(), &times);
+                if let Ok(written) = written {
+                    lease = written;
+                    if state.send(State::Held(hold.renewed)).is_err() {
                         return;
                     }
-                    _ => {}
                 }
+                next
             }
-            _ => {}
-        }
-        if !safely_held(&times, renewed, clock.monotonic()) {
-            let _ = state.send(State::Lost("it could not be renewed in time".into()));
-            return;
-        }
-        pause = (times.renew_every / 5).max(Duration::from_millis(20));
+            Next::Look => {
+                let now = bounded(limit, api.get_opt(&lease.name_any())).await;
+                let seen = now.as_ref().ok().and_then(Option::as_ref).map(|now| (view(now), now.uid()));
+                let found = match (&now, &seen) {
+                    (Err(_), _) => Found::Unread,
+                    (_, None) => Found::Nothing,
+                    (_, Some((view, uid))) => Found::Lease(view, uid.as_deref().unwrap_or_default()),
+                };
+                let next = hold.looked(found, &mine, clock.monotonic(), &times);
+                if let (Next::Renew(_), Ok(Some(now))) = (&next, now) {
+                    lease = now;
+                }
+                next
+            }
+            Next::Lost(why) => {
+                let _ = state.send(State::Lost(why));
+                return;
+            }
+        };
     }
 }
 
@@ -567,39 +641,40 @@ pub enum End {
 /// # Errors
 /// When the API server cannot be reached.
 pub async fn give_back(api: &Api<Lease>, name: &str, identity: &str, end: &End) -> Result<(), kube::Error> {
+    let mut unanswered = None;
     for _ in 0..5 {
-        let Some(mut lease) = api.get_opt(name).await? else { return Ok(()) };
-        if holder_identity(&lease) != identity {
-            return Ok(());
-        }
+        let mut lease = match bounded(ANSWER, api.get_opt(name)).await {
+            Ok(Some(lease)) if holder_identity(&lease) == identity => lease,
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(unanswered.unwrap_or(error)),
+        };
         lease.metadata.managed_fields = None;
-        let answer = match end {
+        let written = match end {
             End::Delete => {
                 let preconditions =
                     Some(Preconditions { uid: lease.uid(), resource_version: lease.resource_version() });
                 let params = DeleteParams { preconditions, ..DeleteParams::default() };
-                api.delete(name, &params).await.map(drop)
+                bounded(ANSWER, api.delete(name, &params)).await.map(drop)
             }
             End::Vacate => {
                 if let Some(spec) = &mut lease.spec {
                     spec.holder_identity = None;
                 }
-                api.replace(name, &PostParams::default(), &lease).await.map(drop)
+                bounded(ANSWER, swap(api, &lease)).await.map(drop)
             }
             End::Return(lent) => {
                 note(&mut lease, "operation", &lent.operation);
                 note(&mut lease, "lock-id", &lent.lock_id);
-                api.replace(name, &PostParams::default(), &lease).await.map(drop)
+                bounded(ANSWER, swap(api, &lease)).await.map(drop)
             }
         };
-        match answer {
-            // Changed in between, by a renewal still under way or a contender's annotation.
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            answer => return answer,
+        match (protocol::given_back(answer(&written)), written) {
+            (Step::LookAgain, Err(error)) => unanswered = Some(error),
+            (Step::Fail, answer) => return answer,
+            _ => return Ok(()),
         }
     }
-    Ok(())
+    unanswered.map_or(Ok(()), Err)
 }
 
 fn holder_identity(lease: &Lease) -> &str {

@@ -202,9 +202,9 @@ impl Work<'_> {
         let mut observer = Observer::default();
         let mut bar = None;
         loop {
-            let now = self.clock.monotonic();
             let client = self.cluster.client.clone();
             let found = lease::find(client, &self.place.namespace, &self.place.lease).await?;
+            let now = self.clock.monotonic();
             let view = found.as_ref().map(lease::view);
             let life = view.as_ref().map_or(Life::Unknown, |view| observer.life(view, now));
             self.met(view.as_ref().and_then(|view| view.holder.as_ref()));

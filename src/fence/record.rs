@@ -1,0 +1,172 @@
+//! Is a write one of a release record? And what does an answer of the API server say?
+//! Pure: in JSON, and in Kubernetes' protobuf as far as its envelope and first fields go.
+
+use http::{Method, uri::PathAndQuery};
+
+/// Whether a write is of a release record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfRecord {
+    /// By its path.
+    Yes,
+    /// By its path.
+    No,
+    /// A create: the name is in the body.
+    AskBody,
+}
+
+/// What all names of release records begin with.
+const RECORD: &str = "sh.helm.release.v1.";
+
+/// Looks at the path of a write.
+pub fn of_record(method: &Method, path: &str) -> OfRecord {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let home = [parts.next(), parts.next(), parts.next()];
+    let (_namespace, kind, name) = (parts.next(), parts.next(), parts.next());
+    if home != [Some("api"), Some("v1"), Some("namespaces")]
+        || !matches!(kind, Some("secrets" | "configmaps"))
+        || parts.next().is_some()
+    {
+        return OfRecord::No;
+    }
+    match name {
+        Some(name) if name.starts_with(RECORD) => OfRecord::Yes,
+        None if method == Method::POST => OfRecord::AskBody,
+        _ => OfRecord::No,
+    }
+}
+
+/// How much of a body is enough to know its object's name: Helm's client writes the metadata first.
+pub const ENOUGH: usize = 4 << 10;
+
+/// Looks at the beginning of a create's body, JSON or, as Helm's client sends it, Kubernetes' protobuf. In JSON, a name in
+/// a text of the object would have its quotes escaped.
+pub fn creates_record(beginning: &[u8]) -> bool {
+    if let Some(object) = protobuf(beginning) {
+        let name = field(object, 1).and_then(|metadata| field(metadata, 1));
+        return name.is_some_and(|name| name.starts_with(RECORD.as_bytes()));
+    }
+    let wanted = format!("\"name\":\"{RECORD}");
+    beginning.windows(wanted.len()).any(|window| window == wanted.as_bytes())
+}
+
+/// What a `Status` says, in either form; empty if it is none. Untrusted text.
+pub fn message(body: &[u8]) -> String {
+    if let Some(status) = protobuf(body) {
+        return String::from_utf8_lossy(field(status, 3).unwrap_or_default()).into_owned();
+    }
+    let status: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    status["message"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The object in Kubernetes' envelope: four bytes, and a message of which the second field is the object.
+fn protobuf(body: &[u8]) -> Option<&[u8]> {
+    field(body.strip_prefix(b"k8s\0")?, 2)
+}
+
+/// The first field of this number of a message, if it is a text or a message; cut off where `message` is.
+fn field(mut message: &[u8], number: u64) -> Option<&[u8]> {
+    loop {
+        let (key, rest) = varint(message)?;
+        let (length, rest) = varint(rest)?;
+        message = match key & 7 {
+            0 => rest,
+            2 => {
+                let length = usize::try_from(length).ok()?;
+                if key >> 3 == number {
+                    return Some(&rest[..length.min(rest.len())]);
+                }
+                rest.get(length..)?
+            }
+            _ => return None,
+        };
+    }
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0;
+    for (index, byte) in bytes.iter().enumerate().take(9) {
+        number |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some((number, &bytes[index + 1..]));
+        }
+    }
+    None
+}
+
+/// The same with this field manager and no other.
+pub fn with_field_manager(path: &PathAndQuery, manager: &str) -> Option<PathAndQuery> {
+    let others = path.query().unwrap_or_default().split('&');
+    let others = others.filter(|pair| !pair.is_empty() && !pair.starts_with("fieldManager="));
+    let pairs: Vec<&str> = others.collect();
+    let sign = if pairs.is_empty() { "" } else { "&" };
+    format!("{}?{}{sign}fieldManager={manager}", path.path(), pairs.join("&")).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_of_a_record_is_known_by_its_name_alone() {
+        for (method, path, wanted) in [
+            (Method::PUT, "/api/v1/namespaces/shop/secrets/sh.helm.release.v1.web.v3", OfRecord::Yes),
+            (Method::DELETE, "/api/v1/namespaces/shop/configmaps/sh.helm.release.v1.web.v3", OfRecord::Yes),
+            (Method::POST, "/api/v1/namespaces/shop/secrets", OfRecord::AskBody),
+            (Method::POST, "/api/v1/namespaces/shop/configmaps", OfRecord::AskBody),
+            (Method::DELETE, "/api/v1/namespaces/shop/secrets", OfRecord::No),
+            (Method::PATCH, "/api/v1/namespaces/shop/secrets/password", OfRecord::No),
+            (Method::POST, "/api/v1/namespaces/shop/services", OfRecord::No),
+            (Method::POST, "/apis/apps/v1/namespaces/shop/deployments", OfRecord::No),
+            (Method::PUT, "/api/v1/namespaces/shop/secrets/sh.helm.release.v1.web.v3/status", OfRecord::No),
+            (Method::PATCH, "/api/v1/namespaces/sh.helm.release.v1.web.v3", OfRecord::No),
+        ] {
+            assert_eq!(of_record(&method, path), wanted, "{method} {path}");
+        }
+        assert!(creates_record(
+            br#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"sh.helm.release.v1.web.v1","lab"#
+        ));
+        assert!(!creates_record(br#"{"metadata":{"name":"password"},"data":{"a":"aHJ="}}"#));
+        assert!(!creates_record(br#"{"data":{"a":"{\"name\":\"sh.helm.release.v1.web.v1\"}"}}"#));
+    }
+
+    /// As Helm's client sends it.
+    #[test]
+    fn protobuf_is_looked_into() {
+        let secret = |name: &str, data: &str| {
+            let name = [&[10, u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+            let metadata = [&[10, u8::try_from(name.len()).unwrap()], &name[..]].concat();
+            // The object is longer than what has been read of it.
+            [b"k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\xf1\x03", &metadata[..], data.as_bytes()].concat()
+        };
+        assert!(creates_record(&secret("sh.helm.release.v1.web.v1", "")));
+        assert!(!creates_record(&secret("password", "sh.helm.release.v1.web.v1")));
+        assert!(!creates_record(b"k8s\0"));
+        let status =
+            b"k8s\0\n\x0c\n\x02v1\x12\x06Status\x12\x18\n\0\x12\x07Failure\x1a\x03bad\x22\x04none0\xf7\x03";
+        assert_eq!(message(status), "bad");
+        assert_eq!(message(crate::fence::status(403, "no").as_bytes()), "no");
+        assert_eq!(message(b"<html>"), "");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_are_too_odd_to_look_into(body: Vec<u8>) {
+            let body = [b"k8s\0", &body[..]].concat();
+            creates_record(&body);
+            message(&body);
+        }
+    }
+
+    #[test]
+    fn the_field_manager_is_ours_and_other_parameters_stay() {
+        for (path, wanted) in [
+            ("/a", "/a?fieldManager=0a1b"),
+            ("/a?", "/a?fieldManager=0a1b"),
+            ("/a?dryRun=All", "/a?dryRun=All&fieldManager=0a1b"),
+            ("/a?fieldManager=helm&x=%20", "/a?x=%20&fieldManager=0a1b"),
+        ] {
+            let path = PathAndQuery::from_static(path);
+            assert_eq!(with_field_manager(&path, "0a1b").unwrap().as_str(), wanted);
+        }
+    }
+}
