@@ -202,8 +202,8 @@ fn own_command(word: &str, uses: &[&str], env: &Env, id: &str, call: &mut Call) 
     for name in inputs() {
         match (name, one_line(name, input(name)), uses.contains(&name)) {
             ("command" | "release" | "kubeconfig", ..) => {}
-            // It has a default, which is not this command's affair.
-            ("install", _, false) => {}
+            // What has a default need not be meant.
+            ("install" | "wait", _, false) | (_, Ok("false" | "auto"), false) => {}
             ("report", Ok(""), true) => call.argv.extend(default_report(env, id)),
             (_, Ok(""), _) => {}
             (name, _, false) => call.notes.push(left_out(name, word)),

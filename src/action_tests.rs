@@ -67,7 +67,7 @@ fn inputs_become_a_command_line() {
         ),
         (
             "status takes where",
-            &[("command", "status"), WEB, ("namespace", "shop"), ("install", "true")],
+            &[("command", "status"), WEB, ("namespace", "shop"), ("install", "true"), ("wait", "true")],
             "status web --namespace=shop",
         ),
         (

@@ -64,7 +64,10 @@ fn a_stuck_release_is_shown_unlocked_repaired_and_rolled_back() {
         .stick("upgrade", &["--set=configs={two}", "--set-string=env.AGAIN=1", "--set=behavior=never-ready"]);
     let repair = [("action", "repair"), ("strategy", "rollback")];
     let before = stage.records();
-    recover(&repository, &stage, &repair);
+    let called = repository.workflow("caller", &stage, &[("release", "web"), repair[0], repair[1]]).finish();
+    assert!(called.succeeded, "{}", called.log());
+    assert!(called.log().contains("helm rollback to revision 1, without hooks"), "{}", called.log());
+    assert!(called.log().contains("dry run: nothing was changed"), "{}", called.log());
     assert_eq!(stage.records(), before);
     let repaired = recover(&repository, &stage, &[repair[0], repair[1], ("dry-run", "false")]);
     assert_eq!(repaired.output("outcome"), "repaired", "{}", repaired.log());

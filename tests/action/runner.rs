@@ -16,6 +16,20 @@ use crate::stage::Stage;
 /// A server of one's own, which nothing here is ever sent to.
 pub const SERVER: &str = "https://github.example.com";
 
+/// A workflow that calls the one for recovery, as those of other repositories do.
+const CALLER: &str = "
+on: {workflow_dispatch: {inputs: {release: {}, namespace: {}, action: {}, strategy: {}}}}
+jobs:
+  recover:
+    uses: ./.github/workflows/recover.yml
+    with:
+      release: ${{ inputs.release }}
+      namespace: ${{ inputs.namespace }}
+      action: ${{ inputs.action }}
+      strategy: ${{ inputs.strategy }}
+    secrets: {KUBECONFIG: '${{ secrets.KUBECONFIG }}'}
+";
+
 /// A repository with the action, its binary and the example workflow in it, and a home for the runner.
 pub struct Repository {
     directory: TempDir,
@@ -36,6 +50,7 @@ impl Repository {
         let kept: Vec<&str> = text.lines().filter(|line| !line.contains("{{ job.workflow_")).collect();
         assert_eq!(text.lines().count() - kept.len(), 2, "repository and ref of the checkout");
         fs::write(&recover, kept.join("\n") + "\n").unwrap();
+        fs::write(root.join(".github/workflows/caller.yml"), CALLER).unwrap();
         fs::create_dir(root.join("dist")).unwrap();
         for arch in ["amd64", "arm64"] {
             let binary = root.join(format!("dist/helm-guard-linux-{arch}"));

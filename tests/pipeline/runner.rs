@@ -86,11 +86,14 @@ impl Project {
         let tool = tools::gitlab_ci_local().unwrap();
         let mut runner = self.command(&tool.node, &[self.directory.path().join("bin"), tool.rsync]);
         runner.arg(&tool.script).args(["--force-shell-executor", "--no-shell-isolation"]);
+        let temporary = self.directory.path().join("project.tmp");
         let kubeconfig = stage.namespace.kubeconfig().to_str().unwrap();
         for (name, text) in [
             // It says false, so that scripts can tell it from GitLab; helm-guard is to take it for GitLab.
             ("GITLAB_CI", "true"),
             ("KUBECONFIG", kubeconfig),
+            // As GitLab's runner sets it: beside the checkout.
+            ("RUNNER_TEMP_PROJECT_DIR", temporary.to_str().unwrap()),
             ("HELM_GUARD_LEASE_DURATION", "6s"),
             ("HELM_GUARD_KEEPALIVE", "1s"),
         ] {
@@ -99,7 +102,7 @@ impl Project {
         let log = self.directory.path().join("log");
         let file = File::create(&log).unwrap();
         let child = runner.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        Running { child, log, root: self.root(), temporary: self.directory.path().join("tmp") }
+        Running { child, log, root: self.root(), temporary }
     }
 }
 
@@ -166,9 +169,9 @@ impl Run {
         self.artifact("helm-guard-web.env")
     }
 
-    /// What helm-guard left in the temporary directory, but for backups.
+    /// What helm-guard left in the runner's directory.
     pub fn left_over(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.temporary).unwrap();
+        let Ok(entries) = fs::read_dir(&self.temporary) else { panic!("the directory was not used") };
         let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with("helm-guard")).collect()
     }
