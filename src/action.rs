@@ -61,8 +61,8 @@ const HELM_INPUTS: [(&str, Form); 20] = [
 ];
 
 /// Inputs with rules of their own.
-const SPECIAL_INPUTS: [&str; 7] =
-    ["command", "release", "chart", "revision", "kubeconfig", "lock-id", "args"];
+const SPECIAL_INPUTS: [&str; 8] =
+    ["command", "release", "chart", "revision", "kubeconfig", "lock-id", "args", "github-token"];
 
 /// helm-guard's own commands, and the inputs that each has a use for.
 const OWN_COMMANDS: [(&str, &[&str]); 3] = [
@@ -105,6 +105,8 @@ pub struct Call {
     pub argv: Vec<String>,
     /// The kubeconfig, if it was given as text.
     pub kubeconfig: Option<SecretFile>,
+    /// Token for GitHub's API. It goes on in the environment: other users can read a command line.
+    pub token: Option<String>,
     /// Texts that must not be seen in a log.
     pub masks: Vec<String>,
     /// What is odd but stops nothing.
@@ -153,6 +155,9 @@ pub fn read(env: &Env, id: &str) -> Result<Call, String> {
     if !line("lock-id")?.is_empty() {
         call.notes.push(left_out("lock-id", command.as_str()));
     }
+    let token = line("github-token")?;
+    call.token = (!token.is_empty()).then(|| token.to_owned());
+
     for own in &OWN_FLAGS {
         match (own.name, line(own.name)?) {
             ("report", "") => call.argv.extend(default_report(env, id)),
@@ -202,6 +207,7 @@ fn own_command(word: &str, uses: &[&str], env: &Env, id: &str, call: &mut Call) 
     for name in inputs() {
         match (name, one_line(name, input(name)), uses.contains(&name)) {
             ("command" | "release" | "kubeconfig", ..) => {}
+            ("github-token", Ok(token), _) => call.token = (!token.is_empty()).then(|| token.to_owned()),
             // What has a default need not be meant.
             ("install" | "wait", _, false) | (_, Ok("false" | "auto"), false) => {}
             ("report", Ok(""), true) => call.argv.extend(default_report(env, id)),

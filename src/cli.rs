@@ -11,7 +11,7 @@ use crate::{helm::OwnFlag, repair::Strategy};
 #[command(name = "helm-guard", version, args_override_self = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: Helm's own; 64 bad usage, 69 cluster or Helm unavailable, 75 lock timeout, \
-    76 lock lost, 77 refused, 130/143 cancelled.\n\nExample:\n  helm-guard upgrade web ./chart --install -n shop -f values.yaml --wait"
+    76 lock lost, 77 refused, 78 outdated (--outdated fail), 130/143 cancelled.\n\nExample:\n  helm-guard upgrade web ./chart --install -n shop -f values.yaml --wait"
 )]
 pub struct Cli {
     /// What to do.
@@ -410,6 +410,17 @@ pub enum Lock {
     Off,
 }
 
+/// What an outdated run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Outdated {
+    /// It does not deploy, and that is well: exit code 0.
+    Skip,
+    /// It does not deploy: exit code 78.
+    Fail,
+    /// It deploys, over what is newer.
+    Allow,
+}
+
 /// Whether Helm works behind the fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fence {
@@ -437,6 +448,9 @@ pub struct GuardFlags {
     /// A holder silent for this long is dead
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub lease_duration: Duration,
+    /// What a run does that a newer one of its workflow and ref has outdated
+    #[arg(long, value_enum, default_value = "skip")]
+    pub outdated: Outdated,
     /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
     #[arg(long, value_enum, default_value = "on")]
     pub fence: Fence,
@@ -449,7 +463,7 @@ pub struct GuardFlags {
     /// Say what is being waited for at least this often
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub keepalive: Duration,
-    /// How long Helm may take to stop after a signal before it is killed
+    /// How long Helm may take to stop after a signal before it is killed; setting the records right comes after that
     #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = duration)]
     pub stop_timeout: Duration,
     /// Write a JSON report here
@@ -467,6 +481,7 @@ pub const OWN_FLAGS: [OwnFlag; 12] = [
     OwnFlag { name: "lock-name", takes_value: true },
     OwnFlag { name: "lock-timeout", takes_value: true },
     OwnFlag { name: "lease-duration", takes_value: true },
+    OwnFlag { name: "outdated", takes_value: true },
     OwnFlag { name: "fence", takes_value: true },
     OwnFlag { name: "repair", takes_value: true },
     OwnFlag { name: "backup-dir", takes_value: true },

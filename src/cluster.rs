@@ -268,7 +268,8 @@ async fn config(target: &Target) -> anyhow::Result<(Config, Known)> {
     Ok((Config::from_custom_kubeconfig(merged, &options).await?, known))
 }
 
-fn pem_certificates(pem: &[u8]) -> Vec<Vec<u8>> {
+/// The certificates of a bundle, in DER.
+pub(crate) fn pem_certificates(pem: &[u8]) -> Vec<Vec<u8>> {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let text = String::from_utf8_lossy(pem);
     text.split("-----BEGIN CERTIFICATE-----")

@@ -6,6 +6,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
+    time::Duration,
 };
 
 use futures::{
@@ -14,13 +15,22 @@ use futures::{
 };
 
 use crate::{
+    cli,
     clock::Clock,
     cluster::Cluster,
     diagnose::Trouble,
     exit,
     fence::proxy::{self, Fence},
-    helm::{self, Command, Invocation, Version, child},
-    lock::{Times, lease},
+    helm::{
+        self, Command, Invocation, Version, child,
+        stop::{Manner, Stop},
+    },
+    lock::{
+        Standing, Times,
+        lease::{self, Claims},
+        line::Newer,
+        queue::{self, Notice, Queue},
+    },
     manifest::{Manifest, ObjectKey},
     process::Process,
     recover::{Debt, Ledger, State},
@@ -36,7 +46,7 @@ use crate::{
 };
 
 /// How often the status line on a terminal is renewed.
-const STATUS_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why a run ends before its time.
 struct End {
@@ -64,18 +74,56 @@ impl End {
         let reason = format!("{} while {what}; nothing was changed", signal.name());
         Self::new(Outcome::Cancelled, exit::cancelled(signal.number()), reason, &[])
     }
+
+    /// After something was changed.
+    fn broken_off(signal: Signal, what: &str) -> Self {
+        let reason = format!("{} while {what}", signal.name());
+        let next = ["run the same command again"];
+        Self::new(Outcome::Cancelled, exit::cancelled(signal.number()), reason, &next)
+    }
+
+    fn lock_lost(what: &str, why: &str) -> Self {
+        let reason = format!("the lock was lost while {what}: {why}; the next run repairs what is left");
+        Self::new(Outcome::LockLost, exit::LOCK_LOST, reason, &["run the same command again"])
+    }
+}
+
+/// Gives up work that changes nothing when this process is asked to stop.
+async fn unless_stopped<T>(signals: &Signals, what: &str, work: impl Future<Output = T>) -> Result<T, End> {
+    tokio::select! {
+        biased;
+        signal = signals.first() => Err(End::cancelled(signal, what)),
+        done = work => Ok(done),
+    }
+}
+
+/// How long the API server has for its answers to each of the last things when this process is asked to stop: the records,
+/// the lock. With Helm's `--stop-timeout` of 6 s that is less than the 10 s after which runners kill.
+const LAST_ANSWERS: Duration = Duration::from_millis(1500);
+
+/// Does what must be done to its end, but does not wait for ever once this process is asked to stop.
+async fn in_time<T>(signals: &Signals, work: impl Future<Output = T>) -> Option<T> {
+    let late = async {
+        signals.first().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = late => None,
+    }
 }
 
 /// Does what was asked, and reports it. Gives the exit code.
-pub async fn deploy(request: &Request, reporter: &Arc<Reporter>, clock: Clock, mut signals: Signals) -> u8 {
+pub async fn deploy(request: &Request, reporter: &Arc<Reporter>, clock: Clock, signals: Signals) -> u8 {
     let releases = request.releases();
     let namespace = request.target.namespace.clone().unwrap_or_default();
     reporter.emit(Event::Started(request.subject(&releases.join(", "), &namespace)));
     for warning in &request.warnings {
         reporter.emit(Event::Warning(warning.clone()));
     }
-    let end = match Run::prepare(request, reporter, clock, &mut signals).await {
-        Ok(run) => run.finish(&mut signals).await,
+    let end = match Run::prepare(request, reporter, clock, &signals).await {
+        Ok(run) => run.finish(&signals).await,
         Err(end) => end,
     };
     reporter.emit(Event::Finished {
@@ -101,6 +149,7 @@ struct Run<'a> {
     /// Up as long as Helm may run.
     fence: Option<Fence>,
     locks: Vec<lease::Held>,
+    claims: Claims,
     lock_id: String,
     ledger: Ledger,
 }
@@ -111,10 +160,12 @@ impl<'a> Run<'a> {
         request: &'a Request,
         reporter: &'a Arc<Reporter>,
         clock: Clock,
-        signals: &mut Signals,
+        signals: &Signals,
     ) -> Result<Self, End> {
-        let cluster = Cluster::connect(&request.target)
-            .await
+        child::find(&request.helm).map_err(|error| unusable_helm(&request.helm, &error.to_string()))?;
+        let connect = Cluster::connect(&request.target);
+        let cluster = unless_stopped(signals, "reading the kubeconfig", connect)
+            .await?
             .map_err(|error| End::unavailable(&error, "check --kubeconfig, --kube-context and KUBECONFIG"))?;
         let invocation = &request.invocation;
         if request.target.namespace.as_ref() != Some(&cluster.namespace) {
@@ -129,30 +180,30 @@ impl<'a> Run<'a> {
         let (helm, environment) = (request.helm.clone(), Vec::new());
         let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment };
         let version = ask_version(launch.clone());
-        let work = async {
+        let locks = async {
             if invocation.create_namespace() && installing {
-                let made = cluster.ensure_namespace().await;
+                let made = cluster.ensure_namespace();
+                let made = unless_stopped(signals, "making sure of the namespace", made).await?;
                 made.map_err(|error| End::unavailable(&error.into(), "kubectl get --raw /readyz"))?;
             }
-            take_locks(request, reporter, clock, &cluster, &lock_id).await
+            Ok(take_locks(request, reporter, clock, &cluster, &lock_id, signals).await?)
         };
-        let locks = tokio::select! {
-            // The ledger stays: the lock may have been taken at this very moment.
-            signal = signals.next() => return Err(End::cancelled(signal, "waiting for the lock")),
-            locks = work => locks,
-        };
-        let locks = match locks {
+        let locks = match locks.await {
             Ok(locks) => locks,
-            Err(end) => {
-                ledger.close();
+            Err(NoLocks { end, may_hold }) => {
+                if !may_hold {
+                    ledger.close();
+                }
                 return Err(end);
             }
         };
-        let fence = match fence(request, &cluster, &locks, &home, &lock_id, clock).await {
+        let claims = Claims::new(locks.iter().map(lease::Held::claim).collect(), clock);
+        let fence = match fence(request, &cluster, claims.clone(), &home, &lock_id).await {
             Ok(fence) => fence,
             Err(error) => {
-                release(locks, false).await;
-                ledger.close();
+                if release(signals, locks, false).await {
+                    ledger.close();
+                }
                 let reason = format!("the fence cannot be put up in {}: {error}", home.display());
                 let next = "set TMPDIR to a writable directory, or --fence off";
                 return Err(End::new(Outcome::Refused, exit::UNAVAILABLE, reason, &[next]));
@@ -162,6 +213,7 @@ impl<'a> Run<'a> {
         let invocation = request.invocation.without(heeded).unwrap_or_else(|_| request.invocation.clone());
         launch.environment = fence.as_ref().map(|fence| fence.environment().to_vec()).unwrap_or_default();
         let store = Store::new(cluster.client.clone(), &cluster.namespace, request.driver);
+        let store = store.under(&cluster.wire, claims.clone(), &lock_id);
         Ok(Self {
             request,
             reporter,
@@ -173,42 +225,67 @@ impl<'a> Run<'a> {
             launch,
             fence,
             locks,
+            claims,
             lock_id,
             ledger,
         })
     }
 
     /// Repairs, runs Helm, settles, gives the locks back.
-    async fn finish(self, signals: &mut Signals) -> End {
-        let mut gone = false;
-        let mut end = self.guarded(signals, &mut gone).await;
-        if self.locks.iter().any(|lock| !lock.is_held()) && end.outcome != Outcome::LockLost {
-            end = End::new(Outcome::LockLost, exit::LOCK_LOST, "the lock was lost", &[]);
+    async fn finish(self, signals: &Signals) -> End {
+        let mut done = Done::default();
+        let mut end = self.guarded(signals, &mut done).await;
+        if let Some(why) = self.lost()
+            && end.outcome != Outcome::LockLost
+        {
+            let what = if end.outcome.is_success() { "the end was saved" } else { "helm-guard worked" };
+            end = End::lock_lost(what, &why);
         }
         drop(self.fence);
-        release(self.locks, gone).await;
-        self.ledger.close();
+        let mut locks = self.locks;
+        if end.outcome.is_success() && self.request.task == Task::Helm {
+            let at = self.clock.wall().to_string();
+            locks.iter_mut().for_each(|lock| lock.deployed(at.clone()));
+        }
+        let free = release(signals, locks, done.gone).await;
+        // Else the settle step of this CI job does the rest.
+        if free && !done.unsettled {
+            self.ledger.close();
+        }
         end
     }
 
-    async fn guarded(&self, signals: &mut Signals, gone: &mut bool) -> End {
+    /// Why a lock is lost, if one is.
+    fn lost(&self) -> Option<String> {
+        match self.claims.standing() {
+            Standing::Lost(why) => Some(why),
+            Standing::Safe { .. } | Standing::Doubtful => None,
+        }
+    }
+
+    async fn guarded(&self, signals: &Signals, done: &mut Done) -> End {
         let mut plans = Vec::new();
         for release in self.request.releases() {
-            match self.mend(&release, signals).await {
+            match self.mend(&release, signals, done).await {
                 Ok(mended) => plans.push((release, mended)),
                 Err(end) => {
-                    self.settle(&mut plans).await;
+                    self.settle(&mut plans, signals, done).await;
                     return end;
                 }
             }
         }
         if self.request.task == Task::Repair {
-            return self.repaired(&mut plans, gone).await;
+            return self.repaired(&mut plans, signals, done).await;
+        }
+        // Nothing that is asked to stop begins what it could not end.
+        if let Some(signal) = signals.heard() {
+            self.settle(&mut plans, signals, done).await;
+            return End::broken_off(signal, "helm was about to start");
         }
         let ended = match self.helm(&plans, signals).await {
             Ok(ended) => ended,
             Err(error) => {
-                self.settle(&mut plans).await;
+                self.settle(&mut plans, signals, done).await;
                 return unusable_helm(&self.request.helm, &error.to_string());
             }
         };
@@ -217,31 +294,28 @@ impl<'a> Run<'a> {
             took: ended.took,
             error: ended.error.clone(),
         });
-        if let Some(why) = ended.lock_lost {
-            // The release may be another run's by now: nothing is written, the next owner repairs.
-            let reason =
-                format!("the lock was lost while helm ran: {why}; the next run repairs what is left");
-            return End::new(Outcome::LockLost, exit::LOCK_LOST, reason, &["run the same command again"]);
+        if let Some(why) = &ended.lock_lost {
+            return End::lock_lost("helm ran", why);
         }
-        let histories = self.settle(&mut plans).await;
-        self.outcome(&ended, &histories, gone).await
+        let histories = if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
+        self.outcome(&ended, &histories, signals, done).await
     }
 
     /// The repair was all that was asked for.
-    async fn repaired(&self, plans: &mut [(String, Mended<'_>)], gone: &mut bool) -> End {
-        let done = plans.iter().any(|(_, mended)| mended.plan.is_some());
-        let uninstalled = |(_, mended): &(String, Mended<'_>)| {
+    async fn repaired(&self, plans: &mut [(String, Mended<'_>)], signals: &Signals, done: &mut Done) -> End {
+        let planned = plans.iter().any(|(_, mended)| mended.plan.is_some());
+        let uninstalls = |(_, mended): &(String, Mended<'_>)| {
             mended.plan.as_ref().is_some_and(|plan| plan.steps.contains(&Step::Uninstall))
         };
-        let uninstalled = plans.iter().any(uninstalled);
-        let histories = self.settle(plans).await;
-        *gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
+        let uninstalled = plans.iter().any(uninstalls);
+        let histories = self.settle(plans, signals, done).await;
+        done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
         let is_pending = |record: &crate::release::Record| record.status().is_pending();
-        if histories.is_empty() || histories.iter().any(|history| history.records.iter().any(is_pending)) {
-            let reason = "a record is pending still: is another helm at work?";
+        if done.unsettled || histories.iter().any(|history| history.records.iter().any(is_pending)) {
+            let reason = "not all is settled: is another helm at work?";
             return End::new(Outcome::Failed, 1, reason, &["run the same command again"]);
         }
-        match (uninstalled, done) {
+        match (uninstalled, planned) {
             (true, _) => End::new(Outcome::Uninstalled, 0, "", &[]),
             (false, true) => End::new(Outcome::Repaired, 0, "", &[]),
             (false, false) => End::new(Outcome::Healthy, 0, "", &[]),
@@ -249,10 +323,10 @@ impl<'a> Run<'a> {
     }
 
     /// Looks at a release and makes it deployable.
-    async fn mend(&self, release: &str, signals: &mut Signals) -> Result<Mended<'_>, End> {
+    async fn mend(&self, release: &str, signals: &Signals, done: &mut Done) -> Result<Mended<'_>, End> {
         let invocation = &self.request.invocation;
-        let mut history =
-            self.store.history(release).await.map_err(|error| self.no_records(release, error))?;
+        let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
+        let mut history = history.map_err(|error| self.no_records(release, error))?;
         self.reporter.emit(Event::Looked(history.rows()));
         let untouchable = match self.request.guard.repair {
             repair::Strategy::Off => history.last().map(|last| last.revision),
@@ -260,8 +334,10 @@ impl<'a> Run<'a> {
         };
         let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
         let rollback_to = if unnamed { history.better_rollback() } else { None };
-        let mut mended = Mended { plan: None, hands: self.hands(release), untouchable, rollback_to };
-        let precious = precious(&self.cluster, release, &history).await;
+        let mut mended =
+            Mended { plan: None, base: None, hands: self.hands(release), untouchable, rollback_to };
+        let precious = precious(&self.cluster, release, &history);
+        let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let alone = self.request.task == Task::Repair;
         let question = Question {
             command: invocation.command,
@@ -274,7 +350,11 @@ impl<'a> Run<'a> {
         };
         let answer = if alone { repair::alone::plan(&question) } else { repair::plan(&question) };
         let plan = match answer {
-            Answer::Healthy => return Ok(mended),
+            Answer::Healthy => {
+                let upgrades = invocation.command == Command::Upgrade && !alone;
+                mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
+                return Ok(mended);
+            }
             Answer::Refuse { finding, why, next } => {
                 return Err(End::new(Outcome::Refused, exit::REFUSED, format!("{finding}: {why}"), &[&next]));
             }
@@ -317,6 +397,10 @@ impl<'a> Run<'a> {
         }
         let mut failure = None;
         for step in &plan.steps {
+            if let Some(signal) = signals.heard() {
+                failure = Some(End::broken_off(signal, "the release was being repaired"));
+                break;
+            }
             if let Err(end) = self.step(step, release, &mut mended.hands, &mut history, signals).await {
                 failure = Some(end);
                 break;
@@ -326,7 +410,7 @@ impl<'a> Run<'a> {
         match failure {
             None => Ok(mended),
             Some(end) => {
-                self.settle(&mut [(release.to_owned(), mended)]).await;
+                self.settle(&mut [(release.to_owned(), mended)], signals, done).await;
                 Err(end)
             }
         }
@@ -349,7 +433,7 @@ impl<'a> Run<'a> {
         release: &str,
         hands: &mut steps::Hands<'_>,
         history: &mut History,
-        signals: &mut Signals,
+        signals: &Signals,
     ) -> Result<(), End> {
         let invocation = &self.invocation;
         let (argv, said) = match step {
@@ -358,22 +442,18 @@ impl<'a> Run<'a> {
             }
             Step::Uninstall => (helm::uninstall_argv(invocation, release), "uninstalled".to_owned()),
             step => {
-                let said = hands.act(step, history).await.map_err(|error| {
-                    let reason = format!("the repair stopped: {error:#}");
-                    End::new(
-                        Outcome::Refused,
-                        exit::REFUSED,
-                        reason,
-                        &["is another helm at work? run it again"],
-                    )
-                })?;
-                if let Some(said) = said {
+                let Some(acted) = in_time(signals, hands.act(step, history)).await else {
+                    let signal = signals.first().await;
+                    return Err(End::broken_off(signal, "the API server did not answer to a repair"));
+                };
+                if let Some(said) = acted.map_err(|error| stopped_repair(&error))? {
                     self.reporter.emit(Event::Repaired(said));
                 }
                 return Ok(());
             }
         };
-        let ended = self.child(&argv, signals, async |_| {}).await;
+        let manner = if *step == Step::Uninstall { Command::Uninstall } else { Command::Rollback };
+        let ended = self.child(&argv, Manner::of(manner, false), signals, async |_| {}).await;
         match ended {
             Ok(ended) if ended.code == Some(0) => {
                 self.reporter.emit(Event::Repaired(said));
@@ -386,6 +466,12 @@ impl<'a> Run<'a> {
                     took: ended.took,
                     error: ended.error,
                 });
+                if let Some(why) = ended.lock_lost {
+                    return Err(End::lock_lost("the release was being repaired", &why));
+                }
+                if let Some(signal) = signals.heard() {
+                    return Err(End::broken_off(signal, &format!("helm {} repaired the release", argv[0])));
+                }
                 Err(End::new(Outcome::Failed, 1, format!("the repair failed: helm {}", argv[0]), &[]))
             }
             Err(error) => Err(End::unavailable(&error.into(), "check --helm-bin")),
@@ -395,8 +481,9 @@ impl<'a> Run<'a> {
     async fn child(
         &self,
         argv: &[String],
-        signals: &mut Signals,
-        tick: impl AsyncFn(std::time::Duration),
+        manner: Manner,
+        signals: &Signals,
+        tick: impl AsyncFn(Duration),
     ) -> std::io::Result<child::Ended> {
         let guard = &self.request.guard;
         let lost = async {
@@ -412,26 +499,16 @@ impl<'a> Run<'a> {
         // A person who watches a status line sees a stale one at once.
         let interval =
             if reporter.is_terminal() { guard.keepalive.min(STATUS_INTERVAL) } else { guard.keepalive };
-        child::run(
-            &self.launch,
-            argv,
-            reporter,
-            signals,
-            lost,
-            self.clock,
-            interval,
-            guard.stop_timeout,
-            tick,
-        )
-        .await
+        // Behind the fence a lost lock needs no haste.
+        let times = Times::new(guard.lease_duration);
+        let unfenced = self.fence.is_none().then(|| times.duration.saturating_sub(times.give_up_after));
+        let stop = Stop::new(manner, guard.stop_timeout, unfenced);
+        child::run(&self.launch, argv, reporter, signals.clone(), lost, self.clock, interval, stop, tick)
+            .await
     }
 
     /// Helm itself, with what the user gave.
-    async fn helm(
-        &self,
-        plans: &[(String, Mended<'_>)],
-        signals: &mut Signals,
-    ) -> std::io::Result<child::Ended> {
+    async fn helm(&self, plans: &[(String, Mended<'_>)], signals: &Signals) -> std::io::Result<child::Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         argv.extend(self.invocation.tokens().iter().cloned());
         if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
@@ -445,17 +522,20 @@ impl<'a> Run<'a> {
         let release = plans.first().map_or("", |(release, _)| release);
         let manifest = Mutex::default();
         let tick = async |elapsed| {
-            let limit = std::time::Duration::from_secs(5);
+            let limit = Duration::from_secs(5);
             let waiting_for =
                 tokio::time::timeout(limit, self.waiting_for(release, &manifest)).await.unwrap_or_default();
             self.reporter.emit(Event::Progress { elapsed, waiting_for });
         };
-        let mut child = std::pin::pin!(self.child(&argv, signals, tick));
+        let invocation = &self.request.invocation;
+        let manner = Manner::of(invocation.command, invocation.atomic());
+        let mut child = std::pin::pin!(self.child(&argv, manner, signals, tick));
         // Started by the first poll, if it can be.
         if let Poll::Ready(ended) = futures::poll!(&mut child) {
             return ended;
         }
         self.reporter.emit(Event::HelmStarted);
+        self.locks.iter().for_each(lease::Held::helm_started);
         let fence = self.fence.as_ref();
         let introduced = OptionFuture::from(fence.map(Fence::helm_version));
         let (ended, version) = tokio::select! {
@@ -466,9 +546,10 @@ impl<'a> Run<'a> {
             }
         };
         if ended.is_ok() && version.is_none() {
-            match self.version.clone().await {
-                Ok(version) => self.reporter.emit(Event::HelmVersion(version.raw)),
-                Err(why) => self.reporter.emit(Event::Warning(format!("helm version: {why}"))),
+            match in_time(signals, self.version.clone()).await {
+                Some(Ok(version)) => self.reporter.emit(Event::HelmVersion(version.raw)),
+                Some(Err(why)) => self.reporter.emit(Event::Warning(format!("helm version: {why}"))),
+                None => {}
             }
         }
         ended
@@ -496,45 +577,83 @@ impl<'a> Run<'a> {
     }
 
     /// Helm is gone and the lock is ours: no record stays pending, what was lent is returned.
-    async fn settle(&self, plans: &mut [(String, Mended<'_>)]) -> Vec<History> {
+    async fn settle(
+        &self,
+        plans: &mut [(String, Mended<'_>)],
+        signals: &Signals,
+        done: &mut Done,
+    ) -> Vec<History> {
         let mut histories = Vec::new();
+        if self.lost().is_some() {
+            // The next owner repairs.
+            return histories;
+        }
+        let settled = in_time(signals, self.settle_all(plans, &mut histories)).await;
+        done.unsettled |= settled != Some(true);
+        if settled.is_none() {
+            let why = "the API server does not answer: not all is settled, the next run repairs what is left";
+            self.reporter.emit(Event::Warning(why.to_owned()));
+        }
+        histories
+    }
+
+    /// Is all of it done?
+    async fn settle_all(&self, plans: &mut [(String, Mended<'_>)], histories: &mut Vec<History>) -> bool {
+        let mut all = true;
         for (release, mended) in plans {
             let mut history = match self.store.history(release).await {
                 Ok(history) => history,
                 Err(error) => {
                     self.reporter
                         .emit(Event::Warning(format!("the records could not be read at the end: {error}")));
+                    all = false;
                     continue;
                 }
             };
-            let steps = repair::settle(mended.plan.as_ref(), &history);
+            let steps = match mended.base {
+                Some(base) => repair::settle_upgrade(base, &history),
+                None => repair::settle(mended.plan.as_ref(), &history),
+            };
             for step in steps.into_iter().filter(|step| step.revision() > mended.untouchable) {
                 match mended.hands.act(&step, &mut history).await {
                     Ok(Some(said)) => self.reporter.emit(Event::Settled(said)),
                     Ok(None) => {}
-                    Err(error) => self.reporter.emit(Event::Warning(format!("not settled: {error:#}"))),
+                    Err(error) => {
+                        self.reporter.emit(Event::Warning(format!("not settled: {error:#}")));
+                        all = false;
+                    }
                 }
             }
             self.reporter.emit(Event::LookedAgain(history.rows()));
             histories.push(history);
         }
-        histories
+        all
     }
 
-    async fn outcome(&self, ended: &child::Ended, histories: &[History], gone: &mut bool) -> End {
+    async fn outcome(
+        &self,
+        ended: &child::Ended,
+        histories: &[History],
+        signals: &Signals,
+        done: &mut Done,
+    ) -> End {
         let uninstall = self.request.invocation.command == Command::Uninstall;
-        *gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
-        if ended.code == Some(0) && ended.stopped_by.is_none() {
+        done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
+        if ended.code == Some(0) {
+            // Whoever asked it to stop came too late.
             let outcome = if uninstall { Outcome::Uninstalled } else { Outcome::Deployed };
             return End::new(outcome, 0, "", &[]);
         }
-        if let Some(signal) = ended.stopped_by {
-            let reason =
-                format!("{} while helm ran; helm is stopped and no revision is pending", signal.name());
-            let code = exit::cancelled(signal.number());
-            return End::new(Outcome::Cancelled, code, reason, &["run the same command again"]);
+        // GitLab's runner tells Helm before it tells this process.
+        if let Some(signal) = signals.heard() {
+            let what = if done.unsettled {
+                "helm ran; helm is stopped, the next run repairs what is left"
+            } else {
+                "helm ran; helm is stopped and no revision is pending"
+            };
+            return End::broken_off(signal, what);
         }
-        let (pods, events) = self.cluster.trouble().await;
+        let (pods, events) = in_time(signals, self.cluster.trouble()).await.unwrap_or_default();
         let last = histories.first().and_then(History::last);
         let rolled_back = self.request.invocation.atomic()
             && last.is_some_and(|last| last.status() == Status::Deployed)
@@ -555,8 +674,12 @@ impl<'a> Run<'a> {
             return End::new(Outcome::RolledBack, code, reason, &["fix the cause and run it again"]);
         }
         let release = self.request.releases().join(" ");
-        let reason = reason.unwrap_or_else(|| {
-            format!("helm {} {release} failed without a word", self.request.invocation.command.as_str())
+        let command = self.request.invocation.command.as_str();
+        let reason = reason.unwrap_or_else(|| match ended.signal {
+            Some(signal) => {
+                format!("helm {command} {release} was ended by signal {signal}, which somebody else sent")
+            }
+            None => format!("helm {command} {release} failed without a word"),
         });
         End { outcome: Outcome::Failed, code, reason, next }
     }
@@ -585,6 +708,8 @@ impl<'a> Run<'a> {
 /// A release that may be deployed, and what must be set right afterwards.
 struct Mended<'a> {
     plan: Option<Plan>,
+    /// The revision that was deployed, where an upgrade starts without a repair.
+    base: Option<u32>,
     hands: steps::Hands<'a>,
     /// With `--repair off`: up to this revision nothing is changed.
     untouchable: Option<u32>,
@@ -619,10 +744,40 @@ async fn lost_any(locks: &[lease::Held]) -> String {
     }
 }
 
-async fn release(locks: Vec<lease::Held>, forget: bool) {
-    for lock in locks {
-        // It runs out by itself if the API server cannot be told.
-        let _ = lock.release(forget).await;
+/// Gives the locks back, as far as they are still ours. One runs out by itself if the API server cannot be told. Were all
+/// answers good?
+async fn release(signals: &Signals, locks: Vec<lease::Held>, forget: bool) -> bool {
+    let released = futures::future::join_all(locks.into_iter().map(|lock| lock.release(forget)));
+    in_time(signals, released).await.is_some_and(|all| all.iter().all(Result::is_ok))
+}
+
+/// What is left when Helm is gone.
+#[derive(Default)]
+struct Done {
+    /// The release is.
+    gone: bool,
+    /// A record may still be pending, or lent something.
+    unsettled: bool,
+}
+
+fn stopped_repair(error: &anyhow::Error) -> End {
+    if let Some(StoreError::LockLost(why)) = error.downcast_ref() {
+        return End::lock_lost("the release was being repaired", why);
+    }
+    let reason = format!("the repair stopped: {error:#}");
+    End::new(Outcome::Refused, exit::REFUSED, reason, &["is another helm at work? run it again"])
+}
+
+/// Why there are no locks.
+struct NoLocks {
+    end: End,
+    /// One may have been taken all the same: nobody knows.
+    may_hold: bool,
+}
+
+impl From<End> for NoLocks {
+    fn from(end: End) -> Self {
+        Self { end, may_hold: false }
     }
 }
 
@@ -632,7 +787,8 @@ async fn take_locks(
     clock: Clock,
     cluster: &Cluster,
     lock_id: &str,
-) -> Result<Vec<lease::Held>, End> {
+    signals: &Signals,
+) -> Result<Vec<lease::Held>, NoLocks> {
     let mut locks = Vec::new();
     if request.guard.lock == crate::cli::Lock::Off {
         reporter.emit(Event::Warning("--lock off: nobody else is kept out".into()));
@@ -661,18 +817,22 @@ async fn take_locks(
             namespace: cluster.namespace.clone(),
             lease: wanted.lease.clone(),
         };
-        let mut said: Option<std::time::Duration> = None;
-        let waiting = |holder: &Holder, waited: std::time::Duration| {
+        let mut said: Option<Duration> = None;
+        let waiting = |holder: &Holder, waited: Duration| {
             let interval = if reporter.is_terminal() { STATUS_INTERVAL } else { request.guard.keepalive };
             if said.is_none_or(|said| waited >= said + interval) {
                 // The first time is when the waiting begins.
-                let waited = said.map_or(std::time::Duration::ZERO, |_| waited);
+                let waited = said.map_or(Duration::ZERO, |_| waited);
                 said = Some(waited);
                 let unlock = place.unlock(unlock::id(holder), "");
                 reporter.emit(Event::LockWaiting { holder: holder.clone(), waited, unlock });
             }
         };
-        match lease::acquire(cluster.client.clone(), &wanted, clock, waiting).await {
+        let mut queue = queue(request, reporter, clock);
+        let stop = async { _ = signals.first().await };
+        let acquired =
+            lease::acquire(cluster.client.clone(), &wanted, clock, &mut queue, stop, waiting).await;
+        match acquired {
             Ok(acquired) => {
                 reporter.emit(Event::LockAcquired {
                     lock_id: lock_id.to_owned(),
@@ -683,18 +843,51 @@ async fn take_locks(
                 locks.push(acquired.held);
             }
             Err(error) => {
-                release(locks, false).await;
+                let free = release(signals, locks, false).await;
+                if let lease::LockError::Stopped { unsure, .. } = error {
+                    let end = End::cancelled(signals.first().await, "waiting for the lock");
+                    return Err(NoLocks { end, may_hold: unsure || !free });
+                }
+                if let lease::LockError::Outdated(newer) = &error {
+                    return Err(NoLocks { end: outdated(newer, request), may_hold: !free });
+                }
                 if let lease::LockError::Timeout { holder, .. } = error {
                     reporter.emit(Event::LockKept((*holder).clone()));
                     let timeout = report::duration(request.guard.lock_timeout.as_secs_f64());
                     let unlock = place.unlock(unlock::id(&holder), "");
-                    return Err(lock_kept(&wanted.lease, &holder, &timeout, &unlock));
+                    return Err(lock_kept(&wanted.lease, &holder, &timeout, &unlock).into());
                 }
-                return Err(no_lock(error, &cluster.server));
+                return Err(no_lock(error, &cluster.server).into());
             }
         }
     }
     Ok(locks)
+}
+
+/// What this run learns of others while it waits.
+fn queue<'a>(request: &Request, reporter: &'a Arc<Reporter>, clock: Clock) -> Queue<'a> {
+    let policy = match request.guard.outdated {
+        cli::Outdated::Allow => queue::Outdated::GoesOn,
+        cli::Outdated::Skip | cli::Outdated::Fail => queue::Outdated::Stops,
+    };
+    Queue::new(request.desk.clone(), policy, clock, move |notice| {
+        reporter.emit(match notice {
+            Notice::Warning(text) => Event::Warning(text),
+            Notice::RunOver { holder, why } => Event::RunOver { holder: *holder, why },
+        });
+    })
+}
+
+/// Nothing was touched. Whoever wants to go back says so.
+fn outdated(newer: &Newer, request: &Request) -> End {
+    let code = if request.guard.outdated == cli::Outdated::Fail { exit::OUTDATED } else { 0 };
+    // GitLab does not tell a job that a person retried from one that it retried itself.
+    let next = if request.owner.run_attempt.is_empty() {
+        "to deploy this one all the same: --outdated allow"
+    } else {
+        "to deploy this one all the same: run it again, or --outdated allow"
+    };
+    End::new(Outcome::Outdated, code, newer.why(), &[next])
 }
 
 /// What a Lease is held for: several releases when all have one lock.
@@ -707,10 +900,9 @@ fn releases_of(request: &Request, lease: &str) -> String {
 async fn fence(
     request: &Request,
     cluster: &Cluster,
-    locks: &[lease::Held],
+    lock: Claims,
     home: &Path,
     lock_id: &str,
-    clock: Clock,
 ) -> std::io::Result<Option<Fence>> {
     if request.guard.fence == crate::cli::Fence::Off {
         return Ok(None);
@@ -719,8 +911,7 @@ async fn fence(
     let paths: Vec<String> = given.iter().map(|path| path.display().to_string()).collect();
     let original = Some(paths.join(":")).filter(|paths| !paths.is_empty());
     let place = proxy::Place { home, cache: request.cache_dir.as_deref(), lock_id, original };
-    let claims = locks.iter().map(lease::Held::claim).collect();
-    Fence::up(cluster, claims, &place, clock).await.map(Some)
+    Fence::up(cluster, lock, &place).await.map(Some)
 }
 
 /// In the order in which they are taken; none when nothing is locked.
@@ -793,9 +984,10 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
             let next = format!("kubectl create namespace {namespace}, or --create-namespace when installing");
             End::new(Outcome::Refused, exit::REFUSED, format!("namespace {namespace} not found"), &[&next])
         }
-        error @ lease::LockError::Timeout { .. } => {
+        error @ (lease::LockError::Timeout { .. } | lease::LockError::Stopped { .. }) => {
             End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, error.to_string(), &[])
         }
+        error @ lease::LockError::Outdated(_) => End::new(Outcome::Outdated, 0, error.to_string(), &[]),
         lease::LockError::Api(error @ kube::Error::Api(_)) => {
             End::unavailable(&error.into(), "kubectl get --raw /readyz")
         }

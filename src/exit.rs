@@ -11,6 +11,9 @@ pub const LOCK_LOST: u8 = 76;
 /// Refused before anything was touched: no permission, or a repair that must not be done.
 pub const REFUSED: u8 = 77;
 
+/// `--outdated fail`: a newer run of the same workflow and ref has deployed, or is about to.
+pub const OUTDATED: u8 = 78;
+
 /// Ended by a signal, as shells count: 130 for SIGINT, 143 for SIGTERM.
 pub fn cancelled(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(128)

@@ -142,6 +142,19 @@ pub fn helm_version(headers: &HeaderMap) -> Option<String> {
         .then(|| format!("v{number}"))
 }
 
+/// Makes a write of this program's own to a release record one like Helm's: with the lock's ID as field manager, and in
+/// the audit log.
+pub fn mark(uri: &mut Uri, headers: &mut HeaderMap, lock_id: &str) {
+    let marked = uri.path_and_query().and_then(|path| record::with_field_manager(path, lock_id));
+    if let Some(marked) = marked {
+        *uri = Uri::from(marked);
+    }
+    let own = format!("helm-guard/{} lock/{lock_id}", env!("CARGO_PKG_VERSION"));
+    if let Ok(own) = HeaderValue::from_str(&own) {
+        headers.insert(header::USER_AGENT, own);
+    }
+}
+
 /// An answer in the API server's own form, so that Helm prints its message.
 pub fn status(code: u16, message: &str) -> String {
     let reason = match code {

@@ -4,6 +4,7 @@
 pub mod argv;
 pub mod child;
 pub mod flags;
+pub mod stop;
 pub mod template;
 pub mod version;
 

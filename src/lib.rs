@@ -29,3 +29,4 @@ pub mod cluster;
 pub mod exit;
 pub mod process;
 pub mod signals;
+pub mod supervise;

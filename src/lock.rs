@@ -3,7 +3,10 @@
 
 pub mod command;
 pub mod lease;
+pub mod line;
+pub mod over;
 pub mod protocol;
+pub mod queue;
 pub mod run;
 pub mod table;
 

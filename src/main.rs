@@ -1,11 +1,14 @@
 //! The process: environment, arguments and signals in; exit code out.
 
-use std::{ffi::OsString, io::IsTerminal, os::unix::process::CommandExt, process::ExitCode, sync::Arc};
+use std::{
+    ffi::OsString, io::IsTerminal, os::unix::process::CommandExt, process::ExitCode, sync::Arc,
+    time::Duration,
+};
 
 use clap::Parser;
 use helm_guard::{
     action::{self, Call},
-    ci::{self, Env, System},
+    ci::{self, Env, System, checkout},
     cli::{self, Cli},
     clock::Clock,
     deploy, exit,
@@ -17,13 +20,20 @@ use helm_guard::{
         text::{inert_line, workflow_value},
     },
     request::Request,
-    signals::Signals,
-    status, unlock,
+    signals::{self, Signals},
+    status, supervise, unlock,
 };
 
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == child::STEP) {
         return complain(&child::become_helm(std::env::args_os().skip(2)), exit::UNAVAILABLE);
+    }
+    signals::hold_back();
+    if std::process::id() == 1 {
+        return match supervise::supervise(std::env::args_os().skip(1)) {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => complain(&format!("cannot start as process 1: {error}"), exit::UNAVAILABLE),
+        };
     }
     let clock = Clock::start();
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
@@ -36,7 +46,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), exit::UNAVAILABLE),
     };
-    let code = match argv.first().and_then(|word| Command::parse(word)) {
+    let command = argv.first().and_then(|word| Command::parse(word));
+    if command.is_none() {
+        // The others listen when they have something to set right; until then a signal just ends them.
+        signals::let_come();
+    }
+    let code = match command {
         Some(command) => runtime.block_on(helm_command(command, &argv[1..], &env, clock)),
         None => match Cli::try_parse_from(own_argv(&argv, &env)) {
             Ok(Cli { command: cli::Command::Action }) => action(&env, clock),
@@ -49,10 +64,7 @@ fn main() -> ExitCode {
             Ok(Cli { command: cli::Command::Repair(args) }) if args.dry_run => {
                 runtime.block_on(status::act::dry_run(&args, &env, clock)).into()
             }
-            Ok(Cli { command: cli::Command::Repair(args) }) => match Request::repair(&args, &env, &host()) {
-                Ok(request) => runtime.block_on(guarded(&request, &env, clock)),
-                Err(error) => misused("repair", &error, &env, clock),
-            },
+            Ok(Cli { command: cli::Command::Repair(args) }) => runtime.block_on(repair(&args, &env, clock)),
             Ok(Cli { command: cli::Command::Lock(command) }) => {
                 runtime.block_on(lock::command::command(&command, &env, &host(), clock)).into()
             }
@@ -65,8 +77,9 @@ fn main() -> ExitCode {
             }
         },
     };
-    // A question at a terminal that nobody answers any more must not keep the process.
-    runtime.shutdown_background();
+    // Helms that are not needed any more are killed. A question at a terminal that nobody answers any more must not keep
+    // the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
@@ -84,10 +97,15 @@ fn host() -> String {
 }
 
 async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clock) -> ExitCode {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
+    };
+    signals::let_come();
     if tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help" || token == "-h") {
         return help(command, env);
     }
-    let request = match Request::parse(command, tokens, env, &host()) {
+    let mut request = match Request::parse(command, tokens, env, &host()) {
         Ok(request) => request,
         Err(error) => return misused(command.as_str(), &error, env, clock),
     };
@@ -97,14 +115,20 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
         let error = helm.arg(command.as_str()).args(request.invocation.tokens()).exec();
         return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
     }
-    guarded(&request, env, clock).await
+    request.warnings.extend(checkout::oddities(env, &request.limits()));
+    guarded(&request, env, clock, signals).await
 }
 
-async fn guarded(request: &Request, env: &Env, clock: Clock) -> ExitCode {
-    let signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
-    };
+/// A repair without a deploy.
+async fn repair(args: &cli::Repair, env: &Env, clock: Clock) -> ExitCode {
+    match (Request::repair(args, env, &host()), Signals::listen()) {
+        (Err(error), _) => misused("repair", &error, env, clock),
+        (Ok(request), Ok(signals)) => guarded(&request, env, clock, signals).await,
+        (Ok(_), Err(error)) => complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
+    }
+}
+
+async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -> ExitCode {
     let guard = &request.guard;
     let sinks =
         Sinks { report_file: guard.report.clone(), dotenv: guard.dotenv.clone(), ..sinks(env, clock) };
@@ -157,6 +181,9 @@ fn become_it(call: &Call, env: &Env) -> Result<std::convert::Infallible, String>
     next.args(&call.argv);
     for name in env.keys().filter(|name| name.starts_with(action::PREFIX)) {
         next.env_remove(name);
+    }
+    if let Some(token) = &call.token {
+        next.env(ci::TOKEN, token);
     }
     Err(next.exec().to_string())
 }

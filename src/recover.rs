@@ -20,7 +20,12 @@ use crate::{
     clock::Clock,
     cluster::{Cluster, Target},
     exit,
-    lock::{Times, lease, lease_name},
+    lock::{
+        Times,
+        lease::{self, Claims},
+        lease_name,
+        queue::Queue,
+    },
     process::Process,
     release::store::{Driver, Store, Stored, read_backup},
     report::{Holder, text::inert_line},
@@ -191,7 +196,11 @@ async fn restore(args: &Restore, env: &Env, clock: Clock) -> anyhow::Result<()> 
         within: None,
     };
     let waiting = |holder: &Holder, _| say(&format!("waiting for {}", holder.owner.name));
-    let acquired = lease::acquire(cluster.client.clone(), &wanted, clock, waiting).await?;
+    let never = std::future::pending();
+    let mut queue = Queue::alone(clock);
+    let acquired = lease::acquire(cluster.client.clone(), &wanted, clock, &mut queue, never, waiting).await?;
+    let lock = Claims::new(vec![acquired.held.claim()], clock);
+    let store = store.under(&cluster.wire, lock, acquired.held.lock_id());
     let put_back = async {
         let history = store.history(&release).await?;
         for copy in &copies {

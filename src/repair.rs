@@ -563,5 +563,27 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
     steps
 }
 
+/// The same after an upgrade of a healthy release, whose revision `base` was `deployed` when Helm started.
+///
+/// Helm supersedes it when all else is done (upgrade.go). A signal between that and the last save makes it save `failed`
+/// over what it had finished, and with `--atomic` go back besides: then nothing is `deployed`.
+pub fn settle_upgrade(base: u32, history: &History) -> Vec<Step> {
+    let mut steps = settle(None, history);
+    let is_deployed = |step: &Step| matches!(step, Step::Mark { status: Status::Deployed, .. });
+    let superseded = history.get(base).is_some_and(|base| base.status() == Status::Superseded);
+    if history.deployed().next().is_some() || steps.iter().any(is_deployed) || !superseded {
+        return steps;
+    }
+    let last = history.last().filter(|last| last.revision > base);
+    let (revision, description) = match last {
+        Some(last) if last.status() == Status::Failed => {
+            (last.revision, Some("Upgrade complete (saved by helm-guard)".to_owned()))
+        }
+        _ => (base, None),
+    };
+    steps.push(Step::Mark { revision, status: Status::Deployed, description });
+    steps
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

@@ -48,12 +48,21 @@ pub struct Owner {
     /// Attempt of the run, from 1.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub run_attempt: String,
+    /// Repository, or project, as `owner/name`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub repository: String,
     /// Workflow name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub workflow: String,
+    /// The workflow's file in the repository: run numbers count within it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub workflow_file: String,
     /// Job key.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub job: String,
+    /// Job id, as the CI system's API has it: legs of a matrix share the key, and not this.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub job_id: String,
     /// Git ref.
     #[serde(rename = "ref", skip_serializing_if = "String::is_empty")]
     pub git_ref: String,
@@ -102,6 +111,8 @@ pub enum Outcome {
     RolledBack,
     /// helm-guard did not start: no permission, a repair that must not be done, a bad request, a render that fails.
     Refused,
+    /// A newer run of the same workflow and ref has deployed, or is about to: helm did not run.
+    Outdated,
     /// The lock stayed taken for the whole `--lock-timeout`.
     LockTimeout,
     /// The lock was lost while Helm ran.
@@ -121,6 +132,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::RolledBack => "rolled-back",
             Self::Refused => "refused",
+            Self::Outdated => "outdated",
             Self::LockTimeout => "lock-timeout",
             Self::LockLost => "lock-lost",
             Self::Cancelled => "cancelled",
@@ -198,6 +210,13 @@ pub enum Event {
     },
     /// Somebody else held the lock to the end of the waiting.
     LockKept(Holder),
+    /// The lock's holder is dead, as its CI system says: the lock is taken from it without waiting for it to run out.
+    RunOver {
+        /// Who held it.
+        holder: Holder,
+        /// What of it is over, and how: `its CI run is over: cancelled`.
+        why: String,
+    },
     /// The lock is ours.
     LockAcquired {
         /// Short id of this holding.
@@ -338,6 +357,9 @@ pub struct LockSummary {
     pub waited_for: Option<Holder>,
     /// The dead holder it was taken from.
     pub taken_over: Option<Holder>,
+    /// How it was known that the holder is dead before its Lease ran out; empty when that was waited for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_over: String,
 }
 
 /// The repair, in a summary.
@@ -387,6 +409,7 @@ impl Summary {
             }
             Event::Warning(text) => self.warn(text),
             Event::LockKept(holder) => self.lock.waited_for = Some(holder.clone()),
+            Event::RunOver { why, .. } => self.lock.run_over.clone_from(why),
             Event::LockWaiting { holder, waited, .. } => {
                 self.enter("waiting for the lock");
                 self.lock.waited_seconds = waited.as_secs_f64();

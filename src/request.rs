@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Parser;
 
 use crate::{
-    ci::{self, Env},
+    ci::{self, Env, concurrency::Limits},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
     cluster::{Target, wire::Proxies},
     helm::{Command, Invocation, split},
@@ -49,6 +49,8 @@ pub struct Request {
     pub backup_dir: PathBuf,
     /// Where the state for `settle` is kept, in CI.
     pub state_dir: Option<PathBuf>,
+    /// Where our CI system answers questions about other runs.
+    pub desk: Option<ci::Desk>,
     /// Lock ID of the hold that this command was started under.
     pub within: Option<String>,
     /// Directory for files that are gone when the run is.
@@ -95,7 +97,7 @@ impl Request {
         let own = flags.into_iter().chain(split.own);
         let argv = ["helm-guard".to_owned(), command.as_str().to_owned()].into_iter().chain(own);
         let cli = Cli::try_parse_from(argv).map_err(|error| error.render().to_string())?;
-        let guard = match cli.command {
+        let mut guard = match cli.command {
             cli::Command::Upgrade(deploy)
             | cli::Command::Install(deploy)
             | cli::Command::Rollback(deploy)
@@ -110,6 +112,10 @@ impl Request {
         };
         if guard.lease_duration < Duration::from_secs(1) {
             return Err("--lease-duration: less than 1s leaves no time to renew".into());
+        }
+        if env.get("CI_JOB_MANUAL").is_some_and(|manual| manual == "true") {
+            // GitLab counts no attempts: whoever starts a job by hand means it.
+            guard.outdated = cli::Outdated::Allow;
         }
         warnings.sort();
         Self::of(Task::Helm, invocation, guard, warnings, env, host)
@@ -141,6 +147,8 @@ impl Request {
             lock_timeout: args.lock_timeout,
             lease_duration: args.lease_duration,
             fence: args.fence,
+            // It deploys nothing, so it brings nothing old.
+            outdated: cli::Outdated::Allow,
             repair: args.strategy.into(),
             backup_dir: args.backup_dir.clone(),
             keepalive: args.keepalive,
@@ -190,6 +198,7 @@ impl Request {
             history_max,
             backup_dir,
             state_dir: ci_dir,
+            desk: ci::desk(env, proxies(env)),
             within: env.get(crate::helm::child::MARK).filter(|id| !id.is_empty()).cloned(),
             temporary,
             cache_dir,
@@ -219,6 +228,16 @@ impl Request {
         }
     }
 
+    /// How long this may take, as far as the command line says. Helm's own default is five minutes.
+    pub fn limits(&self) -> Limits {
+        let is_locked = self.guard.lock == cli::Lock::On;
+        Limits {
+            lock: if is_locked { self.guard.lock_timeout } else { Duration::ZERO },
+            helm: self.invocation.timeout().unwrap_or(Duration::from_secs(300)),
+            rolls_back: self.invocation.atomic(),
+        }
+    }
+
     /// For the report.
     pub fn subject(&self, release: &str, namespace: &str) -> Subject {
         Subject {
@@ -234,12 +253,14 @@ impl Request {
 /// `HELM_GUARD_LOCK_TIMEOUT=1m` is `--lock-timeout=1m`; a name that is not known is a warning.
 fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
     /// Used by the program for other things than flags.
-    const OTHERS: [&str; 5] = [
+    const OTHERS: [&str; 7] = [
         "HELM_GUARD_TEST_CLUSTER",
         "HELM_GUARD_CACHE",
         "HELM_GUARD_KUBECONFIG",
         "HELM_GUARD_STATE",
         crate::helm::child::MARK,
+        ci::TOKEN,
+        ci::JOB_ID,
     ];
     let (mut flags, mut warnings) = (Vec::new(), Vec::new());
     for (name, value) in env {

@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 24] = [
+const ACTING: [(&str, &str); 28] = [
+    ("ci/api.rs", "asks the CI system's API"),
+    ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/watch.rs", "reads the cluster"),
@@ -18,6 +20,7 @@ const ACTING: [(&str, &str); 24] = [
     ("helm/child.rs", "runs Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
+    ("lock/queue.rs", "asks in the background, lets time pass"),
     ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("process.rs", "finds and ends processes"),
@@ -29,6 +32,7 @@ const ACTING: [(&str, &str); 24] = [
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
     ("status/act.rs", "reads a release's lock and records, prints"),
+    ("supervise.rs", "starts this program again, passes signals on, reaps"),
     ("unlock/act.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
 ];
 

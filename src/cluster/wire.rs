@@ -118,10 +118,17 @@ impl Wire {
 
     /// This program's own client.
     pub fn client(&self, namespace: String) -> Client {
-        let body = |request: Request<kube::client::Body>| {
-            request.map(|body| body.map_err(BoxError::from).boxed_unsync())
-        };
-        Client::new(self.free.clone().map_request(body), namespace)
+        own(self.free.clone(), namespace, |_| {})
+    }
+
+    /// The same, of which no byte leaves while the gate is shut; `mark` may change a request.
+    pub fn gated_client(
+        &self,
+        namespace: String,
+        gate: Gate,
+        mark: impl Fn(&mut Request<Body>) + Clone + Send + Sync + 'static,
+    ) -> Client {
+        own(self.gated(gate), namespace, mark)
     }
 
     /// For requests that need nobody's leave.
@@ -133,6 +140,21 @@ impl Wire {
     pub fn gated(&self, gate: Gate) -> Service {
         (self.open)(Some(gate))
     }
+}
+
+fn own(
+    service: Service,
+    namespace: String,
+    mark: impl Fn(&mut Request<Body>) + Clone + Send + Sync + 'static,
+) -> Client {
+    let ours = move |request: Request<kube::client::Body>| {
+        let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
+        let name = concat!("helm-guard/", env!("CARGO_PKG_VERSION"));
+        request.headers_mut().insert(http::header::USER_AGENT, http::HeaderValue::from_static(name));
+        mark(&mut request);
+        request
+    };
+    Client::new(service.map_request(ours), namespace)
 }
 
 /// Opens sockets.

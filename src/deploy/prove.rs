@@ -3,7 +3,7 @@
 
 use std::{io::Read, os::unix::fs::FileTypeExt};
 
-use super::{End, Run, unusable_helm};
+use super::{End, Run, unless_stopped, unusable_helm};
 use crate::{
     exit,
     helm::{self, Command, Invocation, ValuesFrom, Version, child},
@@ -24,7 +24,7 @@ impl Run<'_> {
         release: &str,
         history: &History,
         plan: &Plan,
-        signals: &mut Signals,
+        signals: &Signals,
     ) -> Result<(), End> {
         let invocation = &self.invocation;
         let started = self.clock.monotonic();
@@ -50,10 +50,7 @@ impl Run<'_> {
         };
         // Side by side: a red pipeline waits for both.
         let both = async { tokio::join!(self.refusal(flags), rendered) };
-        let (flags, template) = tokio::select! {
-            signal = signals.next() => return Err(End::cancelled(signal, "rendering the chart")),
-            both = both => both,
-        };
+        let (flags, template) = unless_stopped(signals, "rendering the chart", both).await?;
         if let Some(refusal) = flags? {
             return Err(self.disproven(refusal, "helm refuses the flags", plan));
         }
@@ -96,13 +93,10 @@ impl Run<'_> {
     async fn ask(
         &self,
         argv: &[String],
-        signals: &mut Signals,
+        signals: &Signals,
         what: &str,
     ) -> Result<Result<Vec<u8>, Refusal>, End> {
-        let answer = tokio::select! {
-            signal = signals.next() => return Err(End::cancelled(signal, what)),
-            answer = child::quiet(&self.launch, argv) => answer,
-        };
+        let answer = unless_stopped(signals, what, child::quiet(&self.launch, argv)).await?;
         answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
 
@@ -118,7 +112,7 @@ impl Run<'_> {
     }
 
     /// Whether the chart brings these kinds itself: Helm installs its CRDs before it looks at its objects.
-    async fn chart_defines(&self, kinds: &[(String, String)], signals: &mut Signals) -> Result<bool, End> {
+    async fn chart_defines(&self, kinds: &[(String, String)], signals: &Signals) -> Result<bool, End> {
         let Some(argv) = helm::show_crds_argv(&self.invocation, &self.version().await?) else {
             return Ok(false);
         };

@@ -4,7 +4,6 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    future::poll_fn,
     io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -38,12 +37,11 @@ use super::{
     record::{self, ENOUGH, OfRecord},
 };
 use crate::{
-    clock::Clock,
     cluster::{
         Cluster,
         wire::{Body, Gate, Service, send},
     },
-    lock::{Standing, lease::Claim},
+    lock::{Standing, lease::Claims},
 };
 
 /// How much of what the API server says to a write that it refuses is kept.
@@ -92,12 +90,7 @@ impl Fence {
     ///
     /// # Errors
     /// When there is no port to listen on, or its files cannot be written.
-    pub async fn up(
-        cluster: &Cluster,
-        claims: Vec<Claim>,
-        place: &Place<'_>,
-        clock: Clock,
-    ) -> io::Result<Self> {
+    pub async fn up(cluster: &Cluster, lock: Claims, place: &Place<'_>) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -117,10 +110,9 @@ impl Fence {
         ];
         environment.extend(VARIABLES.map(|name| (name, None)));
 
-        let lock = Lock { claims: claims.into(), clock };
         let gate: Gate = {
             let lock = lock.clone();
-            Arc::new(move || matches!(lock.standing(), Standing::Safe { .. }))
+            Arc::new(move || lock.are_safe())
         };
         let written = Arc::<Mutex<VecDeque<Written>>>::default();
         let (helm, helm_seen) = watch::channel(None);
@@ -195,47 +187,10 @@ async fn connection(stream: TcpStream, proxy: Arc<Proxy>) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }
 
-/// All locks under which Helm runs.
-#[derive(Clone)]
-struct Lock {
-    claims: Arc<[Claim]>,
-    clock: Clock,
-}
-
-impl Lock {
-    fn standing(&self) -> Standing {
-        let all = Standing::Safe { until: Duration::MAX };
-        self.claims.iter().fold(all, |all, claim| all.and(claim.standing()))
-    }
-
-    /// Waits until the locks stand as `wanted` says.
-    async fn until(&self, wanted: impl Fn(&Standing) -> bool) -> Standing {
-        let mut claims = self.claims.to_vec();
-        loop {
-            let standing = self.standing();
-            if wanted(&standing) {
-                return standing;
-            }
-            let expiry = match standing {
-                Standing::Safe { until } => until.saturating_sub(self.clock.monotonic()),
-                Standing::Doubtful | Standing::Lost(_) => Duration::MAX,
-            };
-            let mut changes: Vec<_> = claims.iter_mut().map(|claim| Box::pin(claim.changed())).collect();
-            let any = poll_fn(|context| {
-                let mut changes = changes.iter_mut();
-                let any = changes.any(|change| change.as_mut().poll(context).is_ready());
-                if any { Poll::Ready(()) } else { Poll::Pending }
-            });
-            // An error is a lock that nobody renews any more, as the next look shows.
-            let _ = tokio::time::timeout(expiry.min(Duration::from_secs(86_400)), any).await;
-        }
-    }
-}
-
 struct Proxy {
     secret: String,
     lock_id: String,
-    lock: Lock,
+    lock: Claims,
     free: Service,
     gated: Service,
     server: String,

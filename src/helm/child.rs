@@ -18,6 +18,7 @@ use tokio::{
     process::{Child, Command},
 };
 
+use super::stop::{self, Sent, Stop};
 use crate::{
     clock::Clock,
     report::{Event, sink::Reporter},
@@ -25,10 +26,12 @@ use crate::{
 };
 
 /// How a run of Helm ended.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Ended {
     /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// How long it ran.
     pub took: Duration,
     /// Last lines of its stderr.
@@ -37,6 +40,8 @@ pub struct Ended {
     pub stopped_by: Option<crate::signals::Signal>,
     /// Why the lock was lost while Helm ran.
     pub lock_lost: Option<String>,
+    /// Are the records to be settled now?
+    pub settles: bool,
 }
 
 /// The variable by which Helm, and whatever it starts, is known as a run's own when the run itself is gone.
@@ -61,6 +66,8 @@ impl Launch {
                 None => command.env_remove(name),
             };
         }
+        // Charts and plugins have no use for it.
+        command.env_remove(crate::ci::TOKEN);
         command.env(MARK, &self.lock_id).process_group(0)
     }
 }
@@ -90,8 +97,28 @@ pub fn become_helm(mut arguments: impl Iterator<Item = OsString>) -> String {
     format!("helm binary {}: {error}", Path::new(&helm).display())
 }
 
+/// Whether there is a program to run at all, by path or on `PATH`. Else why not: better known before the lock is taken than
+/// from the step that would become it.
+///
+/// # Errors
+/// When there is none, or it may not be executed.
+pub fn find(helm: &Path) -> std::io::Result<PathBuf> {
+    which::which(helm).map_err(|_| match helm.components().count() {
+        0 | 1 => std::io::Error::new(std::io::ErrorKind::NotFound, "not found on PATH"),
+        _ => match std::fs::metadata(helm) {
+            Ok(_) => std::io::Error::new(std::io::ErrorKind::PermissionDenied, "not executable"),
+            Err(error) => error,
+        },
+    })
+}
+
 /// Most bytes of stderr that are kept for the report.
 const TAIL: usize = 8 << 10;
+
+/// How long what Helm printed last is waited for: a child of its own may hold the pipes open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The same after a stop, where nothing else of Helm's is left.
+const LAST_WORDS_IN_A_HURRY: Duration = Duration::from_millis(200);
 
 /// Runs Helm to its end.
 ///
@@ -99,7 +126,8 @@ const TAIL: usize = 8 << 10;
 /// program is killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the main
 /// thread, not for a task of the runtime.
 ///
-/// `tick` is called at least every `keepalive` and says what is being waited for.
+/// `tick` is called at least every `keepalive` and says what is being waited for. What is done when Helm is to stop is
+/// `stop`'s to say.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -108,11 +136,11 @@ pub async fn run(
     launch: &Launch,
     argv: &[String],
     reporter: &Arc<Reporter>,
-    signals: &mut Signals,
+    mut signals: Signals,
     lost: impl Future<Output = String>,
     clock: Clock,
     keepalive: Duration,
-    stop_timeout: Duration,
+    mut stop: Stop,
     tick: impl AsyncFn(Duration),
 ) -> std::io::Result<Ended> {
     let started = clock.monotonic();
@@ -125,63 +153,91 @@ pub async fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    let group = group(&child);
     reporter.begin_untrusted();
     let tail = Arc::new(Mutex::new(VecDeque::new()));
     let out = pump(child.stdout.take(), reporter.clone(), false, None);
     let err = pump(child.stderr.take(), reporter.clone(), true, Some(tail.clone()));
     let pumps = tokio::spawn(async move { tokio::join!(out, err) });
-    let mut ended = Ended::default();
+    let (mut stopped_by, mut lock_lost) = (None, None);
     let status = {
         let mut wait = std::pin::pin!(child.wait());
         let mut lost = std::pin::pin!(lost);
-        let mut kill_at: Option<Duration> = None;
         let mut next_tick = started + keepalive;
+        let mut ticking = None;
         loop {
             let now = clock.monotonic();
-            let until_kill = kill_at.map_or(Duration::MAX, |at| at.saturating_sub(now));
-            tokio::select! {
+            let time_over = stop.limit().map_or(FOR_EVER, |limit| limit.saturating_sub(now));
+            let event = tokio::select! {
                 status = &mut wait => break status?,
-                signal = signals.next() => {
-                    let again = ended.stopped_by.replace(signal).is_some();
-                    let limit = stop_timeout.as_secs_f32();
-                    let cause = format!("{}; it is killed if it still runs after {limit}s", signal.name());
-                    reporter.emit(Event::Stopping { cause });
-                    send(group, if again { Kill::SIGTERM } else if signal.number() == 2 { Kill::SIGINT } else { Kill::SIGTERM });
-                    kill_at.get_or_insert(now + stop_timeout);
+                signal = signals.next() => match stopped_by.replace(signal) {
+                    None => stop::Event::First(signal),
+                    Some(_) => stop::Event::Again(signal),
+                },
+                why = &mut lost, if lock_lost.is_none() => {
+                    lock_lost = Some(why);
+                    stop::Event::LockLost
                 }
-                why = &mut lost, if ended.lock_lost.is_none() => {
-                    reporter.emit(Event::Stopping { cause: format!("the lock is lost: {why}") });
-                    ended.lock_lost = Some(why);
-                    send(group, Kill::SIGTERM);
-                    kill_at.get_or_insert(now + stop_timeout);
+                () = tokio::time::sleep(time_over), if stop.limit().is_some() => stop::Event::TimeOver,
+                () = tokio::time::sleep(next_tick.saturating_sub(now)), if ticking.is_none() => {
+                    // It asks the API server, which may take its time: signals do not wait for it.
+                    ticking = Some(Box::pin(tick(now - started)));
+                    continue;
                 }
-                () = tokio::time::sleep(until_kill.min(Duration::from_secs(86_400))), if kill_at.is_some() => {
-                    send(group, Kill::SIGKILL);
-                    kill_at = None;
-                }
-                () = tokio::time::sleep(next_tick.saturating_sub(now)) => {
-                    tick(clock.monotonic() - started).await;
+                () = async { if let Some(tick) = &mut ticking { tick.await } }, if ticking.is_some() => {
+                    ticking = None;
                     next_tick = clock.monotonic() + keepalive;
+                    continue;
                 }
+            };
+            let now = clock.monotonic();
+            // First what counts: a report may take a moment.
+            let sent = stop.on(event, now);
+            send(group, sent);
+            let limit = stop.limit().map(|limit| limit.saturating_sub(now));
+            if let Some(cause) = stop::said(event, sent, limit, lock_lost.as_deref()) {
+                reporter.emit(Event::Stopping { cause });
             }
         }
     };
-    // A grandchild may hold the pipes open: what is in them is read, but not waited for long.
+    let stopped = stopped_by.is_some() || lock_lost.is_some();
+    if stopped {
+        // What Helm started and left behind.
+        send(group, Some(Sent::Kill));
+    }
+    stop.on(stop::Event::HelmEnded, clock.monotonic());
+    // What is in the pipes is read, but not waited for long.
     let abort = pumps.abort_handle();
-    if tokio::time::timeout(Duration::from_secs(2), pumps).await.is_err() {
+    let limit = if stopped { LAST_WORDS_IN_A_HURRY } else { LAST_WORDS };
+    if tokio::time::timeout(limit, pumps).await.is_err() {
         abort.abort();
     }
     reporter.end_untrusted();
-    ended.code = status.code();
-    ended.took = clock.monotonic() - started;
     let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-    ended.error = String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned();
-    Ok(ended)
+    Ok(Ended {
+        code: status.code(),
+        signal: std::os::unix::process::ExitStatusExt::signal(&status),
+        took: clock.monotonic() - started,
+        error: String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned(),
+        stopped_by,
+        lock_lost,
+        settles: stop.settles(),
+    })
 }
 
-fn send(group: Option<Pid>, signal: Kill) {
-    if let Some(group) = group {
+const FOR_EVER: Duration = Duration::from_secs(86_400);
+
+fn group(child: &Child) -> Option<Pid> {
+    child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
+}
+
+fn send(group: Option<Pid>, sent: Option<Sent>) {
+    if let (Some(group), Some(sent)) = (group, sent) {
+        let signal = match sent {
+            Sent::Int => Kill::SIGINT,
+            Sent::Term => Kill::SIGTERM,
+            Sent::Kill => Kill::SIGKILL,
+        };
         // It may be gone already.
         let _ = killpg(group, signal);
     }
@@ -210,8 +266,17 @@ async fn pump(
     }
 }
 
+/// Kills a process group when it is given up.
+struct GivenUp(Option<Pid>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        send(self.0, Some(Sent::Kill));
+    }
+}
+
 /// Runs Helm without passing its output on: for `version` and `template`, which change nothing. Gives stdout, or stderr's
-/// last lines.
+/// last lines. When it is given up Helm is killed, with all that it started.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -219,14 +284,16 @@ pub async fn quiet(
     launch: &Launch,
     argv: &[String],
 ) -> std::io::Result<Result<Vec<u8>, (Option<i32>, String)>> {
-    let child: Child = launch
+    let child = launch
         .apply(Command::new(&launch.helm).args(argv))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
+    let mut given_up = GivenUp(group(&child));
     let output = child.wait_with_output().await?;
+    given_up.0 = None;
     if output.status.success() {
         return Ok(Ok(output.stdout));
     }

@@ -9,11 +9,13 @@ use kube::{Api, ResourceExt};
 use super::{
     ACQUIRE, Life, Observer, Times, belief,
     lease::{self, Acquired, End, LockError},
-    lease_name, run,
+    lease_name,
+    queue::{Notice, Outdated, Queue},
+    run,
     table::{self, Row},
 };
 use crate::{
-    ci::{self, Env},
+    ci::{self, Desk, Env},
     cli::{ClusterFlags, Format, LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
     clock::Clock,
     cluster::Cluster,
@@ -26,7 +28,8 @@ use crate::{
         terminal::{card, who},
         text::{inert_line, terminal_safe},
     },
-    signals::Signals,
+    request::proxies,
+    signals::{Signal, Signals},
     unlock::{self, Place},
 };
 
@@ -86,7 +89,9 @@ impl From<LockError> for Stop {
                 ],
             ),
             LockError::NoNamespace(_) => Self::new(exit::REFUSED, error.to_string(), &[]),
-            LockError::Timeout { .. } => Self::new(exit::LOCK_TIMEOUT, error.to_string(), &[]),
+            LockError::Timeout { .. } | LockError::Outdated(_) | LockError::Stopped { .. } => {
+                Self::new(exit::LOCK_TIMEOUT, error.to_string(), &[])
+            }
             LockError::Api(_) => {
                 Self::new(exit::UNAVAILABLE, error.to_string(), &["kubectl get --raw /readyz"])
             }
@@ -189,6 +194,7 @@ pub(crate) async fn life(
 pub(super) struct Wanted {
     pub(super) place: Place,
     pub(super) request: lease::Request,
+    desk: Option<Desk>,
 }
 
 pub(super) fn wanted(
@@ -222,14 +228,14 @@ pub(super) fn wanted(
         timeout: args.lock_timeout,
         within: env.get(MARK).filter(|id| !id.is_empty()).cloned(),
     };
-    Wanted { place, request }
+    Wanted { place, request, desk: ci::desk(env, proxies(env)) }
 }
 
 /// Takes the lock, and says for whom it waits meanwhile.
 pub(super) async fn take(
     wanted: &Wanted,
     cluster: &Cluster,
-    signals: &mut Signals,
+    signals: &Signals,
     clock: Clock,
 ) -> Result<Acquired, Stop> {
     let mut said: Option<Duration> = None;
@@ -246,14 +252,19 @@ pub(super) async fn take(
         }
         Some(_) => {}
     };
-    let acquired = tokio::select! {
-        signal = signals.next() => {
-            let why = format!("{} while waiting for the lock", signal.name());
-            return Err(Stop::new(exit::cancelled(signal.number()), why, &[]));
-        }
-        acquired = lease::acquire(cluster.client.clone(), &wanted.request, clock, waiting) => acquired,
-    };
+    let mut queue = Queue::new(wanted.desk.clone(), Outdated::GoesOn, clock, |notice| match notice {
+        Notice::Warning(text) => say(&format!("warning: {text}")),
+        Notice::RunOver { why, .. } => say(&format!("the lock's holder is dead: {why}")),
+    });
+    let stop = async { _ = signals.first().await };
+    let acquired =
+        lease::acquire(cluster.client.clone(), &wanted.request, clock, &mut queue, stop, waiting).await;
     acquired.map_err(|error| match error {
+        LockError::Stopped { .. } => {
+            let signal = signals.heard().unwrap_or(Signal::Term);
+            let why = format!("{} while waiting for the lock", signal.name());
+            Stop::new(exit::cancelled(signal.number()), why, &[])
+        }
         LockError::Timeout { holder, .. } => {
             let timeout = duration(wanted.request.timeout.as_secs_f64());
             let why = format!(
@@ -274,12 +285,12 @@ pub(super) fn listen() -> Result<Signals, Stop> {
 }
 
 async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Result<u8, Stop> {
-    let mut signals = listen()?;
+    let signals = listen()?;
     let cluster = connect(&args.wanted.cluster, env).await?;
     let mut wanted = wanted(&args.wanted, &cluster, ACQUIRE, args.ttl, env, host, clock);
     // It is to outlive this process, and so belongs to nobody else's hold.
     wanted.request.within = None;
-    let acquired = take(&wanted, &cluster, &mut signals, clock).await?;
+    let acquired = take(&wanted, &cluster, &signals, clock).await?;
     acquired.held.leave();
     let me = &wanted.request.me;
     let ttl = duration(args.ttl.as_secs_f64());

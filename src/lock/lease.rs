@@ -1,7 +1,16 @@
 //! The Lease behind the lock: every write is a compare-and-swap on resource version and UID.
 //! What to do about what is read is decided in `lock.rs`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -11,11 +20,17 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
 use super::{
-    Decision, LeaseView, Observer, Standing, Times, may_join,
+    Decision, LeaseView, Observer, Standing, Times,
+    line::{self, Lines, Newer},
+    may_join,
     protocol::{self, Answer, Found, Hold, Mine, Next, Step},
+    queue::Queue,
 };
 use crate::{
     clock::Clock,
@@ -39,6 +54,9 @@ pub enum LockError {
         /// Who.
         holder: Box<Holder>,
     },
+    /// A newer run has deployed, or will: there is nothing left to do.
+    #[error("outdated: {}", .0.why())]
+    Outdated(Box<Newer>),
     /// No right to Leases.
     #[error("no permission to {verb} leases in namespace {namespace}: {message}")]
     Forbidden {
@@ -52,6 +70,14 @@ pub enum LockError {
     /// The namespace is not there.
     #[error("namespace {0} not found")]
     NoNamespace(String),
+    /// The waiting was given up. `unsure` when no answer came to a write under way: the lock may be ours all the same.
+    #[error("lock {lease} is not waited for any longer")]
+    Stopped {
+        /// Lease name.
+        lease: String,
+        /// Whether that is not known.
+        unsure: bool,
+    },
     /// The API server cannot be reached, or refused otherwise.
     #[error(transparent)]
     Api(#[from] kube::Error),
@@ -83,7 +109,17 @@ pub struct Held {
     claim: Claim,
     /// How the hold is given back when it is another process's.
     lent: Option<Lent>,
+    work: Arc<Work>,
+    /// When it deployed, by our own clock, for people.
+    deployed_at: Option<String>,
     renewal: JoinHandle<()>,
+}
+
+/// What is done under a lock, for its renewal to write down.
+#[derive(Debug, Default)]
+struct Work {
+    helm_started: AtomicBool,
+    changed: Notify,
 }
 
 /// A hold of another process under which this one works.
@@ -123,19 +159,70 @@ pub struct Acquired {
     pub taken_over: Option<Holder>,
 }
 
-/// Takes the lock, waiting for a living holder to let go; `waiting` is told about the holder at each look.
+/// How long the answer to a write is waited for that was under way when the waiting was given up, and the same for
+/// giving the lock back then.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
+/// Takes the lock, waiting for a living holder to let go; `waiting` is told about the holder at each look. When `stop`
+/// ends, so does the waiting; a lock that was just being taken is given back.
 ///
 /// # Errors
-/// When the time is over, rights are missing, or the API server cannot be reached.
+/// When the time is over, it was stopped, rights are missing, or the API server cannot be reached.
 pub async fn acquire(
     client: Client,
     request: &Request,
     clock: Clock,
+    queue: &mut Queue<'_>,
+    stop: impl Future<Output = ()>,
     waiting: impl FnMut(&Holder, Duration),
+) -> Result<Acquired, LockError> {
+    let stopped = |unsure| LockError::Stopped { lease: request.lease.clone(), unsure };
+    let claiming = Cell::new(false);
+    let mut work = std::pin::pin!(take(client.clone(), request, clock, queue, waiting, &claiming));
+    tokio::select! {
+        biased;
+        answer = &mut work => return answer,
+        () = stop => {}
+    }
+    if !claiming.get() {
+        return Err(stopped(false));
+    }
+    // Dropped now, it might still be done: then nobody would give the lock back.
+    let answer = std::future::poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending if claiming.get() => Poll::Pending,
+        Poll::Pending => Poll::Ready(None),
+    });
+    match tokio::time::timeout(LAST_ANSWER, answer).await {
+        Ok(Some(Ok(acquired))) => {
+            let released = tokio::time::timeout(LAST_ANSWER, acquired.held.release(false)).await;
+            Err(stopped(!matches!(released, Ok(Ok(())))))
+        }
+        // Somebody was quicker, or it was refused.
+        Ok(_) => Err(stopped(false)),
+        Err(_) => {
+            let api: Api<Lease> = Api::namespaced(client, &request.namespace);
+            let identity = &request.me.identity;
+            let given = give_back(&api, &request.lease, identity, &End::Vacate);
+            // The write may still be under way behind it.
+            let _ = tokio::time::timeout(LAST_ANSWER, given).await;
+            Err(stopped(true))
+        }
+    }
+}
+
+/// As [`acquire`]; `claiming` tells when a claim is under way, or nobody knows what became of one.
+async fn take(
+    client: Client,
+    request: &Request,
+    clock: Clock,
+    queue: &mut Queue<'_>,
+    waiting: impl FnMut(&Holder, Duration),
+    claiming: &Cell<bool>,
 ) -> Result<Acquired, LockError> {
     let api: Api<Lease> = Api::namespaced(client, &request.namespace);
     let mut unsure = None;
-    let acquired = contend(&api, request, clock, waiting, &mut unsure).await;
+    let acquired = contend(&api, request, clock, queue, waiting, &mut unsure, claiming).await;
     if acquired.is_err() && unsure.is_some() {
         // A claim whose answer never came may have been done. If this fails too, the Lease runs out by itself.
         let _ = give_back(&api, &request.lease, &request.me.identity, &End::Vacate).await;
@@ -148,8 +235,10 @@ async fn contend(
     api: &Api<Lease>,
     request: &Request,
     clock: Clock,
+    queue: &mut Queue<'_>,
     mut waiting: impl FnMut(&Holder, Duration),
     unsure: &mut Option<Option<Holder>>,
+    claiming: &Cell<bool>,
 ) -> Result<Acquired, LockError> {
     let started = clock.monotonic();
     let deadline = started + request.timeout;
@@ -157,6 +246,7 @@ async fn contend(
     let mut joining = None;
     let mut answered = false;
     loop {
+        claiming.set(unsure.is_some());
         let asked = clock.monotonic();
         let found = match bounded(reading(&request.times), api.get_opt(&request.lease)).await {
             Ok(found) => {
@@ -177,31 +267,49 @@ async fn contend(
         // Not before: the reading may show what was written just now.
         let now = clock.monotonic();
         let seen = found.as_ref().map(view);
+        let lines = found.as_ref().map(lines).unwrap_or_default();
         let lent = seen.as_ref().and_then(|view| may_join(view, request.within.as_deref())).cloned();
         let lent = lent.or_else(|| joining.take().filter(|lent| has_joined(seen.as_ref(), lent, request)));
         if let (Some(holder), Some(lease)) = (lent, &found) {
+            if let Some(newer) = queue.outdated(&lines, &request.me, true).await {
+                return Err(LockError::Outdated(Box::new(newer)));
+            }
+            claiming.set(true);
             if let Some(held) = join(api, request, lease.clone(), holder.clone(), now, clock).await? {
                 return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: None });
             }
             joining = Some(holder);
             continue;
         }
-        let decision = observer.decide(seen.as_ref(), &request.times, now, deadline, None);
+        let over = queue.look(seen.as_ref(), now);
+        let decision = observer.decide(seen.as_ref(), &request.times, now, deadline, over.as_deref());
+        let is_next = matches!(decision, Decision::Create | Decision::Take { .. });
+        if let Some(newer) = queue.outdated(&lines, &request.me, is_next).await {
+            return Err(LockError::Outdated(Box::new(newer)));
+        }
         let limit = writing(&request.times);
         let (written, is_create, from) = match decision {
             Decision::Wait { holder, look_again } => {
                 waiting(&holder, now - started);
-                tokio::time::sleep(look_again).await;
+                if let Some(found) = found.filter(|_| lines.lacks(&request.me)) {
+                    revise(api, request, found, |lines| lines.enter(&request.me)).await;
+                }
+                queue.pause(look_again).await;
                 continue;
             }
             Decision::GiveUp { holder } => {
+                if let Some(found) = found.filter(|_| lines.awaits(&request.me)) {
+                    revise(api, request, found, |lines| lines.leave(&request.me, None)).await;
+                }
                 return Err(LockError::Timeout { lease: request.lease.clone(), holder: Box::new(holder) });
             }
             Decision::Create => {
+                claiming.set(true);
                 let lease = claim(None, request, clock);
                 (bounded(limit, api.create(&PostParams::default(), &lease)).await, true, None)
             }
             Decision::Take { from } => {
+                claiming.set(true);
                 let lease = claim(found, request, clock);
                 (bounded(limit, swap(api, &lease)).await, false, from.or(unsure.clone().flatten()))
             }
@@ -210,6 +318,9 @@ async fn contend(
         let may_look = now < deadline || unsure.is_none();
         match (protocol::claimed(answer, is_create, may_look), written) {
             (Step::Done, Ok(lease)) => {
+                if let Some(from) = from.as_ref().filter(|from| over.as_ref() == Some(&from.identity)) {
+                    queue.taken(from);
+                }
                 let held = hold(api.clone(), request, lease, now, clock, None);
                 return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: from });
             }
@@ -359,6 +470,7 @@ async fn join(
     let operation = format!("{} in {}", request.me.operation, holder.operation);
     note(&mut lease, "operation", &operation);
     note(&mut lease, "lock-id", &request.me.lock_id);
+    change_lines(&mut lease, |lines| lines.enter(&request.me));
     refresh(&mut lease, clock);
     let written = bounded(writing(&times), swap(api, &lease)).await;
     match (protocol::claimed(answer(&written), false, true), written) {
@@ -445,6 +557,29 @@ fn note(lease: &mut Lease, key: &str, value: &str) {
     notes.insert(format!("{PREFIX}{key}"), value.to_owned());
 }
 
+/// The line of runs, as a Lease has it.
+fn lines(lease: &Lease) -> Lines {
+    let notes = lease.metadata.annotations.as_ref();
+    let text = notes.and_then(|notes| notes.get(&format!("{PREFIX}{}", line::NOTE)));
+    text.map(|text| Lines::parse(text)).unwrap_or_default()
+}
+
+fn change_lines(lease: &mut Lease, change: impl FnOnce(&mut Lines)) {
+    let mut lines = lines(lease);
+    change(&mut lines);
+    if !lines.is_empty() {
+        note(lease, line::NOTE, &lines.render());
+    }
+}
+
+/// Changes the line of runs by compare-and-swap while somebody else has the lock. Neither holder nor renew time is touched:
+/// that must not look like a sign of life. It may not succeed; then the next look may try again.
+async fn revise(api: &Api<Lease>, request: &Request, mut found: Lease, change: impl FnOnce(&mut Lines)) {
+    change_lines(&mut found, change);
+    found.metadata.managed_fields = None;
+    let _ = bounded(writing(&request.times), swap(api, &found)).await;
+}
+
 /// Starts the renewal in the background.
 fn hold(
     api: Api<Lease>,
@@ -455,17 +590,23 @@ fn hold(
     lent: Option<Lent>,
 ) -> Held {
     let (sender, state) = watch::channel(State::Held(renewed));
-    let renewal = tokio::spawn(renew(api.clone(), lease, request.times, renewed, clock, sender));
+    let work = Arc::new(Work::default());
+    let (me, under) = (request.me.clone(), work.clone());
+    let renewal = tokio::spawn(renew(api.clone(), lease, me, request.times, renewed, clock, under, sender));
     let claim = Claim { state, times: request.times, clock };
-    Held { api, me: request.me.clone(), lease: request.lease.clone(), claim, lent, renewal }
+    let (me, lease) = (request.me.clone(), request.lease.clone());
+    Held { api, me, lease, claim, lent, work, deployed_at: None, renewal }
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that a hold is")]
 async fn renew(
     api: Api<Lease>,
     mut lease: Lease,
+    me: Holder,
     times: Times,
     renewed: Duration,
     clock: Clock,
+    work: Arc<Work>,
     state: watch::Sender<State>,
 ) {
     let mine = Mine { identity: holder_identity(&lease).to_owned(), uid: lease.uid().unwrap_or_default() };
@@ -475,10 +616,16 @@ async fn renew(
     loop {
         next = match next {
             Next::Renew(pause) => {
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = work.changed.notified() => {}
+                }
                 // Taken before the renewal is sent: the server counts from a later moment than we do.
                 let asked = clock.monotonic();
                 refresh(&mut lease, clock);
+                if work.helm_started.load(Ordering::Relaxed) {
+                    change_lines(&mut lease, |lines| lines.start(&me));
+                }
                 limit = hold.limit(&times, asked);
                 let written = bounded(limit, swap(&api, &lease)).await;
                 let next = hold.answered(answer(&written), asked, clock.monotonic(), &times);
@@ -546,6 +693,20 @@ impl Held {
         self.claim.clone()
     }
 
+    /// Helm starts: from now on this run outdates older ones, however it ends. Written with a renewal, at once if this run is
+    /// one of a line.
+    pub fn helm_started(&self) {
+        self.work.helm_started.store(true, Ordering::Relaxed);
+        if Lines::default().lacks(&self.me) {
+            self.work.changed.notify_one();
+        }
+    }
+
+    /// This run has deployed, at this time by our own clock; written when the lock is given back.
+    pub fn deployed(&mut self, at: String) {
+        self.deployed_at = Some(at);
+    }
+
     /// Gives the lock back, if it is still ours: vacates the Lease, or deletes it when `forget` (the release is gone).
     /// A hold that is another process's goes back to that.
     ///
@@ -561,7 +722,14 @@ impl Held {
             None if forget => End::Delete,
             None => End::Vacate,
         };
-        give_back(&self.api, &self.lease, &self.me.identity, &end).await
+        let has_started = self.work.helm_started.load(Ordering::Relaxed);
+        let last = |lines: &mut Lines| {
+            if has_started {
+                lines.start(&self.me);
+            }
+            lines.leave(&self.me, self.deployed_at.as_deref());
+        };
+        give_back_after(&self.api, &self.lease, &self.me.identity, &end, last).await
     }
 
     /// Stops renewing and leaves the Lease as it is: it runs out by itself.
@@ -586,6 +754,54 @@ impl Claim {
     pub async fn changed(&mut self) {
         // An error is the end of the renewal, which is a change too.
         let _ = self.state.changed().await;
+    }
+}
+
+/// All locks under which something is done. None is lost if there are none.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    claims: Arc<[Claim]>,
+    clock: Clock,
+}
+
+impl Claims {
+    /// Of these locks.
+    pub fn new(claims: Vec<Claim>, clock: Clock) -> Self {
+        Self { claims: claims.into(), clock }
+    }
+
+    /// How they stand together.
+    pub fn standing(&self) -> Standing {
+        let all = Standing::Safe { until: Duration::MAX };
+        self.claims.iter().fold(all, |all, claim| all.and(claim.standing()))
+    }
+
+    /// Can nobody else have any of them?
+    pub fn are_safe(&self) -> bool {
+        matches!(self.standing(), Standing::Safe { .. })
+    }
+
+    /// Waits until they stand as `wanted` says.
+    pub async fn until(&self, wanted: impl Fn(&Standing) -> bool) -> Standing {
+        let mut claims = self.claims.to_vec();
+        loop {
+            let standing = self.standing();
+            if wanted(&standing) {
+                return standing;
+            }
+            let expiry = match standing {
+                Standing::Safe { until } => until.saturating_sub(self.clock.monotonic()),
+                Standing::Doubtful | Standing::Lost(_) => Duration::MAX,
+            };
+            let mut changes: Vec<_> = claims.iter_mut().map(|claim| Box::pin(claim.changed())).collect();
+            let any = std::future::poll_fn(|context| {
+                let mut changes = changes.iter_mut();
+                let any = changes.any(|change| change.as_mut().poll(context).is_ready());
+                if any { Poll::Ready(()) } else { Poll::Pending }
+            });
+            // An error is a lock that nobody renews any more, as the next look shows.
+            let _ = tokio::time::timeout(expiry.min(Duration::from_secs(86_400)), any).await;
+        }
     }
 }
 
@@ -641,6 +857,18 @@ pub enum End {
 /// # Errors
 /// When the API server cannot be reached.
 pub async fn give_back(api: &Api<Lease>, name: &str, identity: &str, end: &End) -> Result<(), kube::Error> {
+    give_back_after(api, name, identity, end, |_| {}).await
+}
+
+/// As [`give_back`], with a last change to the line of runs. A Lease that remembers runs outlives its release: late ones are
+/// still outdated then.
+async fn give_back_after(
+    api: &Api<Lease>,
+    name: &str,
+    identity: &str,
+    end: &End,
+    last: impl Fn(&mut Lines),
+) -> Result<(), kube::Error> {
     let mut unanswered = None;
     for _ in 0..5 {
         let mut lease = match bounded(ANSWER, api.get_opt(name)).await {
@@ -649,14 +877,15 @@ pub async fn give_back(api: &Api<Lease>, name: &str, identity: &str, end: &End) 
             Err(error) => return Err(unanswered.unwrap_or(error)),
         };
         lease.metadata.managed_fields = None;
+        change_lines(&mut lease, &last);
         let written = match end {
-            End::Delete => {
+            End::Delete if lines(&lease).is_empty() => {
                 let preconditions =
                     Some(Preconditions { uid: lease.uid(), resource_version: lease.resource_version() });
                 let params = DeleteParams { preconditions, ..DeleteParams::default() };
                 bounded(ANSWER, api.delete(name, &params)).await.map(drop)
             }
-            End::Vacate => {
+            End::Vacate | End::Delete => {
                 if let Some(spec) = &mut lease.spec {
                     spec.holder_identity = None;
                 }
@@ -697,8 +926,11 @@ pub fn view(lease: &Lease) -> LeaseView {
             run_id: note("run-id"),
             run_number: note("run-number"),
             run_attempt: note("run-attempt"),
+            repository: note("repository"),
             workflow: note("workflow"),
+            workflow_file: note("workflow-file"),
             job: note("job"),
+            job_id: note("job-id"),
             git_ref: note("ref"),
             commit: note("commit"),
             actor: note("actor"),
@@ -739,8 +971,11 @@ fn claim(found: Option<Lease>, request: &Request, clock: Clock) -> Lease {
         ("run-id", &me.owner.run_id),
         ("run-number", &me.owner.run_number),
         ("run-attempt", &me.owner.run_attempt),
+        ("repository", &me.owner.repository),
         ("workflow", &me.owner.workflow),
+        ("workflow-file", &me.owner.workflow_file),
         ("job", &me.owner.job),
+        ("job-id", &me.owner.job_id),
         ("ref", &me.owner.git_ref),
         ("commit", &me.owner.commit),
         ("actor", &me.owner.actor),
@@ -756,7 +991,7 @@ fn claim(found: Option<Lease>, request: &Request, clock: Clock) -> Lease {
     }
     // Seconds, rounded up: the API knows no smaller unit, and 0 is refused.
     let seconds = request.times.duration.as_millis().div_ceil(1000).max(1);
-    Lease {
+    let mut lease = Lease {
         metadata: meta,
         spec: Some(LeaseSpec {
             holder_identity: Some(me.identity.clone()),
@@ -766,5 +1001,7 @@ fn claim(found: Option<Lease>, request: &Request, clock: Clock) -> Lease {
             lease_transitions: Some(transitions.saturating_add(1)),
             ..LeaseSpec::default()
         }),
-    }
+    };
+    change_lines(&mut lease, |lines| lines.enter(me));
+    lease
 }

@@ -1,5 +1,5 @@
 //! The protocol of the Lease: what an answer of the API server means for who asked, and what comes next.
-//! Pure: `lock/lease.rs` sends and waits, and `tests/lock_model.rs` puts these functions through every order of events.
+//! Pure: `lock/lease.rs` sends and waits, and `tests/lock_model` puts these functions through every order of events.
 
 use std::time::Duration;
 

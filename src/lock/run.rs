@@ -47,7 +47,7 @@ pub(super) async fn run(args: &LockRun, env: &Env, host: &str, clock: Clock) -> 
     let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let operation = format!("{RUN} {}", terminal_safe(&name));
     let wanted = wanted(&args.wanted, &cluster, &operation, args.lease_duration, env, host, clock);
-    let acquired = take(&wanted, &cluster, &mut signals, clock).await?;
+    let acquired = take(&wanted, &cluster, &signals, clock).await?;
     if let Some(dead) = &acquired.taken_over {
         say(&format!("lock taken over from a dead holder: {}", crate::report::terminal::who(dead)));
     }

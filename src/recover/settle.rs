@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     cluster::{Cluster, Target},
     helm::child,
-    lock::lease::{self, Held},
+    lock::lease::{self, Claims, Held},
     process::{self, Process},
     release::{
         History,
@@ -119,8 +119,10 @@ async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<Str
     };
     let locks = locks(state, target, clock).await;
     // Helm may save its record while the lock is ours, or nobody can say whose it is. Beside another owner it may not
-    // write a word more.
+    // write a word more, and behind a fence that fell with its run it cannot.
+    let fence = state.fence.as_ref().filter(|fence| fence.exists());
     let gently = match &locks {
+        _ if fence.is_some() => None,
         Ok((_, locks)) if !locks.are_ours => None,
         Ok(_) | Err(_) => Some(HELM),
     };
@@ -132,13 +134,14 @@ async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<Str
             note(format!("helm was still running and is stopped: {}", processes(&helm)));
         }
     }
-    if let Some(fence) = state.fence.as_ref().filter(|fence| fence.exists()) {
+    if let Some(fence) = fence {
         std::fs::remove_dir_all(fence).with_context(|| fence.display().to_string())?;
     }
     let (cluster, locks) = locks?;
     let mut gone = false;
     if locks.are_ours {
-        let histories = records(state, &cluster, clock, &mut note).await?;
+        let claims = Claims::new(locks.held.iter().map(Held::claim).collect(), clock);
+        let histories = records(state, &cluster, claims, clock, &mut note).await?;
         gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
     }
     for lock in locks.held {
@@ -187,11 +190,13 @@ async fn locks(state: &State, target: &Target, clock: Clock) -> anyhow::Result<(
 async fn records(
     state: &State,
     cluster: &Cluster,
+    lock: Claims,
     clock: Clock,
     note: &mut impl FnMut(String),
 ) -> anyhow::Result<Vec<History>> {
     let driver = if state.config_maps { Driver::ConfigMaps } else { Driver::Secrets };
     let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
+    let store = store.under(&cluster.wire, lock, &state.lock_id);
     let mut histories = Vec::new();
     for (release, debt) in &state.releases {
         let mut history =

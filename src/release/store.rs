@@ -1,7 +1,8 @@
 //! Where Helm keeps its records: Secrets or ConfigMaps of the release's namespace.
-//! Every write is a compare-and-swap on resource version and UID; what to write is decided elsewhere.
+//! Every write is a compare-and-swap on resource version and UID, made only while the lock is safely held; what to write is
+//! decided elsewhere.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
     ByteString,
@@ -16,6 +17,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     History, Record, Status,
     codec::{self, CodecError, Edit, unquoted},
+};
+use crate::{
+    cluster::wire::{Body, Gate, Wire},
+    fence,
+    lock::{Standing, lease::Claims},
 };
 
 /// Which kind of object holds the records (`HELM_DRIVER`).
@@ -112,6 +118,9 @@ pub enum StoreError {
     /// The body cannot be decoded or encoded.
     #[error("record {0}: {1}")]
     Codec(String, #[source] CodecError),
+    /// The lock under which records are written is lost, or was while this was under way.
+    #[error("the lock is lost, nothing more is written: {0}")]
+    LockLost(String),
     /// The API server refused, or could not be reached.
     #[error(transparent)]
     Api(#[from] kube::Error),
@@ -123,12 +132,38 @@ pub struct Store {
     client: Client,
     namespace: String,
     driver: Driver,
+    pen: Option<Pen>,
+}
+
+/// What records are written with.
+#[derive(Clone)]
+struct Pen {
+    client: Client,
+    lock: Claims,
 }
 
 impl Store {
-    /// A store over a client; nothing is read yet.
+    /// A store that is only read; nothing is yet.
     pub fn new(client: Client, namespace: &str, driver: Driver) -> Self {
-        Self { client, namespace: namespace.to_owned(), driver }
+        Self { client, namespace: namespace.to_owned(), driver, pen: None }
+    }
+
+    /// The same to be written, under these locks. As with Helm's writes through the fence, none leaves this machine unless
+    /// they are safely held, and each carries the lock's ID (see `fence.rs`).
+    #[must_use]
+    pub fn under(self, wire: &Wire, lock: Claims, lock_id: &str) -> Self {
+        let gate: Gate = {
+            let lock = lock.clone();
+            Arc::new(move || lock.are_safe())
+        };
+        let lock_id = lock_id.to_owned();
+        let mark = move |request: &mut http::Request<Body>| {
+            let mut uri = request.uri().clone();
+            fence::mark(&mut uri, request.headers_mut(), &lock_id);
+            *request.uri_mut() = uri;
+        };
+        let client = wire.gated_client(self.namespace.clone(), gate, mark);
+        Self { pen: Some(Pen { client, lock }), ..self }
     }
 
     fn secrets(&self) -> Api<Secret> {
@@ -137,6 +172,36 @@ impl Store {
 
     fn config_maps(&self) -> Api<ConfigMap> {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Makes a write, if the locks are held and for as long as they are.
+    async fn write<T>(
+        &self,
+        name: &str,
+        write: impl AsyncFnOnce(Client) -> Result<T, kube::Error>,
+    ) -> Result<T, StoreError> {
+        let lost = |standing| {
+            let why =
+                if let Standing::Lost(why) = standing { why } else { "it cannot be renewed".to_owned() };
+            StoreError::LockLost(why)
+        };
+        let Some(Pen { client, lock }) = &self.pen else {
+            return Err(StoreError::LockLost("it was never taken".to_owned()));
+        };
+        let standing = lock.until(|now| !matches!(now, Standing::Doubtful)).await;
+        if !matches!(standing, Standing::Safe { .. }) {
+            return Err(lost(standing));
+        }
+        tokio::select! {
+            biased;
+            answer = write(client.clone()) => match answer {
+                // The gate may have shut before the look at the locks here.
+                Err(_) if !lock.are_safe() => Err(lost(lock.standing())),
+                answer => answer.map_err(|error| conflict(error, name)),
+            },
+            // With the request its connection is dropped.
+            standing = lock.until(|now| !matches!(now, Standing::Safe { .. })) => Err(lost(standing)),
+        }
     }
 
     /// All records of a release.
@@ -166,7 +231,7 @@ impl Store {
     /// The one place where helm-guard writes a release record.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when somebody else did.
+    /// [`StoreError::Conflict`] when somebody else did, [`StoreError::LockLost`].
     pub async fn edit(&self, record: &Record, edit: &Edit, now_unix: i64) -> Result<Record, StoreError> {
         let name = record.stored.name().to_owned();
         let codec = |error| StoreError::Codec(name.clone(), error);
@@ -189,7 +254,7 @@ impl Store {
     /// Puts the payload and labels of an earlier copy back onto the record as it is now.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when somebody else changed the record since `current` was read.
+    /// [`StoreError::Conflict`] when somebody else changed the record since `current` was read, [`StoreError::LockLost`].
     pub async fn put_back(&self, current: &Record, copy: &Record) -> Result<Record, StoreError> {
         let mut stored = current.stored.clone();
         stored.set_payload(copy.stored.payload().to_vec());
@@ -201,23 +266,23 @@ impl Store {
         let name = stored.name().to_owned();
         stored.metadata_mut().managed_fields = None;
         let params = PostParams::default();
-        let answer = match stored {
+        let replace = async |client: Client| match stored {
             Stored::Secret(object) => {
-                self.secrets().replace(&name, &params, &object).await.map(|o| Stored::Secret(Box::new(o)))
+                let api: Api<Secret> = Api::namespaced(client, &self.namespace);
+                api.replace(&name, &params, &object).await.map(|object| Stored::Secret(Box::new(object)))
             }
-            Stored::ConfigMap(object) => self
-                .config_maps()
-                .replace(&name, &params, &object)
-                .await
-                .map(|o| Stored::ConfigMap(Box::new(o))),
+            Stored::ConfigMap(object) => {
+                let api: Api<ConfigMap> = Api::namespaced(client, &self.namespace);
+                api.replace(&name, &params, &object).await.map(|object| Stored::ConfigMap(Box::new(object)))
+            }
         };
-        answer.map_err(|error| conflict(error, &name))
+        self.write(&name, replace).await
     }
 
     /// Creates a record from a copy of it; identity and version are the API server's to give.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when a record of that name is there.
+    /// [`StoreError::Conflict`] when a record of that name is there, [`StoreError::LockLost`].
     pub async fn create(&self, copy: &Stored) -> Result<(), StoreError> {
         let mut stored = copy.clone();
         let meta = stored.metadata_mut();
@@ -227,19 +292,24 @@ impl Store {
             annotations: meta.annotations.take(),
             ..ObjectMeta::default()
         };
-        let name = stored.name().to_owned();
         let params = PostParams::default();
-        match stored {
-            Stored::Secret(object) => self.secrets().create(&params, &object).await.map(drop),
-            Stored::ConfigMap(object) => self.config_maps().create(&params, &object).await.map(drop),
-        }
-        .map_err(|error| conflict(error, &name))
+        let create = async |client: Client| match &stored {
+            Stored::Secret(object) => {
+                let api: Api<Secret> = Api::namespaced(client, &self.namespace);
+                api.create(&params, object).await.map(drop)
+            }
+            Stored::ConfigMap(object) => {
+                let api: Api<ConfigMap> = Api::namespaced(client, &self.namespace);
+                api.create(&params, object).await.map(drop)
+            }
+        };
+        self.write(stored.name(), create).await
     }
 
     /// Deletes a record as it was read. One that is gone already counts as deleted.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when somebody else changed it since.
+    /// [`StoreError::Conflict`] when somebody else changed it since, [`StoreError::LockLost`].
     pub async fn delete(&self, record: &Record) -> Result<(), StoreError> {
         let name = record.stored.name();
         let meta = record.stored.metadata();
@@ -250,14 +320,22 @@ impl Store {
             }),
             ..DeleteParams::default()
         };
-        let answer = match self.driver {
-            Driver::Secrets => self.secrets().delete(name, &params).await.map(drop),
-            Driver::ConfigMaps => self.config_maps().delete(name, &params).await.map(drop),
+        let delete = async |client: Client| {
+            let answer = match self.driver {
+                Driver::Secrets => {
+                    Api::<Secret>::namespaced(client, &self.namespace).delete(name, &params).await.map(drop)
+                }
+                Driver::ConfigMaps => {
+                    let api: Api<ConfigMap> = Api::namespaced(client, &self.namespace);
+                    api.delete(name, &params).await.map(drop)
+                }
+            };
+            match answer {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                answer => answer,
+            }
         };
-        match answer {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            answer => answer.map_err(|error| conflict(error, name)),
-        }
+        self.write(name, delete).await
     }
 }
 
@@ -331,3 +409,7 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -383,3 +383,23 @@ fn afterwards_no_record_is_pending_and_the_good_one_is_deployed() {
         assert_eq!(list(&settle(plan.as_ref(), &history(records))), *expected, "{what}: {records}");
     }
 }
+
+#[test]
+fn an_upgrade_that_was_stopped_in_its_last_save_leaves_one_revision_deployed() {
+    for (what, records, expected) in [
+        ("it saved that it failed", "1 superseded, 2 failed", "2 deployed"),
+        (
+            "and was cut off while it went back",
+            "1 superseded, 2 failed, 3 pending-rollback",
+            "3 failed, 1 deployed",
+        ),
+        ("and went back", "1 superseded, 2 failed, 3 deployed", ""),
+        ("it was stopped before", "1 deployed, 2 failed", ""),
+        ("it was killed before", "1 deployed, 2 pending-upgrade", "2 failed"),
+        ("it was killed there", "1 superseded!, 2 pending-upgrade", "2 deployed"),
+        ("it wrote nothing", "1 deployed", ""),
+        ("somebody uninstalled", "2 failed", ""),
+    ] {
+        assert_eq!(list(&settle_upgrade(1, &history(records))), expected, "{what}: {records}");
+    }
+}

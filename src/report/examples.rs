@@ -22,8 +22,11 @@ fn owner(run: &str, actor: &str) -> Owner {
         run_id: run.to_owned(),
         run_number: "311".to_owned(),
         run_attempt: "1".to_owned(),
+        repository: "shop/web".to_owned(),
         workflow: "Deploy".to_owned(),
+        workflow_file: ".github/workflows/deploy.yml".to_owned(),
         job: "deploy".to_owned(),
+        job_id: String::new(),
         git_ref: "refs/heads/main".to_owned(),
         commit: "4f1c0d9a7b3e".to_owned(),
         actor: actor.to_owned(),
@@ -217,6 +220,35 @@ pub(crate) fn lock_timeout() -> Vec<Event> {
     ]
 }
 
+pub(crate) fn run_over() -> Vec<Event> {
+    let why = "its CI run is over: cancelled".to_owned();
+    vec![
+        Event::Started(subject()),
+        waiting(0),
+        Event::RunOver { holder: holder(), why },
+        acquired(310, Some(holder())),
+        Event::Looked(history(3)),
+        Event::HelmStarted,
+        helm_version(),
+        helm_ended(Some(0), 24, ""),
+        Event::LookedAgain(history(4)),
+        finished(Outcome::Deployed, 0, "", &[]),
+    ]
+}
+
+pub(crate) fn outdated() -> Vec<Event> {
+    vec![
+        Event::Started(subject()),
+        finished(
+            Outcome::Outdated,
+            0,
+            "a newer run of the same workflow and ref has deployed commit 4f1c0d9a7b3e at 2026-06-01T10:02:11Z: run 312 \
+             (https://ci.example/shop/web/actions/runs/8131) by mona",
+            &["to deploy this one all the same: run it again, or --outdated allow"],
+        ),
+    ]
+}
+
 pub(crate) fn refused() -> Vec<Event> {
     vec![
         Event::Started(subject()),
@@ -267,8 +299,11 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         run_id: x(),
         run_number: x(),
         run_attempt: x(),
+        repository: x(),
         workflow: x(),
+        workflow_file: x(),
         job: x(),
+        job_id: x(),
         git_ref: x(),
         commit: x(),
         actor: x(),
@@ -297,6 +332,7 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         Event::LockWaiting { holder: holder.clone(), waited: Duration::ZERO, unlock: x() },
         Event::LockWaiting { holder: holder.clone(), waited: Duration::from_secs(1), unlock: x() },
         Event::LockKept(holder.clone()),
+        Event::RunOver { holder: holder.clone(), why: x() },
         Event::LockAcquired { lock_id: x(), lease: x(), waited: Duration::ZERO, taken_over: Some(holder) },
         Event::Looked(vec![revision.clone(), broken.clone()]),
         Event::RepairPlanned { strategy: x(), finding: x(), why: x() },

@@ -71,8 +71,8 @@ pub fn annotations(summary: &Summary) -> Vec<String> {
     let mut notices = Vec::new();
     if !summary.outcome.is_some_and(Outcome::is_success) {
         let text = sentence(&outcome(summary), &summary.reason);
-        let cancelled = summary.outcome == Some(Outcome::Cancelled);
-        if cancelled { &mut warnings } else { &mut errors }.push(("helm-guard".to_owned(), text));
+        let is_mild = summary.outcome == Some(Outcome::Cancelled) || summary.exit_code == Some(0);
+        if is_mild { &mut warnings } else { &mut errors }.push(("helm-guard".to_owned(), text));
     }
     for pod in &summary.pods {
         let text = sentence(&format!("{}, {} restarts", pod.reason, pod.restarts), &pod.message);
@@ -86,7 +86,8 @@ pub fn annotations(summary: &Summary) -> Vec<String> {
         ));
     }
     if let Some(dead) = &summary.lock.taken_over {
-        notices.push(("lock taken over".to_owned(), format!("from a dead holder: {}", who(dead))));
+        let how = because(&summary.lock.run_over);
+        notices.push(("lock taken over".to_owned(), format!("from a dead holder{how}: {}", who(dead))));
     }
     [("error", errors), ("warning", warnings), ("notice", notices)]
         .into_iter()
@@ -150,6 +151,7 @@ fn headline(summary: &Summary) -> String {
         Some(Outcome::Deployed | Outcome::Uninstalled | Outcome::Repaired | Outcome::Healthy) => "✅",
         Some(Outcome::RolledBack) => "↩️",
         Some(Outcome::Refused) => "⛔",
+        Some(Outcome::Outdated) => "⏭️",
         Some(Outcome::LockTimeout) => "⏳",
         Some(Outcome::Cancelled) => "🛑",
         Some(Outcome::Failed | Outcome::LockLost) => "❌",
@@ -268,7 +270,9 @@ fn lock(summary: &Summary) -> Option<Section> {
         out.push_str(&format!("- Waited for the lock, held by {}\n", linked_holder(holder, summary)));
     }
     if let Some(dead) = &lock.taken_over {
-        out.push_str(&format!("- Lock taken over from a dead holder: {}\n", linked_holder(dead, summary)));
+        let how = because(&markdown_cell(&lock.run_over));
+        let dead = linked_holder(dead, summary);
+        out.push_str(&format!("- Lock taken over from a dead holder{how}: {dead}\n"));
     }
     (!out.is_empty()).then(|| section("lock", 70, out))
 }
@@ -361,6 +365,11 @@ fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 fn section(name: &'static str, importance: u8, markdown: String) -> Section {
     Section { name, importance, markdown }
+}
+
+/// In parentheses behind a blank; nothing when it is not known.
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
 }
 
 fn sentence(what: &str, why: &str) -> String {

@@ -47,6 +47,16 @@ fn a_lock_timeout() {
 }
 
 #[test]
+fn a_lock_whose_run_is_over() {
+    assert_snapshot!(told(&ex::run_over()));
+}
+
+#[test]
+fn an_outdated_run() {
+    assert_snapshot!(told(&ex::outdated()));
+}
+
+#[test]
 fn a_missing_permission() {
     assert_snapshot!(told(&ex::refused()));
 }

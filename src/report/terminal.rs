@@ -30,6 +30,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         Event::LockWaiting { holder, waited, .. } => {
             one(format!("waiting for the lock, {} so far: held by {}", time(*waited), who(holder)))
         }
+        Event::RunOver { why, .. } => one(format!("the lock's holder is dead: {why}")),
         Event::LockAcquired { lock_id, lease, waited, taken_over } => {
             let mut out = one(format!("lock {lock_id} taken in {}: lease {lease}", time(*waited)));
             if let Some(dead) = taken_over {
@@ -137,6 +138,7 @@ pub(super) fn outcome(summary: &Summary) -> String {
         Some(Outcome::Failed) => format!("{command} of {name} failed"),
         Some(Outcome::RolledBack) => format!("{command} of {name} failed and was rolled back{at}"),
         Some(Outcome::Refused) => format!("{command} of {name} refused: helm did not run"),
+        Some(Outcome::Outdated) => format!("{command} of {name} skipped: a newer run outdates this one"),
         Some(Outcome::LockTimeout) => format!("{command} of {name} did not start: the lock stayed taken"),
         Some(Outcome::LockLost) => format!("{command} of {name} lost its lock while helm ran"),
         Some(Outcome::Cancelled) => format!("{command} of {name} was cancelled"),

@@ -21,8 +21,9 @@ use crate::{
     exit,
     lock::{
         Life, Observer, Times, belief,
-        lease::{self, Held, LockError},
+        lease::{self, Claims, Held, LockError},
         lease_name,
+        queue::Queue,
     },
     recover::target,
     release::{History, store::Store},
@@ -313,11 +314,18 @@ impl Work<'_> {
             return Err(Stop::DryRun);
         }
         let client = self.cluster.client.clone();
-        let held = match lease::acquire(client, &self.wanted(OURS), self.clock, |_, _| {}).await {
+        let signals = self.signals.clone();
+        let stop = async { _ = signals.first().await };
+        let mut queue = Queue::alone(self.clock);
+        let wanted = self.wanted(OURS);
+        let held = match lease::acquire(client, &wanted, self.clock, &mut queue, stop, |_, _| {}).await {
             Ok(acquired) => acquired.held,
             Err(LockError::Timeout { holder, .. }) => {
                 let why = format!("somebody took the lock meanwhile: {}", who(&holder));
                 return Err(Stop::Refused { why, next: vec![self.place.unlock(id(&holder), "")] });
+            }
+            Err(LockError::Stopped { .. }) => {
+                return Err(Stop::Cancelled(self.signals.first().await));
             }
             Err(error) => return Err(error.into()),
         };
@@ -393,14 +401,11 @@ impl Work<'_> {
             say(&format!("a copy of the records is saved: {}", path.display()));
             say(&format!("hint: to put them back: helm-guard restore {}", path.display()));
         }
+        let lock = Claims::new(vec![held.claim()], self.clock);
+        let store = self.store.clone().under(&self.cluster.wire, lock, &lock_id);
         for step in &planned {
-            if !held.is_held() {
-                return Err(Stop::Unfinished(anyhow::anyhow!(
-                    "the lock was lost; what is left is untouched"
-                )));
-            }
             let mut hands = steps::Hands {
-                store: &self.store,
+                store: &store,
                 cluster: &self.cluster,
                 clock: self.clock,
                 release: release.clone(),

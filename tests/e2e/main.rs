@@ -7,15 +7,23 @@
 )]
 
 mod bad_input;
+mod cancels;
+mod faults;
 mod fence;
 mod kills;
 mod lock;
 mod locking;
+mod outdated;
 mod properties;
 mod records;
 mod repair;
+mod runs;
 mod settle;
 mod stage;
+mod stops;
+mod storm;
 mod stuck;
+mod sweep;
 mod texts;
 mod unlock;
+mod witness;

@@ -10,6 +10,7 @@ mod interrupt;
 mod lab;
 mod product;
 mod screen;
+mod soak;
 mod test;
 
 use clap::Parser;
@@ -24,6 +25,7 @@ enum Xtask {
     Demo(demo::Arguments),
     Dist(dist::Arguments),
     Image(image::Arguments),
+    Soak(soak::Arguments),
     Test(test::Arguments),
 }
 
@@ -34,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Xtask::Demo(arguments) => demo::run(&arguments),
         Xtask::Dist(arguments) => dist::run(&arguments),
         Xtask::Image(arguments) => image::run(&arguments),
+        Xtask::Soak(arguments) => soak::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
     };
     interrupt::wait_if_under_way();

@@ -50,6 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     table.step("architecture, golden records, committed binaries", || {
         cargo(&["test", "--locked", "--test", "architecture", "--test", "golden", "--test", "dist"], &[])
     })?;
+    table.step("model of the lock", || cargo(&["test", "--locked", "--test", "lock_model"], &[]))?;
     table.step("tools: helm 3 and 4, control plane", || {
         tools::helm(tools::Helm::V3)?;
         tools::helm(tools::Helm::V4)?;

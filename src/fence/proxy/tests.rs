@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::{cluster::Target, lock::lease::Teller};
+use crate::{clock::Clock, cluster::Target, lock::lease::Teller};
 
 /// A fence before an API server that is played by the test.
 struct Play {
@@ -37,7 +37,7 @@ async fn play() -> Play {
     let home = directory.path().join("home");
     let place = Place { home: &home, cache: None, lock_id: "0a1b2c3d", original: None };
     let clock = Clock::running_for(Duration::from_secs(3600));
-    let fence = Fence::up(&cluster, vec![claim], &place, clock).await.unwrap();
+    let fence = Fence::up(&cluster, Claims::new(vec![claim], clock), &place).await.unwrap();
     let config = std::fs::read_to_string(home.join("kubeconfig")).unwrap();
     assert!(!config.contains("secret-token"));
     let (_, rest) = config.split_once("http://").unwrap();

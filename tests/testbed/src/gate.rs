@@ -1,5 +1,5 @@
-//! A gate in front of the API server that stops one chosen request, so that a test can kill its sender exactly there.
-//! Everything else passes as it is: the answers are the real API server's.
+//! A gate in front of the API server. It stops one chosen request, so that a test can kill its sender exactly there, or
+//! does to requests what bad networks and busy servers do. All else passes as it is: the answers are the API server's.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
@@ -63,6 +63,21 @@ pub enum Hold {
     After,
 }
 
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It passes as it is.
+    Pass,
+    /// It passes this much later.
+    Late(Duration),
+    /// Its connection stays open, and nothing comes any more.
+    Hold(Hold),
+    /// Its connection breaks.
+    Cut(Hold),
+    /// The API server does not see it. It gets this status, and is told to come again after so many seconds.
+    Answer(u16, Option<u32>),
+}
+
 /// The gate. When it is dropped, everything that still waits at it is cut off.
 pub struct Gate {
     kubeconfig: PathBuf,
@@ -79,7 +94,25 @@ impl Gate {
     /// When there is no port to listen on, or the kubeconfig cannot be written.
     pub fn open(
         namespace: &Namespace<'_>,
-        choose: impl FnMut(&Seen) -> Option<Hold> + Send + 'static,
+        mut choose: impl FnMut(&Seen) -> Option<Hold> + Send + 'static,
+    ) -> Result<Self> {
+        let mut is_over = false;
+        Self::with(namespace, move |seen| match choose(seen).filter(|_| !is_over) {
+            None => Fate::Pass,
+            Some(hold) => {
+                is_over = true;
+                Fate::Hold(hold)
+            }
+        })
+    }
+
+    /// Opens a gate at which each request meets its fate, in the order of its arrival.
+    ///
+    /// # Errors
+    /// As [`Gate::open`].
+    pub fn with(
+        namespace: &Namespace<'_>,
+        choose: impl FnMut(&Seen) -> Fate + Send + 'static,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let admin = kube::config::Kubeconfig::read_from(namespace.kubeconfig())?;
@@ -99,7 +132,7 @@ impl Gate {
         );
         fs::write(&kubeconfig, text).context("kubeconfig of the gate")?;
         let (sender, held) = mpsc::channel();
-        let keeper = Arc::new(Keeper { client, choose: Mutex::new(Some(Box::new(choose))), held: sender });
+        let keeper = Arc::new(Keeper { client, choose: Mutex::new(Box::new(choose)), held: sender });
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let keeper = keeper.clone();
@@ -137,11 +170,11 @@ impl Drop for Gate {
     }
 }
 
-type Choose = Box<dyn FnMut(&Seen) -> Option<Hold> + Send>;
+type Choose = Box<dyn FnMut(&Seen) -> Fate + Send>;
 
 struct Keeper {
     client: kube::Client,
-    choose: Mutex<Option<Choose>>,
+    choose: Mutex<Choose>,
     held: mpsc::Sender<Seen>,
 }
 
@@ -156,16 +189,22 @@ impl Keeper {
             user_agent: user_agent.unwrap_or_default().to_owned(),
             body: body.clone(),
         };
-        let hold = self.choose(&seen);
-        if hold == Some(Hold::Before) {
-            match self.hold(seen).await {}
+        let fate = self.choose(&seen);
+        match fate {
+            Fate::Pass | Fate::Hold(Hold::After) | Fate::Cut(Hold::After) => {}
+            Fate::Late(by) => tokio::time::sleep(by).await,
+            Fate::Hold(Hold::Before) => match self.hold(seen).await {},
+            Fate::Cut(Hold::Before) => bail!("cut"),
+            Fate::Answer(code, again) => return refused(code, again),
         }
         // The gate has its own.
         parts.headers.remove(header::HOST);
         parts.headers.remove(header::AUTHORIZATION);
         let answer = self.client.send(Request::from_parts(parts, Body::from(body.to_vec()))).await;
-        if hold == Some(Hold::After) {
-            match self.hold(seen).await {}
+        match fate {
+            Fate::Hold(Hold::After) => match self.hold(seen).await {},
+            Fate::Cut(Hold::After) => bail!("cut"),
+            _ => {}
         }
         Ok(match answer {
             Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed_unsync()),
@@ -176,13 +215,9 @@ impl Keeper {
         })
     }
 
-    fn choose(&self, seen: &Seen) -> Option<Hold> {
+    fn choose(&self, seen: &Seen) -> Fate {
         let mut choose = self.choose.lock().unwrap_or_else(PoisonError::into_inner);
-        let hold = choose.as_mut().and_then(|choose| choose(seen));
-        if hold.is_some() {
-            *choose = None;
-        }
-        hold
+        choose(seen)
     }
 
     /// For ever, or until the gate is gone.
@@ -190,4 +225,18 @@ impl Keeper {
         let _ = self.held.send(seen);
         std::future::pending().await
     }
+}
+
+/// As the API server's own filters refuse what is too much, or what they cannot do.
+fn refused(code: u16, again: Option<u32>) -> Result<Answer> {
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "refused by the gate", "code": code,
+    });
+    let text = Full::from(status.to_string()).map_err(|never| match never {}).boxed_unsync();
+    let mut answer = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
+    if let Some(seconds) = again {
+        answer = answer.header(header::RETRY_AFTER, seconds);
+    }
+    Ok(answer.body(text)?)
 }

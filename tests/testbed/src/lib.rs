@@ -42,7 +42,7 @@ pub mod tools;
 pub use audit::{Audit, Event};
 pub use cache::cache_dir;
 pub use cluster::{Cluster, Info, Options, Rule, SHARED_CLUSTER_VARIABLE};
-pub use gate::{Gate, Hold, Seen};
+pub use gate::{Fate, Gate, Hold, Seen};
 pub use kubectl::Kubectl;
 pub use named::Named;
 pub use namespace::Namespace;
