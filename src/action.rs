@@ -7,7 +7,7 @@ use base64::Engine;
 use serde_json::Value;
 
 use crate::{
-    ci::Env,
+    ci::{self, Env},
     cli::OWN_FLAGS,
     helm::{
         Command,
@@ -61,8 +61,33 @@ const HELM_INPUTS: [(&str, Form); 20] = [
 ];
 
 /// Inputs with rules of their own.
-const SPECIAL_INPUTS: [&str; 7] =
-    ["command", "release", "chart", "revision", "kubeconfig", "args", "github-token"];
+const SPECIAL_INPUTS: [&str; 8] =
+    ["command", "release", "chart", "revision", "kubeconfig", "lock-id", "args", "github-token"];
+
+/// helm-guard's own commands, and the inputs that each has a use for.
+const OWN_COMMANDS: [(&str, &[&str]); 3] = [
+    ("status", &["namespace", "kube-context", "lock-name"]),
+    ("unlock", &["namespace", "kube-context", "lock-name", "lock-id", "dry-run", "backup-dir"]),
+    (
+        "repair",
+        &[
+            "namespace",
+            "kube-context",
+            "lock-name",
+            "repair",
+            "dry-run",
+            "backup-dir",
+            "helm-bin",
+            "fence",
+            "lock-timeout",
+            "lease-duration",
+            "keepalive",
+            "stop-timeout",
+            "report",
+            "dotenv",
+        ],
+    ),
+];
 
 /// A file to write before the command runs, for its owner's eyes.
 #[derive(Clone, PartialEq, Eq)]
@@ -101,8 +126,15 @@ pub fn read(env: &Env, id: &str) -> Result<Call, String> {
         "" => "upgrade",
         word => word,
     };
-    let command = Command::parse(word)
-        .ok_or_else(|| format!("input command: upgrade, install, rollback or uninstall, not {word:?}"))?;
+    if let Some((word, uses)) = OWN_COMMANDS.iter().find(|(own, _)| *own == word) {
+        own_command(word, uses, env, id, &mut call)?;
+        return Ok(call);
+    }
+    let command = Command::parse(word).ok_or_else(|| {
+        format!(
+            "input command: upgrade, install, rollback, uninstall, repair, unlock or status, not {word:?}"
+        )
+    })?;
     call.argv.push(command.as_str().to_owned());
     call.argv.extend(words(command, line("release")?, line("chart")?, line("revision")?, &mut call.notes)?);
 
@@ -115,32 +147,20 @@ pub fn read(env: &Env, id: &str) -> Result<Call, String> {
         if flags::by_name(column(command), name).is_some() {
             call.argv.extend(tokens);
         } else if !tokens.is_empty() && name != "install" {
-            call.notes.push(left_out(name, command));
+            call.notes.push(left_out(name, command.as_str()));
         }
     }
 
-    let directory = directory(env);
-    match kubeconfig(input("kubeconfig"))? {
-        Kubeconfig::None => {}
-        Kubeconfig::Path(path) => call.argv.push(format!("--kubeconfig={path}")),
-        Kubeconfig::Text(text) => {
-            call.masks = secrets(&text)?;
-            let path = directory.join(format!("{KUBECONFIG_FILE}{id}"));
-            call.argv.push(format!("--kubeconfig={}", path.display()));
-            call.kubeconfig = Some(SecretFile { path, text });
-        }
+    way_to_the_cluster(input("kubeconfig"), env, id, &mut call)?;
+    if !line("lock-id")?.is_empty() {
+        call.notes.push(left_out("lock-id", command.as_str()));
     }
-
     let token = line("github-token")?;
     call.token = (!token.is_empty()).then(|| token.to_owned());
 
     for own in &OWN_FLAGS {
         match (own.name, line(own.name)?) {
-            // A later step can always read the report.
-            ("report", "") if env.get("HELM_GUARD_REPORT").is_none_or(String::is_empty) => {
-                let path = directory.join(format!("helm-guard-report-{id}.json"));
-                call.argv.push(format!("--report={}", path.display()));
-            }
+            ("report", "") => call.argv.extend(default_report(env, id)),
             (_, "") => {}
             // `on` and `off` are booleans to some writers of YAML.
             ("lock", "true") => call.argv.push("--lock=on".into()),
@@ -152,6 +172,54 @@ pub fn read(env: &Env, id: &str) -> Result<Call, String> {
     let more = shlex::split(input("args"));
     call.argv.extend(more.ok_or("input args: a quotation mark or a backslash has no counterpart")?);
     Ok(call)
+}
+
+/// A kubeconfig may be a path or a text.
+fn way_to_the_cluster(given: &str, env: &Env, id: &str, call: &mut Call) -> Result<(), String> {
+    match kubeconfig(given)? {
+        Kubeconfig::None => {}
+        Kubeconfig::Path(path) => call.argv.push(format!("--kubeconfig={path}")),
+        Kubeconfig::Text(text) => {
+            call.masks = secrets(&text)?;
+            let path = directory(env).join(format!("{KUBECONFIG_FILE}{id}"));
+            call.argv.push(format!("--kubeconfig={}", path.display()));
+            call.kubeconfig = Some(SecretFile { path, text });
+        }
+    }
+    Ok(())
+}
+
+/// A later step can always read the report.
+fn default_report(env: &Env, id: &str) -> Option<String> {
+    let path = directory(env).join(format!("helm-guard-report-{id}.json"));
+    env.get("HELM_GUARD_REPORT").is_none_or(String::is_empty).then(|| format!("--report={}", path.display()))
+}
+
+/// One of helm-guard's own commands.
+fn own_command(word: &str, uses: &[&str], env: &Env, id: &str, call: &mut Call) -> Result<(), String> {
+    let input = |name: &str| env.get(&variable(name)).map_or("", |text| text.trim());
+    let release = one_line("release", input("release"))?;
+    if release.is_empty() || release.starts_with('-') {
+        return Err(format!("input release: the name of a release, not {release:?}"));
+    }
+    call.argv.extend([word, release].map(str::to_owned));
+    way_to_the_cluster(input("kubeconfig"), env, id, call)?;
+    for name in inputs() {
+        match (name, one_line(name, input(name)), uses.contains(&name)) {
+            ("command" | "release" | "kubeconfig", ..) => {}
+            ("github-token", Ok(token), _) => call.token = (!token.is_empty()).then(|| token.to_owned()),
+            // What has a default need not be meant.
+            ("install" | "wait", _, false) | (_, Ok("false" | "auto"), false) => {}
+            ("report", Ok(""), true) => call.argv.extend(default_report(env, id)),
+            (_, Ok(""), _) => {}
+            (name, _, false) => call.notes.push(left_out(name, word)),
+            ("dry-run", value, true) => call.argv.extend(tokens(name, Form::Switch, value?)?),
+            ("lock-id", value, true) => call.argv.push(format!("--id={}", value?)),
+            ("repair", value, true) => call.argv.push(format!("--strategy={}", value?)),
+            (name, value, true) => call.argv.push(format!("--{name}={}", value?)),
+        }
+    }
+    Ok(())
 }
 
 /// Name of the variable of an input.
@@ -167,8 +235,8 @@ pub fn inputs() -> impl Iterator<Item = &'static str> {
 
 /// Where files that live as long as the job go.
 pub fn directory(env: &Env) -> PathBuf {
-    let set = |name: &str| env.get(name).filter(|path| !path.is_empty());
-    set("RUNNER_TEMP").or_else(|| set("TMPDIR")).map_or_else(|| Path::new("/tmp").to_owned(), PathBuf::from)
+    let temporary = env.get("TMPDIR").filter(|path| !path.is_empty()).map(PathBuf::from);
+    ci::job_directory(env).or(temporary).unwrap_or_else(|| Path::new("/tmp").to_owned())
 }
 
 /// What stands behind the command without being a flag. A word that Helm would take for a flag is refused: names of
@@ -202,7 +270,7 @@ fn words(
         match (word.is_empty(), fits) {
             (true, _) => {}
             (false, true) => words.push(word),
-            (false, false) => notes.push(left_out(name, command)),
+            (false, false) => notes.push(left_out(name, command.as_str())),
         }
     }
     Ok(words.into_iter().map(str::to_owned).collect())
@@ -230,8 +298,8 @@ fn one_line<'a>(name: &str, text: &'a str) -> Result<&'a str, String> {
     if text.contains(['\n', '\r', '\0']) { Err(format!("input {name}: one line only")) } else { Ok(text) }
 }
 
-fn left_out(name: &str, command: Command) -> String {
-    format!("input {name}: left out, {} has no use for it", command.as_str())
+fn left_out(name: &str, command: &str) -> String {
+    format!("input {name}: left out, {command} has no use for it")
 }
 
 fn column(command: Command) -> Column {

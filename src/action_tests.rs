@@ -66,6 +66,27 @@ fn inputs_become_a_command_line() {
             "upgrade web ./chart --install --lock-timeout=1m --repair=rollback",
         ),
         (
+            "status takes where",
+            &[("command", "status"), WEB, ("namespace", "shop"), ("install", "true"), ("wait", "true")],
+            "status web --namespace=shop",
+        ),
+        (
+            "unlock takes an ID",
+            &[("command", "unlock"), WEB, ("lock-id", "3f9a1c07"), ("dry-run", "true")],
+            "unlock web --id=3f9a1c07 --dry-run",
+        ),
+        (
+            "repair takes a strategy",
+            &[
+                ("command", "repair"),
+                WEB,
+                ("repair", "rollback"),
+                ("dry-run", "false"),
+                ("kubeconfig", "kube/config"),
+            ],
+            "repair web --kubeconfig=kube/config --strategy=rollback",
+        ),
+        (
             "off is a boolean to some",
             &[WEB, CHART, ("lock", "false")],
             "upgrade web ./chart --install --lock=off",
@@ -98,12 +119,16 @@ fn what_cannot_be_meant_is_refused_by_name() {
         (&[("release", "a\nb"), CHART], "input release: one line only"),
         (
             &[("command", "template"), WEB],
-            "input command: upgrade, install, rollback or uninstall, not \"template\"",
+            "input command: upgrade, install, rollback, uninstall, repair, unlock or status, not \"template\"",
         ),
         (&[WEB, CHART, ("install", "yes")], "input install: true or false, not \"yes\""),
         (&[WEB, CHART, ("timeout", "5m\n--debug")], "input timeout: one line only"),
         (&[WEB, CHART, ("args", "--set 'a")], "input args: a quotation mark"),
         (&[("command", "rollback"), WEB, ("revision", "-1")], "input revision: a number"),
+        (&[("command", "status"), ("release", "--help")], "input release: the name of a release"),
+        (&[("command", "unlock")], "input release: the name of a release"),
+        (&[("command", "unlock"), WEB, ("lock-id", "a\nb")], "input lock-id: one line only"),
+        (&[("command", "repair"), WEB, ("dry-run", "server")], "input dry-run: true or false"),
         (&[WEB, CHART, ("kubeconfig", "apiVersion: v1\nusers: [ {{ S3CRET")], "input kubeconfig: neither"),
     ] {
         let error = read(&env(inputs), "1").err().unwrap();

@@ -47,6 +47,21 @@ pub fn system(env: &Env) -> System {
     }
 }
 
+/// A directory that is this CI job's alone, and is there from its first step to what runs after them.
+///
+/// GitHub's runner names one. GitLab's has one beside the checkout (`RUNNER_TEMP_PROJECT_DIR`), in which `after_script` finds
+/// what `script` left, whatever the executor; on a shell executor other jobs' files are in it too.
+pub fn job_directory(env: &Env) -> Option<PathBuf> {
+    let get = |name: &str| env.get(name).filter(|text| !text.is_empty());
+    let of_gitlab = || {
+        let id = get("CI_JOB_ID").filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric()))?;
+        let base = get("RUNNER_TEMP_PROJECT_DIR").or_else(|| get("TMPDIR")).map_or("/tmp", String::as_str);
+        Some(PathBuf::from(base).join(format!("helm-guard-job-{id}")))
+    };
+    let named = get("RUNNER_TEMP").map(PathBuf::from);
+    if system(env) == System::GitLab { of_gitlab() } else { named }
+}
+
 /// Who runs this process.
 pub fn owner(env: &Env, host: &str) -> Owner {
     let get = |name: &str| env.get(name).cloned().unwrap_or_default();

@@ -114,3 +114,19 @@ fn a_gitlab_job_is_named_by_its_url() {
         ("https://gl/j/1", "7")
     );
 }
+
+#[test]
+fn a_jobs_directory_is_its_own() {
+    for (pairs, expected) in [
+        (&[][..], None),
+        (&[("RUNNER_TEMP", "/t")], Some("/t")),
+        (&[("GITLAB_CI", "true"), ("CI_JOB_ID", "7")], Some("/tmp/helm-guard-job-7")),
+        (
+            &[("GITLAB_CI", "true"), ("CI_JOB_ID", "7"), ("RUNNER_TEMP_PROJECT_DIR", "/b/p.tmp")],
+            Some("/b/p.tmp/helm-guard-job-7"),
+        ),
+        (&[("GITLAB_CI", "true"), ("CI_JOB_ID", "../7")], None),
+    ] {
+        assert_eq!(job_directory(&env(pairs)), expected.map(PathBuf::from), "{pairs:?}");
+    }
+}

@@ -31,6 +31,12 @@ pub enum Command {
     /// `helm uninstall` under the lock
     #[command(visible_aliases = ["delete"])]
     Uninstall(Deploy),
+    /// Say how a release stands: its lock, its history, what a repair would do
+    #[command(visible_alias = "show", after_help = STATUS)]
+    Status(Status),
+    /// Repair a stuck release under the lock, without a deploy
+    #[command(long_about = REPAIR, after_help = REPAIR_CODES)]
+    Repair(Repair),
     /// Put records back from a backup file, under the lock
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
@@ -44,6 +50,36 @@ pub enum Command {
     /// Read the command line from the GitHub Action's inputs and run it (the action's main step)
     Action,
 }
+
+const STATUS: &str = "\
+States: `none`; `deployed`; `failed`; `uninstalled`; `uninstalling`; `stuck`, which nobody works on; `deploying`, whose \
+lock somebody holds. A holder is watched for at most its lease duration.
+
+Exit codes: 0 said; 64 bad usage; 69 cluster unavailable; 77 no permission.
+
+Examples:
+  helm-guard status web -n shop
+  helm-guard status web -n shop -o json";
+
+const REPAIR: &str = "\
+Repair a stuck release under the lock, without a deploy and so without a chart.
+
+By default only records are set right: what is pending becomes `failed` (or `deployed`, when all but Helm's last save was \
+done), and the last good revision is `deployed` again if nothing is. Nothing that lives is touched; the next \
+`helm-guard upgrade` cleans up what dead revisions left. A copy of the records is saved first.
+
+A release whose holder is alive is left alone: its lock is waited for, for --lock-timeout.
+
+Often there is no need for it: `helm-guard upgrade` repairs by itself.";
+
+const REPAIR_CODES: &str = "\
+Examples:
+  helm-guard repair web -n shop --dry-run            # what would be done?
+  helm-guard repair web -n shop                      # set the records right
+  helm-guard repair web -n shop --strategy rollback  # and go back to the last good revision
+
+Exit codes: 0 nothing is pending; 1 a repair failed; 64 bad usage; 69 cluster or Helm unavailable; 75 lock timeout; \
+76 lock lost; 77 refused, nothing was changed; 130/143 cancelled.";
 
 const UNLOCK: &str = "\
 Free the lock of a release whose run is dead, and settle its record.
@@ -78,6 +114,99 @@ script of several helm-guard commands has the release to itself. `lock acquire` 
 A helm-guard command that runs under `lock run`, or with HELM_GUARD_LOCK_ID set to the ID that `lock acquire` printed, works \
 under that lock instead of waiting for it; two of them at once still work one after the other.";
 
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Release name
+    pub release: String,
+    /// Format
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
+    /// Name of the Lease [default: helm-guard-RELEASE]
+    #[arg(long, value_name = "NAME")]
+    pub lock_name: Option<String>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// `repair`.
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// Release name
+    pub release: String,
+    /// How to repair it
+    #[arg(long, value_enum, default_value = "auto")]
+    pub strategy: AloneStrategy,
+    /// Only say what would be done; takes no lock and writes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Format of a dry run
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
+    /// Helm binary, for --strategy rollback and uninstall [default: $HELM_BIN, else helm]
+    #[arg(long, value_name = "PATH")]
+    pub helm_bin: Option<PathBuf>,
+    /// Name of the Lease [default: helm-guard-RELEASE]
+    #[arg(long, value_name = "NAME")]
+    pub lock_name: Option<String>,
+    /// How long to wait for the lock
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    pub lock_timeout: Duration,
+    /// A holder silent for this long is dead
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
+    pub lease_duration: Duration,
+    /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
+    #[arg(long, value_enum, default_value = "on")]
+    pub fence: Fence,
+    /// Where copies of records go before they are changed [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// Say what is being waited for at least this often
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub keepalive: Duration,
+    /// How long Helm may take to stop after a signal before it is killed
+    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = duration)]
+    pub stop_timeout: Duration,
+    /// Write a JSON report here
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write the outputs here, as NAME=VALUE lines: a dotenv report of GitLab's
+    #[arg(long, value_name = "FILE")]
+    pub dotenv: Option<PathBuf>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// The strategies that need no new manifest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AloneStrategy {
+    /// Set the records right, and touch nothing that lives.
+    #[default]
+    Auto,
+    /// The same, also for an uninstall that died.
+    MarkFailed,
+    /// Roll back to the last good revision, without hooks; what dead revisions left is removed.
+    Rollback,
+    /// Delete the records of dead revisions; what they created stays.
+    DeleteRecord,
+    /// Uninstall a first install that never finished.
+    Uninstall,
+}
+
+impl From<AloneStrategy> for Strategy {
+    fn from(strategy: AloneStrategy) -> Self {
+        match strategy {
+            AloneStrategy::Auto => Self::Auto,
+            AloneStrategy::MarkFailed => Self::MarkFailed,
+            AloneStrategy::Rollback => Self::Rollback,
+            AloneStrategy::DeleteRecord => Self::DeleteRecord,
+            AloneStrategy::Uninstall => Self::Uninstall,
+        }
+    }
+}
+
 /// `unlock`.
 #[derive(Debug, Args)]
 pub struct Unlock {
@@ -92,6 +221,9 @@ pub struct Unlock {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Only say what would be done; the holder is watched, and nothing is written
+    #[arg(long)]
+    pub dry_run: bool,
     /// Name of the Lease [default: helm-guard-RELEASE]
     #[arg(long, value_name = "NAME")]
     pub lock_name: Option<String>,
@@ -337,6 +469,9 @@ pub struct GuardFlags {
     /// Write a JSON report here
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Write the outputs here, as NAME=VALUE lines: a dotenv report of GitLab's
+    #[arg(long, value_name = "FILE")]
+    pub dotenv: Option<PathBuf>,
 }
 
 /// The own flags as the argument splitter needs them.
@@ -353,6 +488,7 @@ pub const OWN_FLAGS: [OwnFlag; 12] = [
     OwnFlag { name: "keepalive", takes_value: true },
     OwnFlag { name: "stop-timeout", takes_value: true },
     OwnFlag { name: "report", takes_value: true },
+    OwnFlag { name: "dotenv", takes_value: true },
 ];
 
 /// `restore`.
@@ -371,7 +507,7 @@ pub struct Restore {
 /// `settle`.
 #[derive(Debug, Args)]
 pub struct Settle {
-    /// State file of the run to settle [default: all in $RUNNER_TEMP]
+    /// State file of the run to settle [default: all of this job of GitHub or GitLab]
     pub state: Option<PathBuf>,
     /// The cluster
     #[command(flatten)]

@@ -42,7 +42,7 @@ use crate::{
     },
     repair::{self, Answer, Plan, Question, Step, steps},
     report::{self, Event, Holder, Outcome, sink::Reporter},
-    request::Request,
+    request::{Request, Task},
     signals::Signals,
     unlock::{self, Place},
 };
@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
         }
         drop(self.fence);
         let mut locks = self.locks;
-        if end.outcome.is_success() {
+        if end.outcome.is_success() && self.request.task == Task::Helm {
             let at = self.clock.wall().to_string();
             locks.iter_mut().for_each(|lock| lock.deployed(at.clone()));
         }
@@ -210,6 +210,9 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        if self.request.task == Task::Repair {
+            return self.repaired(&mut plans, signals, done).await;
+        }
         // Nothing that is asked to stop begins what it could not end.
         if let Some(signal) = signals.heard() {
             self.settle(&mut plans, signals, done).await;
@@ -234,6 +237,27 @@ impl<'a> Run<'a> {
         self.outcome(&ended, &histories, signals, done).await
     }
 
+    /// The repair was all that was asked for.
+    async fn repaired(&self, plans: &mut [(String, Mended<'_>)], signals: &Signals, done: &mut Done) -> End {
+        let planned = plans.iter().any(|(_, mended)| mended.plan.is_some());
+        let uninstalls = |(_, mended): &(String, Mended<'_>)| {
+            mended.plan.as_ref().is_some_and(|plan| plan.steps.contains(&Step::Uninstall))
+        };
+        let uninstalled = plans.iter().any(uninstalls);
+        let histories = self.settle(plans, signals, done).await;
+        done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
+        let is_pending = |record: &crate::release::Record| record.status().is_pending();
+        if done.unsettled || histories.iter().any(|history| history.records.iter().any(is_pending)) {
+            let reason = "not all is settled: is another helm at work?";
+            return End::new(Outcome::Failed, 1, reason, &["run the same command again"]);
+        }
+        match (uninstalled, planned) {
+            (true, _) => End::new(Outcome::Uninstalled, 0, "", &[]),
+            (false, true) => End::new(Outcome::Repaired, 0, "", &[]),
+            (false, false) => End::new(Outcome::Healthy, 0, "", &[]),
+        }
+    }
+
     /// Looks at a release and makes it deployable.
     async fn mend(&self, release: &str, signals: &Signals, done: &mut Done) -> Result<Mended<'_>, End> {
         let invocation = &self.request.invocation;
@@ -248,8 +272,9 @@ impl<'a> Run<'a> {
         let rollback_to = if unnamed { history.better_rollback() } else { None };
         let mut mended =
             Mended { plan: None, base: None, hands: self.hands(release), untouchable, rollback_to };
-        let precious = self.precious(release, &history);
+        let precious = precious(&self.cluster, release, &history);
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
+        let alone = self.request.task == Task::Repair;
         let question = Question {
             command: invocation.command,
             installing: invocation.install_if_missing() || invocation.command == Command::Install,
@@ -259,9 +284,10 @@ impl<'a> Run<'a> {
             history_max: self.request.history_max,
             precious: &precious,
         };
-        let plan = match repair::plan(&question) {
+        let answer = if alone { repair::alone::plan(&question) } else { repair::plan(&question) };
+        let plan = match answer {
             Answer::Healthy => {
-                let upgrades = invocation.command == Command::Upgrade;
+                let upgrades = invocation.command == Command::Upgrade && !alone;
                 mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
                 return Ok(mended);
             }
@@ -270,7 +296,9 @@ impl<'a> Run<'a> {
             }
             Answer::Repair(plan) => plan,
         };
-        self.prove(release, &history, &plan, signals).await?;
+        if !alone {
+            self.prove(release, &history, &plan, signals).await?;
+        }
         self.reporter.emit(Event::RepairPlanned {
             strategy: plan.strategy.to_owned(),
             finding: plan.finding.clone(),
@@ -333,15 +361,6 @@ impl<'a> Run<'a> {
             namespace: &self.cluster.namespace,
             lent: std::collections::BTreeMap::new(),
         }
-    }
-
-    /// Living objects of a first install that an uninstall would delete with their data.
-    async fn precious(&self, release: &str, history: &History) -> Vec<ObjectKey> {
-        let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
-        let manifest = manifest_of(last, &self.cluster.namespace);
-        let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
-        // Those that cannot be asked about count as living.
-        self.cluster.owned(&candidates, release, &self.cluster.namespace).await.unwrap_or(candidates)
     }
 
     async fn step(
@@ -634,6 +653,15 @@ struct Mended<'a> {
     rollback_to: Option<u32>,
 }
 
+/// Living objects of a first install that an uninstall would delete with their data.
+pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History) -> Vec<ObjectKey> {
+    let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
+    let manifest = manifest_of(last, &cluster.namespace);
+    let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
+    // Those that cannot be asked about count as living.
+    cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates)
+}
+
 fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
     codec::decode(record.stored.payload())
         .and_then(|json| codec::manifest(&json))
@@ -702,7 +730,7 @@ async fn take_locks(
                 lock_id: lock_id.to_owned(),
                 identity: identity(request, lock_id),
                 owner: request.owner.clone(),
-                operation: request.invocation.command.as_str().to_owned(),
+                operation: request.operation().to_owned(),
                 release: releases_of(request, &name),
                 since: clock.wall().to_string(),
             },

@@ -21,6 +21,7 @@ pub mod report;
 
 pub mod deploy;
 pub mod recover;
+pub mod status;
 pub mod unlock;
 
 pub mod clock;

@@ -1,8 +1,8 @@
 //! The process: environment, arguments and signals in; exit code out.
 
 use std::{
-    ffi::OsString, io::IsTerminal, os::unix::process::CommandExt, path::PathBuf, process::ExitCode,
-    sync::Arc, time::Duration,
+    ffi::OsString, io::IsTerminal, os::unix::process::CommandExt, process::ExitCode, sync::Arc,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -21,7 +21,7 @@ use helm_guard::{
     },
     request::Request,
     signals::{self, Signals},
-    supervise, unlock,
+    status, supervise, unlock,
 };
 
 fn main() -> ExitCode {
@@ -54,10 +54,17 @@ fn main() -> ExitCode {
     let code = match command {
         Some(command) => runtime.block_on(helm_command(command, &argv[1..], &env, clock)),
         None => match Cli::try_parse_from(own_argv(&argv, &env)) {
-            Ok(Cli { command: cli::Command::Action }) => action(&env),
+            Ok(Cli { command: cli::Command::Action }) => action(&env, clock),
             Ok(Cli { command: cli::Command::Unlock(args) }) => {
                 runtime.block_on(unlock::act::unlock(&args, &env, &host(), clock)).into()
             }
+            Ok(Cli { command: cli::Command::Status(args) }) => {
+                runtime.block_on(status::act::status(&args, &env, clock)).into()
+            }
+            Ok(Cli { command: cli::Command::Repair(args) }) if args.dry_run => {
+                runtime.block_on(status::act::dry_run(&args, &env, clock)).into()
+            }
+            Ok(Cli { command: cli::Command::Repair(args) }) => runtime.block_on(repair(&args, &env, clock)),
             Ok(Cli { command: cli::Command::Lock(command) }) => {
                 runtime.block_on(lock::command::command(&command, &env, &host(), clock)).into()
             }
@@ -100,7 +107,7 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
     }
     let mut request = match Request::parse(command, tokens, env, &host()) {
         Ok(request) => request,
-        Err(error) => return misused(command.as_str(), &error, env),
+        Err(error) => return misused(command.as_str(), &error, env, clock),
     };
     if request.invocation.dry_run() {
         // Nothing will be changed: no lock, no report, Helm alone.
@@ -109,18 +116,34 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
         return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
     }
     request.warnings.extend(checkout::oddities(env, &request.limits()));
-    let reporter = Arc::new(Reporter::new(sinks(request.guard.report.clone(), env)));
-    deploy::deploy(&request, &reporter, clock, signals).await.into()
+    guarded(&request, env, clock, signals).await
+}
+
+/// A repair without a deploy.
+async fn repair(args: &cli::Repair, env: &Env, clock: Clock) -> ExitCode {
+    match (Request::repair(args, env, &host()), Signals::listen()) {
+        (Err(error), _) => misused("repair", &error, env, clock),
+        (Ok(request), Ok(signals)) => guarded(&request, env, clock, signals).await,
+        (Ok(_), Err(error)) => complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
+    }
+}
+
+async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -> ExitCode {
+    let guard = &request.guard;
+    let sinks =
+        Sinks { report_file: guard.report.clone(), dotenv: guard.dotenv.clone(), ..sinks(env, clock) };
+    let reporter = Arc::new(Reporter::new(sinks));
+    deploy::deploy(request, &reporter, clock, signals).await.into()
 }
 
 /// The action's main step: this process becomes the one that the inputs ask for, under the same process id, so that the
 /// runner's signals arrive. What the inputs say is not in its environment any more, nor in that of Helm.
-fn action(env: &Env) -> ExitCode {
+fn action(env: &Env, clock: Clock) -> ExitCode {
     let mut id = [0; 4];
     let _ = getrandom::fill(&mut id);
     let call = match action::read(env, &hex(&id)) {
         Ok(call) => call,
-        Err(error) => return misused("deploy", &error, env),
+        Err(error) => return misused("deploy", &error, env, clock),
     };
     match become_it(&call, env) {
         Ok(never) => match never {},
@@ -129,7 +152,15 @@ fn action(env: &Env) -> ExitCode {
 }
 
 fn become_it(call: &Call, env: &Env) -> Result<std::convert::Infallible, String> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    use std::{
+        io::Write,
+        os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    };
+    if let Some(directory) = ci::job_directory(env) {
+        let at = |error| format!("directory {}: {error}", directory.display());
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&directory).map_err(at)?;
+    }
     if let Some(file) = &call.kubeconfig {
         let at = |error| format!("kubeconfig {}: {error}", file.path.display());
         let mut options = std::fs::OpenOptions::new();
@@ -162,11 +193,11 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Input that cannot be meant. On GitHub it is reported like any other refusal, for the later steps and the summary.
-fn misused(command: &str, error: &str, env: &Env) -> ExitCode {
+fn misused(command: &str, error: &str, env: &Env, clock: Clock) -> ExitCode {
     if ci::system(env) != System::GitHub {
         return complain(error, exit::USAGE);
     }
-    let reporter = Reporter::new(sinks(None, env));
+    let reporter = Reporter::new(sinks(env, clock));
     reporter.emit(Event::Started(Subject {
         command: command.to_owned(),
         owner: ci::owner(env, ""),
@@ -181,10 +212,11 @@ fn misused(command: &str, error: &str, env: &Env) -> ExitCode {
     ExitCode::from(exit::USAGE)
 }
 
-fn sinks(report_file: Option<PathBuf>, env: &Env) -> Sinks {
-    let github = ci::system(env) == System::GitHub;
+fn sinks(env: &Env, clock: Clock) -> Sinks {
+    let system = ci::system(env);
+    let github = system == System::GitHub;
     // A runner may give its steps a terminal that nobody looks at.
-    let terminal = std::io::stderr().is_terminal() && !github;
+    let terminal = std::io::stderr().is_terminal() && system == System::Terminal;
     let file = |name: &str| env.get(name).filter(|path| !path.is_empty()).map(Into::into);
     let mut delimiter = [0; 16];
     let _ = getrandom::fill(&mut delimiter);
@@ -192,7 +224,9 @@ fn sinks(report_file: Option<PathBuf>, env: &Env) -> Sinks {
         color: terminal && env.get("NO_COLOR").is_none_or(String::is_empty),
         terminal,
         github,
-        report_file,
+        gitlab: (system == System::GitLab).then_some(clock),
+        report_file: None,
+        dotenv: None,
         step_summary: file("GITHUB_STEP_SUMMARY"),
         github_output: file("GITHUB_OUTPUT"),
         delimiter: hex(&delimiter),

@@ -89,10 +89,16 @@ impl Ledger {
     /// # Errors
     /// When the directory cannot be written.
     pub fn save(&self, change: impl FnOnce(&mut State)) -> std::io::Result<()> {
-        use std::{io::Write, os::unix::fs::OpenOptionsExt};
+        use std::{
+            io::Write,
+            os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
         let Some(path) = &self.path else { return Ok(()) };
+        if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        }
         let beside = path.with_extension("new");
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -119,6 +125,8 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         | Command::Uninstall(_)
         | Command::Unlock(_)
         | Command::Lock(_)
+        | Command::Status(_)
+        | Command::Repair(_)
         | Command::Action => Ok(()),
     };
     match answer {

@@ -7,6 +7,7 @@
 //! `deployed`, so that Helm merges from it. Helm then removes by itself what dead revisions left, objects and fields,
 //! and what only the good revision had; nothing that the new manifest wants is ever deleted; one revision is added.
 
+pub mod alone;
 pub mod steps;
 
 use crate::{
@@ -149,6 +150,22 @@ pub fn dead_description(was: Status) -> Option<String> {
     (was != Status::Failed).then(|| format!("died while {was}; {MARK}"))
 }
 
+impl std::fmt::Display for Step {
+    /// What it would do, for a dry run.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mark { revision, status, .. } => write!(f, "revision {revision} → {status}"),
+            Self::Lend { revision, .. } => {
+                write!(f, "revision {revision} → failed, and for one run of Helm the base of its merge")
+            }
+            Self::Return { revision } => write!(f, "revision {revision} as it was"),
+            Self::Delete { revision } => write!(f, "delete the record of revision {revision}"),
+            Self::Rollback { to } => write!(f, "helm rollback to revision {to}, without hooks"),
+            Self::Uninstall => write!(f, "helm uninstall"),
+        }
+    }
+}
+
 fn fail(record: &Record) -> Step {
     let description = dead_description(record.status());
     Step::Mark { revision: record.revision, status: Status::Failed, description }
@@ -176,6 +193,9 @@ pub fn plan(question: &Question<'_>) -> Answer {
         Strategy::Auto | Strategy::Rebase | Strategy::Off => case.automatic(last),
     }
 }
+
+/// Why of what somebody chose.
+const ASKED_FOR: &str = "asked for";
 
 /// A question with what follows from its history.
 struct Case<'a> {
@@ -331,7 +351,7 @@ impl<'a> Case<'a> {
         if steps.is_empty() {
             return Answer::Healthy;
         }
-        self.plan("mark-failed", "asked for", steps)
+        self.plan("mark-failed", ASKED_FOR, steps)
     }
 
     fn deleted(&self, last: &Record) -> Answer {
@@ -346,7 +366,7 @@ impl<'a> Case<'a> {
         let tidied: Vec<Step> = self.tidy(None).into_iter().filter(is_kept).collect();
         steps.extend(tidied);
         self.restore_good(&mut steps);
-        self.plan("delete-record", "asked for", steps)
+        self.plan("delete-record", ASKED_FOR, steps)
     }
 
     fn restore_good(&self, steps: &mut Vec<Step>) {
@@ -369,7 +389,7 @@ impl<'a> Case<'a> {
         };
         let mut steps = self.tidy(None);
         steps.push(Step::Rollback { to: good.revision });
-        self.plan("rollback", "asked for", steps)
+        self.plan("rollback", ASKED_FOR, steps)
     }
 
     fn uninstalled(&self, last: &Record) -> Answer {
@@ -391,7 +411,7 @@ impl<'a> Case<'a> {
             None if !self.question.precious.is_empty() => {
                 refuse(format!("it would delete {}", self.precious()))
             }
-            None => self.plan("uninstall", "asked for", vec![Step::Uninstall]),
+            None => self.plan("uninstall", ASKED_FOR, vec![Step::Uninstall]),
         }
     }
 

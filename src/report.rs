@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::release::{Revision, Status};
 
 pub mod github;
+pub mod gitlab;
 pub mod json;
 pub mod sink;
 pub mod terminal;
@@ -17,7 +18,7 @@ pub mod text;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subject {
-    /// `upgrade`, `install`, `rollback` or `uninstall`.
+    /// `upgrade`, `install`, `rollback`, `uninstall` or `repair`.
     pub command: String,
     /// Release name.
     pub release: String,
@@ -100,6 +101,10 @@ pub enum Outcome {
     Deployed,
     /// Helm ended well and the release is gone.
     Uninstalled,
+    /// The release was stuck, and is not any more.
+    Repaired,
+    /// There was nothing to repair.
+    Healthy,
     /// Helm failed.
     Failed,
     /// Helm failed and its automatic rollback brought the last good revision back.
@@ -122,6 +127,8 @@ impl Outcome {
         match self {
             Self::Deployed => "deployed",
             Self::Uninstalled => "uninstalled",
+            Self::Repaired => "repaired",
+            Self::Healthy => "healthy",
             Self::Failed => "failed",
             Self::RolledBack => "rolled-back",
             Self::Refused => "refused",
@@ -134,7 +141,7 @@ impl Outcome {
 
     /// Did the run do what was asked?
     pub fn is_success(self) -> bool {
-        matches!(self, Self::Deployed | Self::Uninstalled)
+        matches!(self, Self::Deployed | Self::Uninstalled | Self::Repaired | Self::Healthy)
     }
 }
 

@@ -15,9 +15,20 @@ use crate::{
     report::{Owner, Subject},
 };
 
+/// What is to be done about a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Helm's command, after a repair if one is needed.
+    Helm,
+    /// The repair alone.
+    Repair,
+}
+
 /// All that is known before anything is touched.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// What is to be done.
+    pub task: Task,
     /// The Helm command line, understood.
     pub invocation: Invocation,
     /// helm-guard's own flags.
@@ -62,7 +73,7 @@ pub fn driver(env: &Env) -> Result<Driver, String> {
 
 /// Where files go that need not last: in CI where its later steps find them.
 fn temporary(env: &Env) -> PathBuf {
-    directory(env, "RUNNER_TEMP").or_else(|| directory(env, "TMPDIR")).unwrap_or_else(|| "/tmp".into())
+    ci::job_directory(env).or_else(|| directory(env, "TMPDIR")).unwrap_or_else(|| "/tmp".into())
 }
 
 fn directory(env: &Env, name: &str) -> Option<PathBuf> {
@@ -93,6 +104,8 @@ impl Request {
             | cli::Command::Uninstall(deploy) => deploy.guard,
             cli::Command::Restore(_)
             | cli::Command::Settle(_)
+            | cli::Command::Status(_)
+            | cli::Command::Repair(_)
             | cli::Command::Unlock(_)
             | cli::Command::Lock(_)
             | cli::Command::Action => return Err("not a Helm command".into()),
@@ -104,6 +117,57 @@ impl Request {
             // GitLab counts no attempts: whoever starts a job by hand means it.
             guard.outdated = cli::Outdated::Allow;
         }
+        warnings.sort();
+        Self::of(Task::Helm, invocation, guard, warnings, env, host)
+    }
+
+    /// A repair alone.
+    ///
+    /// # Errors
+    /// As [`Request::parse`].
+    pub fn repair(args: &cli::Repair, env: &Env, host: &str) -> Result<Self, String> {
+        let cluster = &args.cluster;
+        let flag = |name: &str, value: Option<String>| value.map(|value| format!("--{name}={value}"));
+        let kubeconfig = cluster.kubeconfig.as_ref().map(|path| path.display().to_string());
+        let mut tokens: Vec<String> = [
+            flag("kubeconfig", kubeconfig),
+            flag("kube-context", cluster.kube_context.clone()),
+            flag("namespace", cluster.namespace.clone()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        tokens.extend(["--".to_owned(), args.release.clone()]);
+        // Helm gets these flags for the steps that are its own.
+        let invocation = Invocation::parse(Command::Upgrade, &tokens).map_err(|error| error.to_string())?;
+        let guard = GuardFlags {
+            helm_bin: args.helm_bin.clone(),
+            lock: cli::Lock::On,
+            lock_name: args.lock_name.clone(),
+            lock_timeout: args.lock_timeout,
+            lease_duration: args.lease_duration,
+            fence: args.fence,
+            // It deploys nothing, so it brings nothing old.
+            outdated: cli::Outdated::Allow,
+            repair: args.strategy.into(),
+            backup_dir: args.backup_dir.clone(),
+            keepalive: args.keepalive,
+            stop_timeout: args.stop_timeout,
+            report: args.report.clone(),
+            dotenv: args.dotenv.clone(),
+        };
+        Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)
+    }
+
+    fn of(
+        task: Task,
+        invocation: Invocation,
+        guard: GuardFlags,
+        warnings: Vec<String>,
+        env: &Env,
+        host: &str,
+    ) -> Result<Self, String> {
+        let command = invocation.command;
         let driver = driver(env)?;
         let env_max = env.get("HELM_MAX_HISTORY").and_then(|max| max.parse().ok());
         let history_max = invocation.history_max().or(env_max).unwrap_or(10);
@@ -112,7 +176,7 @@ impl Request {
             .clone()
             .or_else(|| env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from));
         let dir = |name: &str| directory(env, name);
-        let ci_dir = dir("RUNNER_TEMP");
+        let ci_dir = ci::job_directory(env);
         let temporary = temporary(env);
         let backup_dir = guard.backup_dir.clone().unwrap_or_else(|| backup_dir(env));
         let cache_dir = dir("XDG_CACHE_HOME").or_else(|| dir("HOME").map(|home| home.join(".cache")));
@@ -124,8 +188,8 @@ impl Request {
         if invocation.releases().is_empty() {
             return Err(format!("{}: name the release, as for helm {}", command.as_str(), command.as_str()));
         }
-        warnings.sort();
         Ok(Self {
+            task,
             target: target(&invocation, env),
             owner: ci::owner(env, host),
             driver,
@@ -156,6 +220,14 @@ impl Request {
         self.guard.lock_name.clone().unwrap_or_else(|| lease_name(release))
     }
 
+    /// What is done, in one word.
+    pub fn operation(&self) -> &'static str {
+        match self.task {
+            Task::Helm => self.invocation.command.as_str(),
+            Task::Repair => "repair",
+        }
+    }
+
     /// How long this may take, as far as the command line says. Helm's own default is five minutes.
     pub fn limits(&self) -> Limits {
         let is_locked = self.guard.lock == cli::Lock::On;
@@ -169,10 +241,10 @@ impl Request {
     /// For the report.
     pub fn subject(&self, release: &str, namespace: &str) -> Subject {
         Subject {
-            command: self.invocation.command.as_str().to_owned(),
+            command: self.operation().to_owned(),
             release: release.to_owned(),
             namespace: namespace.to_owned(),
-            helm_flags: self.invocation.flag_names(),
+            helm_flags: if self.task == Task::Helm { self.invocation.flag_names() } else { Vec::new() },
             owner: self.owner.clone(),
         }
     }

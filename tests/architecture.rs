@@ -32,6 +32,7 @@ const ACTING: [(&str, &str); 28] = [
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
+    ("status/act.rs", "reads a release's lock and records, prints"),
     ("supervise.rs", "starts this program again, passes signals on, reaps"),
     ("unlock/act.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
 ];

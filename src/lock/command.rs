@@ -48,7 +48,7 @@ pub async fn command(command: &LockCommand, env: &Env, host: &str, clock: Clock)
 }
 
 /// Why a command ends before its time.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     pub(super) code: u8,
     pub(super) why: String,
     pub(super) details: Vec<String>,
@@ -56,13 +56,13 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn new(code: u8, why: impl Into<String>, next: &[&str]) -> Self {
+    pub(crate) fn new(code: u8, why: impl Into<String>, next: &[&str]) -> Self {
         let next = next.iter().map(|line| (*line).to_owned()).collect();
         Self { code, why: why.into(), details: Vec::new(), next }
     }
 
     /// Says it, and gives the exit code.
-    fn tell(self) -> u8 {
+    pub(crate) fn tell(self) -> u8 {
         say(&format!("error: {}", self.why));
         self.details.iter().for_each(|line| print(line));
         self.next.iter().for_each(|line| say(&format!("hint: {line}")));
@@ -99,7 +99,7 @@ impl From<LockError> for Stop {
     }
 }
 
-pub(super) async fn connect(flags: &ClusterFlags, env: &Env) -> Result<Cluster, Stop> {
+pub(crate) async fn connect(flags: &ClusterFlags, env: &Env) -> Result<Cluster, Stop> {
     let connected = Cluster::connect(&target(flags, env)).await;
     connected.map_err(|error| {
         let next = "check --kubeconfig, --kube-context and KUBECONFIG";
@@ -165,7 +165,7 @@ async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
 }
 
 /// Watches a holder until it is known whether it lives; without `check` the Lease is as it was read.
-async fn life(
+pub(crate) async fn life(
     cluster: &Cluster,
     lease: &Lease,
     check: bool,
@@ -336,7 +336,7 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
     Ok(0)
 }
 
-pub(super) fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     print(&format!("helm-guard: {}", terminal_safe(text)));
 }
 

@@ -137,8 +137,13 @@ fn columns(rows: &[Row], namespaces: bool, wide: bool) -> String {
         };
         lines.push(row.columns(namespaces, wide).into_iter().map(cell).collect());
     }
+    aligned(lines)
+}
+
+/// Lines of as many cells each, one below the other.
+pub(crate) fn aligned(lines: Vec<Vec<String>>) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
     let mut out = String::new();
     for line in &lines {
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));

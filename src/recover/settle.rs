@@ -24,7 +24,7 @@ use crate::{
         store::{Driver, Store, read_backup},
     },
     repair::{self, Plan, Step, steps::Hands},
-    report::github,
+    report::{github, gitlab},
 };
 
 /// How long a run that is alive after its step may take to end by itself: Helm's stop timeout and the settling.
@@ -37,11 +37,11 @@ const HELM: Duration = Duration::from_secs(10);
 /// # Errors
 /// With the first thing that could not be settled; all others are tried.
 pub(super) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> anyhow::Result<()> {
-    let directory = env.get("RUNNER_TEMP").filter(|directory| !directory.is_empty()).map(PathBuf::from);
+    let directory = ci::job_directory(env);
     let files = match (&args.state, &directory) {
         (Some(file), _) => vec![file.clone()],
         (None, Some(directory)) => beginning_with(directory, STATE_FILE)?,
-        (None, None) => bail!("name a state file: RUNNER_TEMP is not set"),
+        (None, None) => bail!("name a state file: this is no job of GitHub or GitLab"),
     };
     let files: Vec<PathBuf> =
         files.into_iter().filter(|file| file.extension() != Some("new".as_ref())).collect();
@@ -58,11 +58,18 @@ pub(super) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> anyhow
         for file in beginning_with(directory, action::KUBECONFIG_FILE)? {
             std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
         }
+        if ci::system(env) == ci::System::GitLab {
+            // Made by this job. Backups in it stay.
+            let _ = std::fs::remove_dir(directory);
+        }
     }
     answer
 }
 
 fn beginning_with(directory: &Path, prefix: &str) -> anyhow::Result<Vec<PathBuf>> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
     let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
     let found = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
     let mut found: Vec<PathBuf> = found.map(|entry| entry.path()).collect();
@@ -231,8 +238,15 @@ async fn records(
     Ok(histories)
 }
 
-/// On GitHub the step's own summary and output say it too: those of the killed step stop where it was killed.
+/// The job's summary and outputs say it too: those of the killed run stop where it was killed.
 fn report(state: &State, done: &[String], env: &Env) {
+    if let (ci::System::GitLab, Some(path)) = (ci::system(env), env.get("HELM_GUARD_DOTENV")) {
+        let written =
+            std::fs::read_to_string(path).and_then(|text| std::fs::write(path, gitlab::settled(&text)));
+        if let Err(error) = written {
+            say(&format!("warning: cannot write {path}: {error}"));
+        }
+    }
     if done.is_empty() || ci::system(env) != ci::System::GitHub {
         return;
     }

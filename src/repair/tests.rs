@@ -83,7 +83,7 @@ fn said(step: &Step) -> String {
     }
 }
 
-fn list(steps: &[Step]) -> String {
+pub(crate) fn list(steps: &[Step]) -> String {
     steps.iter().map(said).collect::<Vec<_>>().join(", ")
 }
 

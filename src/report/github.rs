@@ -148,7 +148,7 @@ fn join(headline: &str, sections: &[Section], left_out: &[&str]) -> String {
 
 fn headline(summary: &Summary) -> String {
     let icon = match summary.outcome {
-        Some(Outcome::Deployed | Outcome::Uninstalled) => "✅",
+        Some(Outcome::Deployed | Outcome::Uninstalled | Outcome::Repaired | Outcome::Healthy) => "✅",
         Some(Outcome::RolledBack) => "↩️",
         Some(Outcome::Refused) => "⛔",
         Some(Outcome::Outdated) => "⏭️",
@@ -235,6 +235,11 @@ fn warnings(summary: &Summary) -> Option<Section> {
 }
 
 fn history(name: &'static str, title: &str, importance: u8, rows: &[Revision]) -> Option<Section> {
+    revisions(title, rows).map(|markdown| section(name, importance, markdown))
+}
+
+/// The last revisions as a table; `None` without any.
+pub(crate) fn revisions(title: &str, rows: &[Revision]) -> Option<String> {
     let last = &rows[rows.len().saturating_sub(HISTORY)..];
     let cells = last.iter().map(|row| {
         let about = if row.undecodable.is_empty() {
@@ -255,7 +260,7 @@ fn history(name: &'static str, title: &str, importance: u8, rows: &[Revision]) -
     let table = table(&["Revision", "Status", "Chart", "App", "Updated", "Description"], cells.collect());
     let earlier = rows.len() - last.len();
     let title = if earlier > 0 { format!("{title} ({earlier} earlier not shown)") } else { title.to_owned() };
-    (!last.is_empty()).then(|| section(name, importance, format!("**{title}**\n\n{table}")))
+    (!last.is_empty()).then(|| format!("**{title}**\n\n{table}"))
 }
 
 fn lock(summary: &Summary) -> Option<Section> {
@@ -337,7 +342,7 @@ fn origin(url: &str) -> Option<&str> {
 }
 
 /// A time as Helm writes it, without the nanoseconds that make a table wide.
-fn to_the_second(time: &str) -> String {
+pub(crate) fn to_the_second(time: &str) -> String {
     let parsed = time.parse::<jiff::Timestamp>();
     parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }

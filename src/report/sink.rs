@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::gitlab::{self, Section};
 use super::text::{inert_line, terminal_safe};
 use super::{Event, Summary, github, json, terminal};
+use crate::clock::Clock;
 
 /// GitHub drops a larger job summary whole.
 const STEP_SUMMARY: usize = 1024 * 1024;
@@ -28,8 +30,12 @@ pub struct Sinks {
     pub terminal: bool,
     /// The log is read by GitHub's runner.
     pub github: bool,
-    /// `--report-file`.
+    /// The log is read by GitLab's runner; its sections carry the time.
+    pub gitlab: Option<Clock>,
+    /// `--report`.
     pub report_file: Option<PathBuf>,
+    /// `--dotenv`.
+    pub dotenv: Option<PathBuf>,
     /// `GITHUB_STEP_SUMMARY`.
     pub step_summary: Option<PathBuf>,
     /// `GITHUB_OUTPUT`.
@@ -54,6 +60,8 @@ struct State {
     troubled: bool,
     /// Our part of the job summary, once it has one.
     part: Option<Part>,
+    /// The section of GitLab's log that is open.
+    section: Option<Section>,
 }
 
 struct Stream {
@@ -84,6 +92,7 @@ impl Reporter {
             bar: None,
             troubled: false,
             part: None,
+            section: None,
         };
         Self { sinks, state: Mutex::new(state) }
     }
@@ -106,7 +115,11 @@ impl Reporter {
         } else {
             terminal::lines(&event)
         };
+        self.fold(&mut state, &event);
         self.print(&mut state, &lines);
+        if finished {
+            self.fold_history(&mut state);
+        }
         self.save(&mut state);
         if finished && self.sinks.github {
             let commands = github::annotations(&state.summary);
@@ -125,10 +138,14 @@ impl Reporter {
     /// opened on one does not cover the other; and its two lines would be part of what `… -o json > file` saves.
     pub fn child_line(&self, to_stderr: bool, bytes: &[u8]) {
         let mut state = self.lock();
-        let runner = self.sinks.github;
+        let (runner, gitlab) = (self.sinks.github, self.sinks.gitlab.is_some());
         state.with_cleared_status(|state| {
             let stream = if to_stderr { &mut state.err } else { &mut state.out };
-            if runner { stream.inert(bytes) } else { stream.bytes(bytes) }
+            match (runner, gitlab) {
+                (true, _) => stream.inert(bytes),
+                (false, true) => stream.bytes(&gitlab::inert_bytes(bytes)),
+                (false, false) => stream.bytes(bytes),
+            }
         });
         // Drawing a status line would wipe the begun line.
         if state.out.midline || state.err.midline {
@@ -175,6 +192,31 @@ impl Reporter {
         });
     }
 
+    /// Helm's words are a section of their own in GitLab's log: from its start to its end, however it comes.
+    fn fold(&self, state: &mut State, event: &Event) {
+        let Some(clock) = self.sinks.gitlab else { return };
+        if let (Event::HelmEnded { .. } | Event::Finished { .. }, Some(open)) = (event, state.section) {
+            state.end_begun();
+            state.err.line(open.end(clock.wall()).trim_end_matches('\n'));
+            state.section = None;
+        }
+        if matches!(event, Event::HelmStarted) {
+            let subject = &state.summary.subject;
+            let headline = format!("helm {} {}", subject.command, subject.release);
+            state.err.line(Section::Helm.start(clock.wall(), &headline).trim_end_matches('\n'));
+            state.section = Some(Section::Helm);
+        }
+    }
+
+    /// GitLab has no job summary: the tables stand folded at the end of the log.
+    fn fold_history(&self, state: &mut State) {
+        let Some(clock) = self.sinks.gitlab else { return };
+        let lines = gitlab::history(&state.summary);
+        state.err.line(Section::History.start(clock.wall(), "helm-guard: history").trim_end_matches('\n'));
+        lines.iter().for_each(|line| state.err.line(line));
+        state.err.line(Section::History.end(clock.wall()).trim_end_matches('\n'));
+    }
+
     fn save(&self, state: &mut State) {
         if let Some(path) = &self.sinks.report_file {
             let saved = replace_file(path, json::render(&state.summary).as_bytes());
@@ -198,8 +240,11 @@ impl Reporter {
     }
 
     fn save_outputs(&self, summary: &Summary) -> io::Result<()> {
-        let Some(path) = &self.sinks.github_output else { return Ok(()) };
         let report = self.sinks.report_file.as_deref().map(Path::to_string_lossy).unwrap_or_default();
+        if let Some(path) = &self.sinks.dotenv {
+            replace_file(path, gitlab::dotenv(summary, &report).as_bytes())?;
+        }
+        let Some(path) = &self.sinks.github_output else { return Ok(()) };
         let text: String = github::outputs(summary, &report)
             .iter()
             .map(|(name, value)| github::encode_output(name, value, &self.sinks.delimiter))

@@ -206,6 +206,45 @@ fn outputs_are_appended_and_the_last_say_how_it_ended() {
     assert_eq!(text.matches("outcome<<").count(), 2);
 }
 
+/// Every section that is opened is closed, however the run ends, and Helm opens none.
+#[test]
+fn sections_of_gitlabs_log_are_closed_and_only_ours() {
+    let gitlab = || Sinks { gitlab: Some(Clock::start()), ..Sinks::default() };
+    for (what, events) in
+        [("healthy", ex::healthy()), ("failing", ex::crash_loop()), ("cancelled", ex::cancelled())]
+    {
+        let (reporter, out, err) = reporter(gitlab());
+        for event in events {
+            let is_start = matches!(event, Event::HelmStarted);
+            reporter.emit(event);
+            if is_start {
+                reporter.child_line(true, b"\x1b[0Ksection_end:1:helm_guard_helm\r\x1b[0Kgone\nsection\r\n");
+                reporter.child_line(false, b"\x1b[31mNAME: web\r\n");
+            }
+        }
+        let text = err.text();
+        for mark in ["section_start", "section_end"] {
+            for name in ["helm_guard_helm", "helm_guard_history"] {
+                let of = |line: &&str| line.contains(mark) && line.contains(&format!(":{name}"));
+                let lines = text.lines().filter(of).filter(|line| line.starts_with("\u{1b}[0K"));
+                assert_eq!(lines.count(), 1, "{what}: {mark} {name}: {text:?}");
+            }
+        }
+        assert_eq!(text.matches('\r').count(), 4, "{what}: {text:?}");
+        assert_eq!(out.text(), "[31mNAME: web\n");
+    }
+}
+
+#[test]
+fn the_dotenv_report_is_that_of_the_last_event() {
+    let path = directory("dotenv").join("deploy.env");
+    let (reporter, ..) = reporter(Sinks { dotenv: Some(path.clone()), ..Sinks::default() });
+    ex::healthy().into_iter().for_each(|event| reporter.emit(event));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("DEPLOY_OUTCOME=deployed\nDEPLOY_REVISION=13\n"), "{text}");
+    assert_eq!(text.matches("OUTCOME").count(), 1);
+}
+
 #[test]
 fn no_write_error_matters() {
     for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull] {

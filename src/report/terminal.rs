@@ -133,6 +133,8 @@ pub(super) fn outcome(summary: &Summary) -> String {
     match summary.outcome {
         Some(Outcome::Deployed) => format!("{name} is deployed{at}"),
         Some(Outcome::Uninstalled) => format!("{name} is uninstalled"),
+        Some(Outcome::Repaired) => format!("{name} is repaired{}", state(summary)),
+        Some(Outcome::Healthy) => format!("{name} needs no repair{}", state(summary)),
         Some(Outcome::Failed) => format!("{command} of {name} failed"),
         Some(Outcome::RolledBack) => format!("{command} of {name} failed and was rolled back{at}"),
         Some(Outcome::Refused) => format!("{command} of {name} refused: helm did not run"),
@@ -141,6 +143,15 @@ pub(super) fn outcome(summary: &Summary) -> String {
         Some(Outcome::LockLost) => format!("{command} of {name} lost its lock while helm ran"),
         Some(Outcome::Cancelled) => format!("{command} of {name} was cancelled"),
         None => format!("{command} of {name} did not finish: last known stage {}", stage(summary)),
+    }
+}
+
+/// How a release stands that was not deployed just now: `: deployed at revision 3`.
+fn state(summary: &Summary) -> String {
+    match (summary.revision(), summary.last_history().last()) {
+        (Some(revision), _) => format!(": deployed at revision {revision}"),
+        (None, Some(last)) => format!(": revision {} is {}", last.revision, last.status),
+        (None, None) => ": it has no revision".to_owned(),
     }
 }
 
@@ -242,7 +253,7 @@ fn owner(owner: &Owner) -> String {
     out
 }
 
-fn revision(row: &Revision) -> String {
+pub(super) fn revision(row: &Revision) -> String {
     if !row.undecodable.is_empty() {
         return format!("revision {} unreadable: {}", row.revision, shorten(&row.undecodable, 120));
     }

@@ -48,7 +48,7 @@ struct Report {
     release: String,
     namespace: String,
     lease: String,
-    /// `freed`, `taken` (and not given back), `vacant` (nobody held it), `refused`, `cancelled` or `unavailable`.
+    /// `dry-run`, `freed`, `taken` (and not given back), `vacant` (nobody held it), `refused`, `cancelled` or `unavailable`.
     outcome: &'static str,
     /// Why it was refused or ended.
     reason: String,
@@ -68,6 +68,8 @@ enum Stop {
         next: Vec<String>,
     },
     Cancelled(Signal),
+    /// All that is left to do would write.
+    DryRun,
     Unavailable(anyhow::Error),
     /// The lock is free, or lost, and the records are not as they should be.
     Unfinished(anyhow::Error),
@@ -132,7 +134,8 @@ pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
     let mut work = Work {
         store: Store::new(cluster.client.clone(), &cluster.namespace, driver),
         backup_dir: args.backup_dir.clone().unwrap_or_else(|| request::backup_dir(env)),
-        flags: Flags { id: args.id.clone(), force: args.force, consent: consent(args.yes) },
+        flags: Flags { id: args.id.clone(), force: args.force, consent: consent(args.yes || args.dry_run) },
+        dry_run: args.dry_run,
         cluster,
         place,
         me,
@@ -166,6 +169,7 @@ struct Work<'a> {
     place: Place,
     backup_dir: PathBuf,
     flags: Flags,
+    dry_run: bool,
     me: Holder,
     clock: Clock,
     signals: Signals,
@@ -221,6 +225,12 @@ impl Work<'_> {
                 (Verdict::Ask(question), ..) => {
                     clear(&mut bar);
                     self.ask(question).await?;
+                }
+                (Verdict::Free { .. }, Some(view), Some(_)) if self.dry_run => {
+                    clear(&mut bar);
+                    say(&format!("dry run: would free lock {}", id(&view.holder.unwrap_or_default())));
+                    self.would_settle().await?;
+                    return Err(Stop::DryRun);
                 }
                 (Verdict::Free { may_write }, Some(view), Some(found)) => {
                     clear(&mut bar);
@@ -299,6 +309,10 @@ impl Work<'_> {
                 Verdict::Free { .. } => break,
             }
         }
+        if self.dry_run {
+            self.would_settle().await?;
+            return Err(Stop::DryRun);
+        }
         let client = self.cluster.client.clone();
         let signals = self.signals.clone();
         let stop = async { _ = signals.first().await };
@@ -366,6 +380,16 @@ impl Work<'_> {
         free
     }
 
+    /// What [`Self::settle`] would do.
+    async fn would_settle(&mut self) -> Result<(), Stop> {
+        let history = self.history().await?;
+        for step in settling(&history) {
+            say(&format!("dry run: would set {step}"));
+        }
+        self.report.revisions = history.rows();
+        Ok(())
+    }
+
     /// No record stays pending; copies first, and what came of it is read again.
     async fn settle(&mut self, held: &Held) -> Result<(), Stop> {
         let mut history = self.history().await?;
@@ -414,6 +438,7 @@ impl Work<'_> {
             Err(Stop::Cancelled(signal)) => {
                 (exit::cancelled(signal.number()), "cancelled", signal.name().to_owned(), Vec::new())
             }
+            Err(Stop::DryRun) => (0, "dry-run", String::new(), Vec::new()),
             Err(Stop::Unavailable(error)) => {
                 let next = vec!["kubectl get --raw /readyz".to_owned()];
                 (exit::UNAVAILABLE, "unavailable", format!("{error:#}"), next)

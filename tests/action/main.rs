@@ -7,6 +7,7 @@
     reason = "a story ends where something is not as it should be, and nobody links to it"
 )]
 
+mod recover;
 mod runner;
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "../e2e/stage.rs"]

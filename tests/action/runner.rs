@@ -16,6 +16,20 @@ use crate::stage::Stage;
 /// A server of one's own, which nothing here is ever sent to.
 pub const SERVER: &str = "https://github.example.com";
 
+/// A workflow that calls the one for recovery, as those of other repositories do.
+const CALLER: &str = "
+on: {workflow_dispatch: {inputs: {release: {}, namespace: {}, action: {}, strategy: {}}}}
+jobs:
+  recover:
+    uses: ./.github/workflows/recover.yml
+    with:
+      release: ${{ inputs.release }}
+      namespace: ${{ inputs.namespace }}
+      action: ${{ inputs.action }}
+      strategy: ${{ inputs.strategy }}
+    secrets: {KUBECONFIG: '${{ secrets.KUBECONFIG }}'}
+";
+
 /// A repository with the action, its binary and the example workflow in it, and a home for the runner.
 pub struct Repository {
     directory: TempDir,
@@ -30,6 +44,13 @@ impl Repository {
         for path in ["action.yml", ".github", "tests/charts"] {
             copy(&source.join(path), &root.join(path));
         }
+        // act knows neither these properties nor how to check out without a network: it has the repository at hand.
+        let recover = root.join(".github/workflows/recover.yml");
+        let text = fs::read_to_string(&recover).unwrap();
+        let kept: Vec<&str> = text.lines().filter(|line| !line.contains("{{ job.workflow_")).collect();
+        assert_eq!(text.lines().count() - kept.len(), 2, "repository and ref of the checkout");
+        fs::write(&recover, kept.join("\n") + "\n").unwrap();
+        fs::write(root.join(".github/workflows/caller.yml"), CALLER).unwrap();
         fs::create_dir(root.join("dist")).unwrap();
         for arch in ["amd64", "arm64"] {
             let binary = root.join(format!("dist/helm-guard-linux-{arch}"));
@@ -78,17 +99,20 @@ impl Repository {
 
     /// Starts the example workflow for the stage's namespace.
     pub fn start(&self, stage: &Stage, inputs: &[(&str, &str)]) -> Running {
+        let given = [("timeout", "60s")];
+        self.workflow("example", stage, &given.iter().chain(inputs).copied().collect::<Vec<_>>())
+    }
+
+    /// Starts one of the workflows.
+    pub fn workflow(&self, name: &str, stage: &Stage, inputs: &[(&str, &str)]) -> Running {
         let log = self.directory.path().join("log");
         let kubeconfig = fs::read_to_string(stage.namespace.kubeconfig()).unwrap();
         let mut act = self.command(&testbed::tools::act().unwrap());
-        act.args([
-            "workflow_dispatch",
-            "--workflows=.github/workflows/example.yml",
-            "--platform=ubuntu-latest=-self-hosted",
-        ]);
+        act.args(["workflow_dispatch", "--platform=ubuntu-latest=-self-hosted"]);
+        act.arg(format!("--workflows=.github/workflows/{name}.yml"));
         act.args(["--json", "--no-cache-server", "--action-offline-mode", "--pull=false", "--actor=ada"]);
         act.arg(format!("--secret=KUBECONFIG={kubeconfig}"));
-        let given = [("namespace", stage.namespace.name()), ("timeout", "60s")];
+        let given = [("namespace", stage.namespace.name())];
         for (name, text) in given.iter().chain(inputs) {
             act.arg(format!("--input={name}={text}"));
         }
@@ -170,10 +194,11 @@ impl Run {
         self.lines.iter().filter(of).find_map(|line| line["stepResult"].as_str()).unwrap_or("none")
     }
 
-    /// An output of the action.
+    /// An output of the action, or the job's.
     pub fn output(&self, name: &str) -> &str {
         let is_it = |line: &&Value| line["command"] == "set-output" && line["name"] == name;
-        let of_action = |line: &&Value| line["stepID"] == serde_json::json!(["deploy"]);
+        let steps = [serde_json::json!(["deploy"]), serde_json::json!(["act"])];
+        let of_action = |line: &&Value| steps.contains(&line["stepID"]);
         let mut set = self.lines.iter().filter(is_it).filter(of_action);
         set.find_map(|line| line["arg"].as_str()).unwrap_or_default()
     }

@@ -16,6 +16,7 @@ mod locking;
 mod outdated;
 mod properties;
 mod records;
+mod repair;
 mod runs;
 mod settle;
 mod stage;

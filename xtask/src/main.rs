@@ -5,6 +5,7 @@ mod bench;
 mod cluster;
 mod demo;
 mod dist;
+mod image;
 mod interrupt;
 mod lab;
 mod product;
@@ -23,6 +24,7 @@ enum Xtask {
     Cluster(cluster::Command),
     Demo(demo::Arguments),
     Dist(dist::Arguments),
+    Image(image::Arguments),
     Soak(soak::Arguments),
     Test(test::Arguments),
 }
@@ -33,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         Xtask::Cluster(command) => cluster::run(command),
         Xtask::Demo(arguments) => demo::run(&arguments),
         Xtask::Dist(arguments) => dist::run(&arguments),
+        Xtask::Image(arguments) => image::run(&arguments),
         Xtask::Soak(arguments) => soak::run(&arguments),
         Xtask::Test(arguments) => test::run(&arguments),
     };

@@ -1,6 +1,7 @@
 //! The programs that the tests run, at pinned versions, built on first use into the cache.
 //! One table says which; nothing here says how a program is used.
 
+mod gitlab;
 mod go;
 mod testcluster;
 
@@ -12,6 +13,7 @@ use anyhow::{Result, bail};
 use crate::cache::build_once;
 use crate::process::output;
 
+pub use gitlab::{GitlabCiLocal, gitlab_ci_local};
 pub use testcluster::{KUBERNETES_VERSION, kubectl, testcluster};
 
 /// A program that comes as a package.
@@ -77,6 +79,15 @@ pub enum Helm {
 impl Helm {
     /// Both, for tests that run with each.
     pub const ALL: [Self; 2] = [Self::V3, Self::V4];
+}
+
+/// Its version, as `3.22.0`.
+#[must_use]
+pub fn version(helm: Helm) -> &'static str {
+    match helm {
+        Helm::V3 => HELM_3.version,
+        Helm::V4 => HELM_4.version,
+    }
 }
 
 /// The path of a Helm that prints its real version.
@@ -161,4 +172,27 @@ fn install_python(directory: &Path, package: &str, version: &str) -> Result<()> 
     pip.args(["--only-binary", ":all:", "--target"]).arg(directory).arg(format!("{package}=={version}"));
     output(&mut pip)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HELM_3, HELM_4, Package};
+
+    /// The image that is handed out has the Helms that everything is tested with, built in the same way.
+    #[test]
+    fn the_image_has_the_helms_of_the_tests() {
+        let text = include_str!("../../../../dist/Dockerfile").replace("\\\n", " ");
+        for (argument, tool) in [("HELM3", HELM_3), ("HELM4", HELM_4)] {
+            assert!(text.contains(&format!("\nARG {argument}={}\n", tool.version)), "{argument}");
+            let text = text.replace(&format!("${argument}"), tool.version);
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let Package::Go { path, flags } = tool.package else { panic!("{argument} is no Go program") };
+            let wanted: Vec<&str> = flags.split_whitespace().collect();
+            let has_flags = words.windows(wanted.len()).any(|some| {
+                some.iter().zip(&wanted).all(|(word, wanted)| word.trim_end_matches('"') == *wanted)
+            });
+            assert!(has_flags, "{argument} is built with other flags: {flags}");
+            assert!(text.contains(&format!("\"{path}@v{}\"", tool.version)), "{argument}");
+        }
+    }
 }

@@ -1,0 +1,180 @@
+//! Which repair a release gets by itself, with no deploy behind it: history in, steps out.
+//! Pure: as `repair.rs`, whose answers these are wherever they do not need the new manifest.
+
+use super::{ASKED_FOR, Answer, Case, Plan, Question, Step, Strategy};
+use crate::{helm::Command, release::Status};
+
+/// Decides for a repair that no deploy follows. Unless something else is asked for, only records are set right: without a
+/// new manifest nobody knows which of the living objects are wanted, and the next deploy cleans up.
+pub fn plan(question: &Question<'_>) -> Answer {
+    let case = Case::of(question);
+    let refuse = |finding: String, why: &str, next: &str| Answer::Refuse {
+        finding,
+        why: why.to_owned(),
+        next: next.to_owned(),
+    };
+    let last = question.history.last();
+    let asked = |strategy, command, installing| {
+        super::plan(&Question { strategy, command, installing, reuses_values: false, ..*question })
+    };
+    let answer = match question.strategy {
+        Strategy::Auto if last.is_some_and(|last| last.status() == Status::Uninstalling) => refuse(
+            case.finding(),
+            "an uninstall that died can be finished or be undone, and only its owner knows which",
+            "helm-guard uninstall finishes it, helm-guard upgrade deploys again",
+        ),
+        Strategy::Rebase => refuse(
+            case.finding(),
+            "a rebase is part of a deploy: it needs the new manifest",
+            "deploy with helm-guard upgrade, which does it by itself",
+        ),
+        Strategy::Auto => match asked(Strategy::MarkFailed, Command::Upgrade, false) {
+            Answer::Repair(plan) if plan.why == ASKED_FOR => Answer::Repair(Plan {
+                why:
+                    "the records are set right, and nothing that lives is touched; the next deploy cleans up"
+                        .into(),
+                ..plan
+            }),
+            answer => answer,
+        },
+        Strategy::Rollback => match (asked(Strategy::Auto, Command::Rollback, false), case.good) {
+            (Answer::Repair(plan), Some(good)) if !case.dead.is_empty() && plan.strategy == "rebase" => {
+                let to = good.revision;
+                let steps = plan.steps.into_iter().chain([Step::Rollback { to }]).collect();
+                Answer::Repair(Plan { strategy: "rollback", why: ASKED_FOR.into(), steps, ..plan })
+            }
+            (Answer::Repair(_), None) if !case.dead.is_empty() => refuse(
+                case.finding(),
+                "there is no good revision to roll back to",
+                "use --strategy auto, which needs none, or --strategy uninstall",
+            ),
+            (answer, _) => answer,
+        },
+        Strategy::DeleteRecord => match asked(Strategy::DeleteRecord, Command::Upgrade, false) {
+            Answer::Repair(plan) => {
+                let caveat =
+                    "what only the deleted revisions had stays in the cluster, and Helm does not know of it";
+                let deletes = plan.steps.iter().any(|step| matches!(step, Step::Delete { .. }));
+                Answer::Repair(Plan { caveat: if deletes { caveat.into() } else { plan.caveat }, ..plan })
+            }
+            answer => answer,
+        },
+        strategy => asked(strategy, Command::Upgrade, strategy == Strategy::Uninstall),
+    };
+    match answer {
+        Answer::Refuse { finding, why, next } => Answer::Refuse {
+            finding,
+            why,
+            next: next.replace(
+                "--repair auto, which deletes nothing that the new manifest wants",
+                "--strategy auto, which deletes nothing",
+            ),
+        },
+        answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{history, list};
+    use super::*;
+
+    fn answer(strategy: Strategy, records: &str, precious: bool) -> String {
+        let claim = "kind: PersistentVolumeClaim\napiVersion: v1\nmetadata: {name: data}\n";
+        let claims = crate::manifest::Manifest::parse(claim, "ns").unwrap();
+        let claims: Vec<_> = claims.keys().filter(|_| precious).cloned().collect();
+        let history = history(records);
+        let question = Question {
+            command: Command::Upgrade,
+            installing: false,
+            history: &history,
+            strategy,
+            reuses_values: false,
+            history_max: 10,
+            precious: &claims,
+        };
+        match plan(&question) {
+            Answer::Healthy => "nothing".into(),
+            Answer::Refuse { why, .. } => format!("refused: {why}"),
+            Answer::Repair(plan) => format!("{}: {}", plan.strategy, list(&plan.steps)),
+        }
+    }
+
+    #[test]
+    fn without_a_deploy_only_records_are_set_right_unless_more_is_asked_for() {
+        use Strategy::{Auto, DeleteRecord, MarkFailed, Rebase, Rollback, Uninstall};
+        let stuck = "1 deployed, 2 pending-upgrade";
+        let twice = "1 superseded, 2 failed, 3 pending-upgrade";
+        for (what, strategy, records, claim, expected) in [
+            ("nothing is wrong", Auto, "1 superseded, 2 deployed", false, "nothing"),
+            ("no release", Auto, "1 uninstalled", false, "nothing"),
+            ("a dead upgrade", Auto, stuck, false, "mark-failed: 2 failed"),
+            ("the good one is deployed again", Auto, twice, false, "mark-failed: 3 failed, 1 deployed"),
+            ("a dead first install", Auto, "1 pending-install", false, "mark-failed: 1 failed"),
+            (
+                "only the last save is missing",
+                Auto,
+                "1 superseded!, 2 pending-upgrade",
+                false,
+                "mark-deployed: 2 deployed",
+            ),
+            (
+                "so no rollback either",
+                Rollback,
+                "1 superseded!, 2 pending-upgrade",
+                false,
+                "mark-deployed: 2 deployed",
+            ),
+            (
+                "a dead uninstall is not ours to finish",
+                Auto,
+                "1 uninstalling",
+                false,
+                "refused: an uninstall that died can be finished or be undone, and only its owner knows which",
+            ),
+            ("marked, who asks for it", MarkFailed, stuck, false, "mark-failed: 2 failed"),
+            ("a failed one is in nobody's way", Auto, "1 deployed, 2 failed", false, "nothing"),
+            (
+                "but may be undone",
+                Rollback,
+                "1 deployed, 2 failed",
+                false,
+                "rollback: lend 2 1+2, roll back to 1",
+            ),
+            ("back from all that may live", Rollback, twice, false, "rollback: lend 3 1+2+3, roll back to 1"),
+            ("nothing to go back from", Rollback, "1 superseded, 2 deployed", false, "nothing"),
+            (
+                "nothing to go back to",
+                Rollback,
+                "1 pending-install",
+                false,
+                "refused: there is no good revision to roll back to",
+            ),
+            ("the record goes", DeleteRecord, stuck, false, "delete-record: delete 2"),
+            ("a first install goes", Uninstall, "1 pending-install", false, "uninstall: uninstall"),
+            (
+                "with data it stays",
+                Uninstall,
+                "1 pending-install",
+                true,
+                "refused: it would delete PersistentVolumeClaim/data",
+            ),
+            (
+                "what works stays",
+                Uninstall,
+                stuck,
+                false,
+                "refused: an uninstall would remove revision 1, which works",
+            ),
+            (
+                "there is no new manifest",
+                Rebase,
+                stuck,
+                false,
+                "refused: a rebase is part of a deploy: it needs the new manifest",
+            ),
+        ] {
+            assert_eq!(answer(strategy, records, claim), expected, "{what}: {records}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `status`, and the dry run of `repair`: reads the lock and the records, and says what they say.
+//! What it means is decided in `status.rs`.
+
+use std::io::Write;
+
+use super::{Standing, render};
+use crate::{
+    ci::{self, Env},
+    cli::{ClusterFlags, Format, Repair, Status},
+    clock::Clock,
+    deploy::precious,
+    exit,
+    helm::Command,
+    lock::{
+        belief,
+        command::{Stop, connect, life, say},
+        lease, lease_name,
+        table::Row,
+    },
+    release::store::{Store, StoreError},
+    repair::{Question, Strategy, alone},
+    report::duration,
+    request,
+    unlock::Place,
+};
+
+/// Runs `status`. Gives the exit code.
+pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
+    let what = What {
+        release: &args.release,
+        lock_name: args.lock_name.as_deref(),
+        cluster: &args.cluster,
+        strategy: Strategy::Auto,
+        title: "",
+    };
+    match look(&what, args.output, env, clock).await {
+        Ok(_) => 0,
+        Err(stop) => stop.tell(),
+    }
+}
+
+/// Runs `repair --dry-run`. Gives the exit code.
+pub async fn dry_run(args: &Repair, env: &Env, clock: Clock) -> u8 {
+    let what = What {
+        release: &args.release,
+        lock_name: args.lock_name.as_deref(),
+        cluster: &args.cluster,
+        strategy: args.strategy.into(),
+        title: "Dry run",
+    };
+    let found = match look(&what, args.output, env, clock).await {
+        Ok(found) => found,
+        Err(stop) => return stop.tell(),
+    };
+    let refused = found.repair.as_ref().is_some_and(|planned| planned.strategy.is_empty());
+    say(match (&found.repair, refused) {
+        (None, _) => "dry run: there is nothing to repair",
+        (Some(_), true) => "dry run: this repair would be refused",
+        (Some(_), false) => "dry run: nothing was changed",
+    });
+    if refused { exit::REFUSED } else { 0 }
+}
+
+struct What<'a> {
+    release: &'a str,
+    lock_name: Option<&'a str>,
+    cluster: &'a ClusterFlags,
+    strategy: Strategy,
+    title: &'a str,
+}
+
+/// Reads, prints, and adds to the job summary. Writes nothing to the cluster.
+async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Result<Standing, Stop> {
+    let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    let cluster = connect(what.cluster, env).await?;
+    let place = Place {
+        release: what.release.to_owned(),
+        namespace: cluster.namespace.clone(),
+        lease: what.lock_name.map_or_else(|| lease_name(what.release), str::to_owned),
+    };
+    let found = lease::find(cluster.client.clone(), &place.namespace, &place.lease).await?;
+    let row = match &found {
+        None => None,
+        Some(found) => {
+            let view = lease::view(found);
+            if view.holder.is_some() {
+                say(&format!("watching who renews, for at most {}", duration(belief(&view).as_secs_f64())));
+            }
+            let (view, life) = life(&cluster, found, true, clock).await?;
+            Some(Row::new(&place.namespace, &place.lease, &view, life))
+        }
+    };
+    // After the lock: who worked meanwhile and has ended is seen at the end of its work.
+    let store = Store::new(cluster.client.clone(), &place.namespace, driver);
+    let history = store.history(what.release).await.map_err(|error| unreadable(what.release, error))?;
+    let precious = precious(&cluster, what.release, &history).await;
+    let answer = alone::plan(&Question {
+        command: Command::Upgrade,
+        installing: false,
+        history: &history,
+        strategy: what.strategy,
+        reuses_values: false,
+        history_max: 0,
+        precious: &precious,
+    });
+    let standing = Standing::new(&place, row, &history, answer);
+    let _ = write!(std::io::stdout(), "{}", render::render(&standing, format));
+    if let (ci::System::GitHub, Some(path)) = (ci::system(env), env.get("GITHUB_STEP_SUMMARY")) {
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let text = render::markdown(&standing, what.title);
+        if let Err(error) = opened.and_then(|mut file| file.write_all(text.as_bytes())) {
+            say(&format!("warning: cannot write the job summary: {error}"));
+        }
+    }
+    Ok(standing)
+}
+
+fn unreadable(release: &str, error: StoreError) -> Stop {
+    let forbidden = matches!(&error, StoreError::Api(kube::Error::Api(status)) if status.code == 403);
+    let why = anyhow::Error::new(error).context(format!("records of release {release}"));
+    if forbidden {
+        let rule =
+            "add this rule to your Role: {apiGroups: [\"\"], resources: [secrets], verbs: [get, list]}";
+        return Stop::new(exit::REFUSED, format!("{why:#}"), &[rule]);
+    }
+    Stop::new(exit::UNAVAILABLE, format!("{why:#}"), &["kubectl get --raw /readyz"])
+}

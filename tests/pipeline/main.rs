@@ -1,0 +1,90 @@
+//! The GitLab component as users include it, run by gitlab-ci-local on this machine, with real Helms on a real control plane.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a story ends where something is not as it should be, and nobody links to it"
+)]
+
+mod runner;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "../e2e/stage.rs"]
+mod stage;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use testbed::tools::Helm;
+
+use runner::Project;
+use stage::Stage;
+
+/// A later job sees the outputs; report, sections and metadata are what GitLab wants; no credential is in the log.
+#[test]
+fn a_healthy_deploy() {
+    let (stage, project) = (Stage::new("healthy", Helm::V3), Project::new());
+    let run = project.start(&stage, &[("helm", "3")]).finish();
+    assert!(run.succeeded, "{}", run.log);
+    stage.assert_history(&["deployed"]);
+    assert!(run.log.contains("later: deployed at 1, repaired false"), "{}", run.log);
+    let report = run.report();
+    let owner = &report["subject"]["owner"];
+    assert!(owner["runUrl"].as_str().unwrap().contains("/shop/web/-/jobs/"), "{owner}");
+    assert_eq!((&owner["workflow"], &owner["job"]), (&"shop/web".into(), &"deploy".into()));
+    assert!(report["helm"]["version"].as_str().unwrap().starts_with("v3."), "{report:#}");
+    for mark in ["section_start:", "section_end:"] {
+        for section in ["helm_guard_helm", "helm_guard_history"] {
+            let of = run.log.lines().filter(|line| line.contains(mark) && line.contains(section));
+            assert_eq!(of.count(), 1, "{mark} {section}: {}", run.log);
+        }
+    }
+    let kubeconfig = std::fs::read_to_string(stage.namespace.kubeconfig()).unwrap();
+    let token = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: ")).unwrap();
+    assert!(!run.log.contains(token.trim_matches('"')), "the token is in the log");
+    assert_eq!(run.left_over(), Vec::<String>::new(), "what the job needed for itself is gone");
+}
+
+#[test]
+fn a_stuck_release_is_repaired() {
+    let (stage, project) = (Stage::new("stuck", Helm::V4), Project::new());
+    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.stick("upgrade", &["--set=behavior=never-ready"]);
+    let run = project.start(&stage, &[]).finish();
+    assert!(run.succeeded, "{}", run.log);
+    stage.assert_history(&["superseded", "failed", "deployed"]);
+    assert!(run.log.contains("later: deployed at 3, repaired true"), "{}", run.log);
+    assert!(run.log.contains("history before:"), "{}", run.log);
+}
+
+/// The job fails, and report and outputs are there all the same.
+#[test]
+fn a_failing_chart() {
+    let (stage, project) = (Stage::new("failing", Helm::V4), Project::new());
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let run = project.start(&stage, &[("set", "behavior=crash-loop"), ("timeout", "8s")]).finish();
+    assert!(!run.succeeded, "{}", run.log);
+    assert_eq!(run.report()["exitCode"], 1);
+    assert!(run.dotenv().contains("DEPLOY_OUTCOME=failed\n"), "{}", run.dotenv());
+    assert!(run.log.contains("CrashLoopBackOff"), "{}", run.log);
+    stage.assert_history(&["deployed", "failed"]);
+}
+
+/// helm-guard is killed in `script`: `after_script` finds its state, and leaves no pending record and no lock.
+#[test]
+fn what_a_killed_script_left_is_settled_by_the_after_script() {
+    let (stage, project) = (Stage::new("killed", Helm::V4), Project::new());
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let running = project.start(&stage, &[("set", "behavior=never-ready")]);
+    stage.wait_for_record("pending-upgrade").unwrap();
+    let lease = || stage.namespace.kubectl_json(["get", "lease", "helm-guard-web"]).unwrap();
+    let holder = lease()["spec"]["holderIdentity"].as_str().unwrap().to_owned();
+    let pid = holder.rsplit_once('-').unwrap().1;
+    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    let run = running.finish();
+    assert!(!run.succeeded, "{}", run.log);
+    stage.assert_history(&["deployed", "failed"]);
+    assert!(lease()["spec"]["holderIdentity"].is_null(), "{}", run.log);
+    assert!(run.dotenv().starts_with("DEPLOY_OUTCOME=cancelled\n"), "{}", run.dotenv());
+    assert_eq!(run.left_over(), Vec::<String>::new());
+}
