@@ -37,7 +37,6 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 /// The points of a sweep, ten unless `HELM_GUARD_SWEEP_POINTS` says otherwise; told with the seed, for a second time.
-#[expect(clippy::print_stdout, reason = "a sweep that fails is to be run again with its seed")]
 pub fn points(of: &str) -> u64 {
     let points = number("HELM_GUARD_SWEEP_POINTS", 10);
     println!("{of}: {points} points, HELM_GUARD_SWEEP_SEED={}", seed());
@@ -160,7 +159,6 @@ pub fn signal_to(pid: i32, signal: nix::sys::signal::Signal) {
 }
 
 /// Runs a sweep's points, and tells which of them it was that failed.
-#[expect(clippy::print_stdout, reason = "a sweep that fails is to be run again with its seed")]
 pub fn each<T: Debug>(points: impl Iterator<Item = T>, run: impl Fn(&T)) {
     for point in points {
         println!("{point:?}");
