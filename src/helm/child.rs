@@ -21,6 +21,7 @@ use tokio::{
 use super::stop::{self, Sent, Stop};
 use crate::{
     clock::Clock,
+    exit,
     report::{Event, sink::Reporter},
     signals::Signals,
 };
@@ -144,6 +145,10 @@ pub async fn run(
     tick: impl AsyncFn(Duration),
 ) -> std::io::Result<Ended> {
     let started = clock.monotonic();
+    if launch.helm.components().count() > 1 {
+        // Said before anything is begun. What is looked for in PATH is found missing by the step.
+        std::fs::metadata(&launch.helm)?;
+    }
     // This program, even when its file has been replaced.
     let mut step = Command::new("/proc/self/exe");
     step.arg(STEP).arg(std::process::id().to_string()).arg(&launch.helm).args(argv);
@@ -214,11 +219,19 @@ pub async fn run(
     }
     reporter.end_untrusted();
     let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    let error = String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned();
+    // The step could be started, but did not become Helm. Helm has no such exit code.
+    if status.code() == Some(exit::UNAVAILABLE.into())
+        && let Some(why) = error.strip_prefix("helm-guard: error: ")
+    {
+        let known = format!("helm binary {}: ", launch.helm.display());
+        return Err(std::io::Error::other(why.strip_prefix(&known).unwrap_or(why).to_owned()));
+    }
     Ok(Ended {
         code: status.code(),
         signal: std::os::unix::process::ExitStatusExt::signal(&status),
         took: clock.monotonic() - started,
-        error: String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned(),
+        error,
         stopped_by,
         lock_lost,
         settles: stop.settles(),
