@@ -145,10 +145,6 @@ pub async fn run(
     tick: impl AsyncFn(Duration),
 ) -> std::io::Result<Ended> {
     let started = clock.monotonic();
-    if launch.helm.components().count() > 1 {
-        // Said before anything is begun. What is looked for in PATH is found missing by the step.
-        std::fs::metadata(&launch.helm)?;
-    }
     // This program, even when its file has been replaced.
     let mut step = Command::new("/proc/self/exe");
     step.arg(STEP).arg(std::process::id().to_string()).arg(&launch.helm).args(argv);
