@@ -1,6 +1,8 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
 mod end;
+mod locks;
+mod mend;
 mod prove;
 
 use std::{
@@ -10,41 +12,41 @@ use std::{
     time::Duration,
 };
 
-use end::{End, in_time, stopped_repair, unless_stopped};
+use end::{End, in_time, unless_stopped};
 use futures::{
     FutureExt,
     future::{BoxFuture, OptionFuture, Shared},
 };
+use locks::{NoLocks, identity, lease_names, lost_any, release, take_locks};
+use mend::{Mended, manifest_of};
+
+pub(crate) use mend::precious;
 
 use crate::{
-    cli,
     clock::Clock,
     cluster::Cluster,
     diagnose::Trouble,
     exit,
     fence::proxy::{self, Fence},
     helm::{
-        self, Command, Invocation, Version, child,
+        Command, Invocation, Version, child,
         stop::{Manner, Stop},
     },
     lock::{
         Standing, Times,
         lease::{self, Claims},
-        line::Newer,
-        queue::{self, Notice, Queue},
     },
-    manifest::{Manifest, ObjectKey},
+    manifest::Manifest,
     process::Process,
     recover::{Debt, Ledger, State},
     release::{
-        History, Status, codec,
-        store::{Driver, Store, StoreError},
+        History, Status,
+        store::{Driver, Store},
     },
-    repair::{self, Answer, Plan, Question, Step, steps},
-    report::{self, Event, Holder, Outcome, sink::Reporter},
+    repair::{self, Step},
+    report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
-    unlock::{self, Place},
 };
 
 /// How often the status line on a terminal is renewed.
@@ -258,162 +260,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Looks at a release and makes it deployable.
-    async fn mend(&self, release: &str, signals: &Signals, done: &mut Done) -> Result<Mended<'_>, End> {
-        let invocation = &self.request.invocation;
-        let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
-        let mut history = history.map_err(|error| self.no_records(release, error))?;
-        self.reporter.emit(Event::Looked(history.rows()));
-        let untouchable = match self.request.guard.repair {
-            repair::Strategy::Off => history.last().map(|last| last.revision),
-            _ => None,
-        };
-        let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
-        let rollback_to = if unnamed { history.better_rollback() } else { None };
-        let mut mended =
-            Mended { plan: None, base: None, hands: self.hands(release), untouchable, rollback_to };
-        let precious = precious(&self.cluster, release, &history);
-        let precious = unless_stopped(signals, "looking at what lives", precious).await?;
-        let alone = self.request.task == Task::Repair;
-        let question = Question {
-            command: invocation.command,
-            installing: invocation.install_if_missing() || invocation.command == Command::Install,
-            history: &history,
-            strategy: self.request.guard.repair,
-            reuses_values: invocation.values_from().may_be_release(),
-            history_max: self.request.history_max,
-            precious: &precious,
-        };
-        let answer = if alone { repair::alone::plan(&question) } else { repair::plan(&question) };
-        let plan = match answer {
-            Answer::Healthy => {
-                let upgrades = invocation.command == Command::Upgrade && !alone;
-                mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
-                return Ok(mended);
-            }
-            Answer::Refuse { finding, why, next } => {
-                return Err(End::new(Outcome::Refused, exit::REFUSED, format!("{finding}: {why}"), &[&next]));
-            }
-            Answer::Repair(plan) => plan,
-        };
-        if !alone {
-            self.prove(release, &history, &plan, signals).await?;
-        }
-        self.reporter.emit(Event::RepairPlanned {
-            strategy: plan.strategy.to_owned(),
-            finding: plan.finding.clone(),
-            why: plan.why.clone(),
-        });
-        if !plan.caveat.is_empty() {
-            self.reporter.emit(Event::Warning(plan.caveat.clone()));
-        }
-        let saved = steps::backup(&self.request.backup_dir, release, &self.lock_id, &history, &plan.steps);
-        match saved {
-            Ok(Some((path, revisions))) => {
-                let lent = plan.steps.iter().filter_map(|step| match step {
-                    Step::Lend { revision, .. } => Some(*revision),
-                    _ => None,
-                });
-                let backup = Some(crate::cluster::absolute(&path));
-                let debt = Debt { good: plan.good, lent: lent.collect(), backup };
-                let saved = self.ledger.save(|state| drop(state.releases.insert(release.to_owned(), debt)));
-                warn_of_ledger(self.reporter, saved);
-                self.reporter.emit(Event::BackupSaved { path: path.display().to_string(), revisions });
-            }
-            Ok(None) => {}
-            Err(error) => {
-                let reason = format!("nothing was changed: {error:#}");
-                return Err(End::new(
-                    Outcome::Refused,
-                    exit::REFUSED,
-                    reason,
-                    &["choose another --backup-dir"],
-                ));
-            }
-        }
-        let mut failure = None;
-        for step in &plan.steps {
-            if let Some(signal) = signals.heard() {
-                failure = Some(End::broken_off(signal, "the release was being repaired"));
-                break;
-            }
-            if let Err(end) = self.step(step, release, &mut mended.hands, &mut history, signals).await {
-                failure = Some(end);
-                break;
-            }
-        }
-        mended.plan = Some(plan);
-        match failure {
-            None => Ok(mended),
-            Some(end) => {
-                self.settle(&mut [(release.to_owned(), mended)], signals, done).await;
-                Err(end)
-            }
-        }
-    }
-
-    fn hands(&self, release: &str) -> steps::Hands<'_> {
-        steps::Hands {
-            store: &self.store,
-            cluster: &self.cluster,
-            clock: self.clock,
-            release: release.to_owned(),
-            namespace: &self.cluster.namespace,
-            lent: std::collections::BTreeMap::new(),
-        }
-    }
-
-    async fn step(
-        &self,
-        step: &Step,
-        release: &str,
-        hands: &mut steps::Hands<'_>,
-        history: &mut History,
-        signals: &Signals,
-    ) -> Result<(), End> {
-        let invocation = &self.invocation;
-        let (argv, said) = match step {
-            Step::Rollback { to } => {
-                (helm::rollback_argv(invocation, release, *to), format!("rolled back to revision {to}"))
-            }
-            Step::Uninstall => (helm::uninstall_argv(invocation, release), "uninstalled".to_owned()),
-            step => {
-                let Some(acted) = in_time(signals, hands.act(step, history)).await else {
-                    let signal = signals.first().await;
-                    return Err(End::broken_off(signal, "the API server did not answer to a repair"));
-                };
-                if let Some(said) = acted.map_err(|error| stopped_repair(&error))? {
-                    self.reporter.emit(Event::Repaired(said));
-                }
-                return Ok(());
-            }
-        };
-        let manner = if *step == Step::Uninstall { Command::Uninstall } else { Command::Rollback };
-        let ended = self.child(&argv, Manner::of(manner, false), signals, async |_| {}).await;
-        match ended {
-            Ok(ended) if ended.code == Some(0) => {
-                self.reporter.emit(Event::Repaired(said));
-                *history = self.store.history(release).await.unwrap_or_default();
-                Ok(())
-            }
-            Ok(ended) => {
-                self.reporter.emit(Event::HelmEnded {
-                    code: ended.code,
-                    took: ended.took,
-                    error: ended.error,
-                });
-                if let Some(why) = ended.lock_lost {
-                    return Err(End::lock_lost("the release was being repaired", &why));
-                }
-                if let Some(signal) = signals.heard() {
-                    return Err(End::broken_off(signal, &format!("helm {} repaired the release", argv[0])));
-                }
-                Err(End::new(Outcome::Failed, 1, format!("the repair failed: helm {}", argv[0]), &[]))
-            }
-            Err(error) => Err(End::unavailable(&error.into(), "check --helm-bin")),
-        }
-    }
-
     async fn child(
         &self,
         argv: &[String],
@@ -619,72 +465,6 @@ impl<'a> Run<'a> {
         });
         End { outcome: Outcome::Failed, code, reason, next }
     }
-
-    fn no_records(&self, release: &str, error: StoreError) -> End {
-        let what = match self.request.driver {
-            Driver::Secrets => "secrets",
-            Driver::ConfigMaps => "configmaps",
-        };
-        match error {
-            StoreError::Api(kube::Error::Api(status)) if status.code == 403 => {
-                let rule = format!(
-                    "add this rule to the deployer's Role: {{apiGroups: [\"\"], resources: [{what}], verbs: [get, list, create, update, delete]}}"
-                );
-                let reason = format!("no permission to read the records of {release}: {}", status.message);
-                End::new(Outcome::Refused, exit::REFUSED, reason, &[&rule])
-            }
-            error => {
-                let error = anyhow::Error::new(error).context(format!("records of release {release}"));
-                End::unavailable(&error, "kubectl get --raw /readyz")
-            }
-        }
-    }
-}
-
-/// A release that may be deployed, and what must be set right afterwards.
-struct Mended<'a> {
-    plan: Option<Plan>,
-    /// The revision that was deployed, where an upgrade starts without a repair.
-    base: Option<u32>,
-    hands: steps::Hands<'a>,
-    /// With `--repair off`: up to this revision nothing is changed.
-    untouchable: Option<u32>,
-    /// The good revision that a rollback without a revision means, where Helm would take a dead one.
-    rollback_to: Option<u32>,
-}
-
-/// Living objects of a first install that an uninstall would delete with their data.
-pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History) -> Vec<ObjectKey> {
-    let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
-    let manifest = manifest_of(last, &cluster.namespace);
-    let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
-    // Those that cannot be asked about count as living.
-    cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates)
-}
-
-fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
-    codec::decode(record.stored.payload())
-        .and_then(|json| codec::manifest(&json))
-        .ok()
-        .and_then(|text| Manifest::parse(&text, namespace).ok())
-        .unwrap_or_default()
-}
-
-async fn lost_any(locks: &[lease::Held]) -> String {
-    match locks {
-        [] => std::future::pending().await,
-        [first, rest @ ..] => tokio::select! {
-            why = first.lost() => why,
-            why = Box::pin(lost_any(rest)) => why,
-        },
-    }
-}
-
-/// Gives the locks back, as far as they are still ours. One runs out by itself if the API server cannot be told. Were all
-/// answers good?
-async fn release(signals: &Signals, locks: Vec<lease::Held>, forget: bool) -> bool {
-    let released = futures::future::join_all(locks.into_iter().map(|lock| lock.release(forget)));
-    in_time(signals, released).await.is_some_and(|all| all.iter().all(Result::is_ok))
 }
 
 /// What is left when Helm is gone.
@@ -694,134 +474,6 @@ struct Done {
     gone: bool,
     /// A record may still be pending, or lent something.
     unsettled: bool,
-}
-
-/// Why there are no locks.
-struct NoLocks {
-    end: End,
-    /// One may have been taken all the same: nobody knows.
-    may_hold: bool,
-}
-
-impl From<End> for NoLocks {
-    fn from(end: End) -> Self {
-        Self { end, may_hold: false }
-    }
-}
-
-async fn take_locks(
-    request: &Request,
-    reporter: &Arc<Reporter>,
-    clock: Clock,
-    cluster: &Cluster,
-    lock_id: &str,
-    signals: &Signals,
-) -> Result<Vec<lease::Held>, NoLocks> {
-    let mut locks = Vec::new();
-    if request.guard.lock == crate::cli::Lock::Off {
-        reporter.emit(Event::Warning("--lock off: nobody else is kept out".into()));
-        return Ok(locks);
-    }
-    for name in lease_names(request) {
-        let wanted = lease::Request {
-            lease: name.clone(),
-            namespace: cluster.namespace.clone(),
-            me: Holder {
-                lock_id: lock_id.to_owned(),
-                identity: identity(request, lock_id),
-                owner: request.owner.clone(),
-                operation: request.operation().to_owned(),
-                release: releases_of(request, &name),
-                since: clock.wall().to_string(),
-            },
-            times: Times::new(request.guard.lease_duration),
-            timeout: request.guard.lock_timeout,
-            within: request.within.clone(),
-        };
-        // Of several releases any will do: the Lease is named.
-        let of = request.releases().into_iter().find(|release| request.lease(release) == wanted.lease);
-        let place = Place {
-            release: of.unwrap_or_default(),
-            namespace: cluster.namespace.clone(),
-            lease: wanted.lease.clone(),
-        };
-        let mut said: Option<Duration> = None;
-        let waiting = |holder: &Holder, waited: Duration| {
-            let interval = if reporter.is_terminal() { STATUS_INTERVAL } else { request.guard.keepalive };
-            if said.is_none_or(|said| waited >= said + interval) {
-                // The first time is when the waiting begins.
-                let waited = said.map_or(Duration::ZERO, |_| waited);
-                said = Some(waited);
-                let unlock = place.unlock(unlock::id(holder), "");
-                reporter.emit(Event::LockWaiting { holder: holder.clone(), waited, unlock });
-            }
-        };
-        let mut queue = queue(request, reporter, clock);
-        let stop = async { _ = signals.first().await };
-        let acquired =
-            lease::acquire(cluster.client.clone(), &wanted, clock, &mut queue, stop, waiting).await;
-        match acquired {
-            Ok(acquired) => {
-                reporter.emit(Event::LockAcquired {
-                    lock_id: lock_id.to_owned(),
-                    lease: name,
-                    waited: acquired.waited,
-                    taken_over: acquired.taken_over,
-                });
-                locks.push(acquired.held);
-            }
-            Err(error) => {
-                let free = release(signals, locks, false).await;
-                if let lease::LockError::Stopped { unsure, .. } = error {
-                    let end = End::cancelled(signals.first().await, "waiting for the lock");
-                    return Err(NoLocks { end, may_hold: unsure || !free });
-                }
-                if let lease::LockError::Outdated(newer) = &error {
-                    return Err(NoLocks { end: outdated(newer, request), may_hold: !free });
-                }
-                if let lease::LockError::Timeout { holder, .. } = error {
-                    reporter.emit(Event::LockKept((*holder).clone()));
-                    let timeout = report::duration(request.guard.lock_timeout.as_secs_f64());
-                    let unlock = place.unlock(unlock::id(&holder), "");
-                    return Err(lock_kept(&wanted.lease, &holder, &timeout, &unlock).into());
-                }
-                return Err(no_lock(error, &cluster.server).into());
-            }
-        }
-    }
-    Ok(locks)
-}
-
-/// What this run learns of others while it waits.
-fn queue<'a>(request: &Request, reporter: &'a Arc<Reporter>, clock: Clock) -> Queue<'a> {
-    let policy = match request.guard.outdated {
-        cli::Outdated::Allow => queue::Outdated::GoesOn,
-        cli::Outdated::Skip | cli::Outdated::Fail => queue::Outdated::Stops,
-    };
-    Queue::new(request.desk.clone(), policy, clock, move |notice| {
-        reporter.emit(match notice {
-            Notice::Warning(text) => Event::Warning(text),
-            Notice::RunOver { holder, why } => Event::RunOver { holder: *holder, why },
-        });
-    })
-}
-
-/// Nothing was touched. Whoever wants to go back says so.
-fn outdated(newer: &Newer, request: &Request) -> End {
-    let code = if request.guard.outdated == cli::Outdated::Fail { exit::OUTDATED } else { 0 };
-    // GitLab does not tell a job that a person retried from one that it retried itself.
-    let next = if request.owner.run_attempt.is_empty() {
-        "to deploy this one all the same: --outdated allow"
-    } else {
-        "to deploy this one all the same: run it again, or --outdated allow"
-    };
-    End::new(Outcome::Outdated, code, newer.why(), &[next])
-}
-
-/// What a Lease is held for: several releases when all have one lock.
-fn releases_of(request: &Request, lease: &str) -> String {
-    let releases = request.releases().into_iter().filter(|release| request.lease(release) == lease);
-    releases.collect::<Vec<_>>().join(", ")
 }
 
 /// Puts the fence up before any Helm that reads or writes the cluster starts.
@@ -840,17 +492,6 @@ async fn fence(
     let original = Some(paths.join(":")).filter(|paths| !paths.is_empty());
     let place = proxy::Place { home, cache: request.cache_dir.as_deref(), lock_id, original };
     Fence::up(cluster, lock, &place).await.map(Some)
-}
-
-/// In the order in which they are taken; none when nothing is locked.
-fn lease_names(request: &Request) -> Vec<String> {
-    if request.guard.lock == crate::cli::Lock::Off {
-        return Vec::new();
-    }
-    let mut names: Vec<String> = request.releases().iter().map(|release| request.lease(release)).collect();
-    names.sort();
-    names.dedup();
-    names
 }
 
 /// What `settle` needs if this process is killed, in CI.
@@ -880,51 +521,6 @@ fn open_ledger(
 fn warn_of_ledger(reporter: &Reporter, saved: std::io::Result<()>) {
     if let Err(error) = saved {
         reporter.emit(Event::Warning(format!("no state for the settle step: {error}")));
-    }
-}
-
-/// Unique to this process.
-fn identity(request: &Request, lock_id: &str) -> String {
-    format!("{}-{lock_id}-{}", request.owner.name, std::process::id())
-}
-
-/// All that is known of the holder stands in the report, from [`Event::LockKept`].
-fn lock_kept(lease: &str, holder: &Holder, timeout: &str, unlock: &str) -> End {
-    let (id, owner) = (unlock::id(holder), &holder.owner.name);
-    let reason =
-        format!("lock {id} was held by {owner} for the whole {timeout} of --lock-timeout (lease {lease})");
-    let wait = "wait for that run, or give this one a longer --lock-timeout";
-    End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, reason, &[wait, unlock])
-}
-
-fn no_lock(error: lease::LockError, server: &str) -> End {
-    match error {
-        lease::LockError::Forbidden { .. } => {
-            let rule = "add this rule to the deployer's Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}";
-            End::new(
-                Outcome::Refused,
-                exit::REFUSED,
-                error.to_string(),
-                &[rule, "or --lock off, and nobody is kept out"],
-            )
-        }
-        lease::LockError::NoNamespace(namespace) => {
-            let next = format!("kubectl create namespace {namespace}, or --create-namespace when installing");
-            End::new(Outcome::Refused, exit::REFUSED, format!("namespace {namespace} not found"), &[&next])
-        }
-        error @ (lease::LockError::Timeout { .. } | lease::LockError::Stopped { .. }) => {
-            End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, error.to_string(), &[])
-        }
-        error @ lease::LockError::Outdated(_) => End::new(Outcome::Outdated, 0, error.to_string(), &[]),
-        lease::LockError::Api(error @ kube::Error::Api(_)) => {
-            End::unavailable(&error.into(), "kubectl get --raw /readyz")
-        }
-        lease::LockError::Api(error) => {
-            // The layers of the client add nothing to what the system says.
-            let error = anyhow::Error::new(error);
-            let reason = format!("the API server {server} cannot be reached: {}", error.root_cause());
-            End::new(Outcome::Refused, exit::UNAVAILABLE, reason, &["kubectl get --raw /readyz"])
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 29] = [
+const ACTING: [(&str, &str); 31] = [
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -14,6 +14,8 @@ const ACTING: [(&str, &str); 29] = [
     ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/end.rs", "waits for signals and the time after them"),
+    ("deploy/locks.rs", "takes locks and gives them back"),
+    ("deploy/mend.rs", "does the steps of a repair"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("fence/home.rs", "writes Helm's kubeconfig"),
     ("fence/memory.rs", "keeps descriptions of the API"),

@@ -1,0 +1,235 @@
+//! Makes one release deployable: looks, plans, proves, saves, and does what the plan says.
+//! What is to be done is decided in `repair.rs`.
+
+use super::{
+    Done, Run,
+    end::{End, in_time, stopped_repair, unless_stopped},
+    warn_of_ledger,
+};
+use crate::{
+    cluster::Cluster,
+    exit,
+    helm::{self, Command, stop::Manner},
+    manifest::{Manifest, ObjectKey},
+    recover::Debt,
+    release::{
+        History, codec,
+        store::{Driver, StoreError},
+    },
+    repair::{self, Answer, Plan, Question, Step, steps},
+    report::{Event, Outcome},
+    request::Task,
+    signals::Signals,
+};
+
+impl Run<'_> {
+    /// Looks at a release and makes it deployable.
+    pub(super) async fn mend(
+        &self,
+        release: &str,
+        signals: &Signals,
+        done: &mut Done,
+    ) -> Result<Mended<'_>, End> {
+        let invocation = &self.request.invocation;
+        let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
+        let mut history = history.map_err(|error| self.no_records(release, error))?;
+        self.reporter.emit(Event::Looked(history.rows()));
+        let untouchable = match self.request.guard.repair {
+            repair::Strategy::Off => history.last().map(|last| last.revision),
+            _ => None,
+        };
+        let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
+        let rollback_to = if unnamed { history.better_rollback() } else { None };
+        let mut mended =
+            Mended { plan: None, base: None, hands: self.hands(release), untouchable, rollback_to };
+        let precious = precious(&self.cluster, release, &history);
+        let precious = unless_stopped(signals, "looking at what lives", precious).await?;
+        let alone = self.request.task == Task::Repair;
+        let question = Question {
+            command: invocation.command,
+            installing: invocation.install_if_missing() || invocation.command == Command::Install,
+            history: &history,
+            strategy: self.request.guard.repair,
+            reuses_values: invocation.values_from().may_be_release(),
+            history_max: self.request.history_max,
+            precious: &precious,
+        };
+        let answer = if alone { repair::alone::plan(&question) } else { repair::plan(&question) };
+        let plan = match answer {
+            Answer::Healthy => {
+                let upgrades = invocation.command == Command::Upgrade && !alone;
+                mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
+                return Ok(mended);
+            }
+            Answer::Refuse { finding, why, next } => {
+                return Err(End::new(Outcome::Refused, exit::REFUSED, format!("{finding}: {why}"), &[&next]));
+            }
+            Answer::Repair(plan) => plan,
+        };
+        if !alone {
+            self.prove(release, &history, &plan, signals).await?;
+        }
+        self.reporter.emit(Event::RepairPlanned {
+            strategy: plan.strategy.to_owned(),
+            finding: plan.finding.clone(),
+            why: plan.why.clone(),
+        });
+        if !plan.caveat.is_empty() {
+            self.reporter.emit(Event::Warning(plan.caveat.clone()));
+        }
+        let saved = steps::backup(&self.request.backup_dir, release, &self.lock_id, &history, &plan.steps);
+        match saved {
+            Ok(Some((path, revisions))) => {
+                let lent = plan.steps.iter().filter_map(|step| match step {
+                    Step::Lend { revision, .. } => Some(*revision),
+                    _ => None,
+                });
+                let backup = Some(crate::cluster::absolute(&path));
+                let debt = Debt { good: plan.good, lent: lent.collect(), backup };
+                let saved = self.ledger.save(|state| drop(state.releases.insert(release.to_owned(), debt)));
+                warn_of_ledger(self.reporter, saved);
+                self.reporter.emit(Event::BackupSaved { path: path.display().to_string(), revisions });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let reason = format!("nothing was changed: {error:#}");
+                return Err(End::new(
+                    Outcome::Refused,
+                    exit::REFUSED,
+                    reason,
+                    &["choose another --backup-dir"],
+                ));
+            }
+        }
+        let mut failure = None;
+        for step in &plan.steps {
+            if let Some(signal) = signals.heard() {
+                failure = Some(End::broken_off(signal, "the release was being repaired"));
+                break;
+            }
+            if let Err(end) = self.step(step, release, &mut mended.hands, &mut history, signals).await {
+                failure = Some(end);
+                break;
+            }
+        }
+        mended.plan = Some(plan);
+        match failure {
+            None => Ok(mended),
+            Some(end) => {
+                self.settle(&mut [(release.to_owned(), mended)], signals, done).await;
+                Err(end)
+            }
+        }
+    }
+
+    fn hands(&self, release: &str) -> steps::Hands<'_> {
+        steps::Hands {
+            store: &self.store,
+            cluster: &self.cluster,
+            clock: self.clock,
+            release: release.to_owned(),
+            namespace: &self.cluster.namespace,
+            lent: std::collections::BTreeMap::new(),
+        }
+    }
+
+    async fn step(
+        &self,
+        step: &Step,
+        release: &str,
+        hands: &mut steps::Hands<'_>,
+        history: &mut History,
+        signals: &Signals,
+    ) -> Result<(), End> {
+        let invocation = &self.invocation;
+        let (argv, said) = match step {
+            Step::Rollback { to } => {
+                (helm::rollback_argv(invocation, release, *to), format!("rolled back to revision {to}"))
+            }
+            Step::Uninstall => (helm::uninstall_argv(invocation, release), "uninstalled".to_owned()),
+            step => {
+                let Some(acted) = in_time(signals, hands.act(step, history)).await else {
+                    let signal = signals.first().await;
+                    return Err(End::broken_off(signal, "the API server did not answer to a repair"));
+                };
+                if let Some(said) = acted.map_err(|error| stopped_repair(&error))? {
+                    self.reporter.emit(Event::Repaired(said));
+                }
+                return Ok(());
+            }
+        };
+        let manner = if *step == Step::Uninstall { Command::Uninstall } else { Command::Rollback };
+        let ended = self.child(&argv, Manner::of(manner, false), signals, async |_| {}).await;
+        match ended {
+            Ok(ended) if ended.code == Some(0) => {
+                self.reporter.emit(Event::Repaired(said));
+                *history = self.store.history(release).await.unwrap_or_default();
+                Ok(())
+            }
+            Ok(ended) => {
+                self.reporter.emit(Event::HelmEnded {
+                    code: ended.code,
+                    took: ended.took,
+                    error: ended.error,
+                });
+                if let Some(why) = ended.lock_lost {
+                    return Err(End::lock_lost("the release was being repaired", &why));
+                }
+                if let Some(signal) = signals.heard() {
+                    return Err(End::broken_off(signal, &format!("helm {} repaired the release", argv[0])));
+                }
+                Err(End::new(Outcome::Failed, 1, format!("the repair failed: helm {}", argv[0]), &[]))
+            }
+            Err(error) => Err(End::unavailable(&error.into(), "check --helm-bin")),
+        }
+    }
+
+    fn no_records(&self, release: &str, error: StoreError) -> End {
+        let what = match self.request.driver {
+            Driver::Secrets => "secrets",
+            Driver::ConfigMaps => "configmaps",
+        };
+        match error {
+            StoreError::Api(kube::Error::Api(status)) if status.code == 403 => {
+                let rule = format!(
+                    "add this rule to the deployer's Role: {{apiGroups: [\"\"], resources: [{what}], verbs: [get, list, create, update, delete]}}"
+                );
+                let reason = format!("no permission to read the records of {release}: {}", status.message);
+                End::new(Outcome::Refused, exit::REFUSED, reason, &[&rule])
+            }
+            error => {
+                let error = anyhow::Error::new(error).context(format!("records of release {release}"));
+                End::unavailable(&error, "kubectl get --raw /readyz")
+            }
+        }
+    }
+}
+
+/// A release that may be deployed, and what must be set right afterwards.
+pub(super) struct Mended<'a> {
+    pub(super) plan: Option<Plan>,
+    /// The revision that was deployed, where an upgrade starts without a repair.
+    pub(super) base: Option<u32>,
+    pub(super) hands: steps::Hands<'a>,
+    /// With `--repair off`: up to this revision nothing is changed.
+    pub(super) untouchable: Option<u32>,
+    /// The good revision that a rollback without a revision means, where Helm would take a dead one.
+    pub(super) rollback_to: Option<u32>,
+}
+
+/// Living objects of a first install that an uninstall would delete with their data.
+pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History) -> Vec<ObjectKey> {
+    let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
+    let manifest = manifest_of(last, &cluster.namespace);
+    let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
+    // Those that cannot be asked about count as living.
+    cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates)
+}
+
+pub(super) fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
+    codec::decode(record.stored.payload())
+        .and_then(|json| codec::manifest(&json))
+        .ok()
+        .and_then(|text| Manifest::parse(&text, namespace).ok())
+        .unwrap_or_default()
+}
