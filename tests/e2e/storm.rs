@@ -33,7 +33,8 @@ enum Lot {
 #[derive(Clone, Debug)]
 struct Contender {
     nth: u64,
-    release: String,
+    /// Which of the releases, each in a namespace of its own: the chart's objects have the same names in all.
+    release: usize,
     helm: PathBuf,
     lot: Lot,
 }
@@ -48,13 +49,18 @@ impl Contender {
             _ => Lot::Nothing,
         };
         let version = Helm::ALL[usize::try_from(draw((nth, "helm"), 2)).unwrap()];
-        Self { nth, release: format!("r{}", nth % releases), helm: tools::helm(version).unwrap(), lot }
+        Self {
+            nth,
+            release: usize::try_from(nth % releases).unwrap(),
+            helm: tools::helm(version).unwrap(),
+            lot,
+        }
     }
 
     fn command(&self, stage: &Stage) -> Command {
         let config = format!("--set=configs={{of-{}}}", self.nth);
         let chart = Stage::chart();
-        let mut guard = stage.own(&["upgrade", &self.release, chart.to_str().unwrap(), &config, "--install"]);
+        let mut guard = stage.own(&["upgrade", "web", chart.to_str().unwrap(), &config, "--install"]);
         guard.args([QUICK[0], "--keepalive=10m", "--lock-timeout=5m"]).env("HELM_BIN", &self.helm);
         guard
     }
@@ -85,16 +91,16 @@ impl Contender {
             let _ = child.kill();
             return;
         }
-        let lease = format!("helm-guard-{}", self.release);
+        let lease = "helm-guard-web";
         let holder = |lease: &Value| lease["spec"]["holderIdentity"].as_str().map(str::to_owned);
         if nix::sys::signal::kill(pid, Signal::SIGSTOP).is_err() {
             return;
         }
-        let now = stage.namespace.kubectl_json(["get", "lease", &lease, "-o", "json"]).unwrap();
+        let now = stage.namespace.kubectl_json(["get", "lease", lease, "-o", "json"]).unwrap();
         let mine = holder(&now);
         // If it had given its lock back before, somebody else has it, or has had it, soon.
         let is_anothers = |lease: &Value| holder(lease).is_some() && holder(lease) != mine;
-        let _ = stage.namespace.watch_until(["leases", &lease], Duration::from_secs(20), is_anothers);
+        let _ = stage.namespace.watch_until(["leases", lease], Duration::from_secs(20), is_anothers);
         let _ = nix::sys::signal::kill(pid, Signal::SIGCONT);
     }
 }
@@ -108,7 +114,7 @@ struct Work {
     writes: usize,
 }
 
-/// All that Helms have written, by Lease, in the order of their first writes.
+/// All that was written under a lock, by Lease, in the order of the first writes.
 fn works(stage: &Stage) -> BTreeMap<String, Vec<Work>> {
     let audit = stage.namespace.audit().unwrap();
     // What the Leases themselves said: which lock ID was of which.
@@ -142,12 +148,12 @@ fn works(stage: &Stage) -> BTreeMap<String, Vec<Work>> {
 }
 
 fn storm(contenders: u64, releases: u64) {
-    let stage = Stage::new("storm", Helm::V4);
+    let stages: Vec<Stage> = (0..releases).map(|_| Stage::new("storm", Helm::V4)).collect();
     let all: Vec<Contender> =
         (0..contenders).map(|nth| Contender::drawn(nth, contenders, releases)).collect();
     let told: Vec<(Contender, Said)> = thread::scope(|scope| {
         let run = |contender: &Contender| {
-            let (contender, stage) = (contender.clone(), &stage);
+            let (contender, stage) = (contender.clone(), &stages[contender.release]);
             scope.spawn(move || (contender.clone(), contender.run(stage)))
         };
         let started: Vec<_> = all.iter().map(run).collect();
@@ -166,8 +172,8 @@ fn storm(contenders: u64, releases: u64) {
         };
         assert!(is_well, "seed {seed}: {contender:?} ended with {:?}: {}", said.code, said.err);
     }
-    let works = works(&stage);
-    for (lease, works) in &works {
+    let works: Vec<Vec<Work>> = stages.iter().flat_map(|stage| works(stage).into_values()).collect();
+    for (lease, works) in works.iter().enumerate() {
         for pair in works.windows(2) {
             assert!(
                 pair[0].to < pair[1].from,
@@ -177,13 +183,13 @@ fn storm(contenders: u64, releases: u64) {
             );
         }
     }
-    let writers: BTreeSet<&String> = works.values().flatten().map(|work| &work.lock).collect();
+    let writers: BTreeSet<&String> = works.iter().flatten().map(|work| &work.lock).collect();
     let deployed = told.iter().filter(|(_, said)| said.code == Some(0)).count();
     assert!(writers.len() >= deployed, "seed {seed}: {} of {deployed} wrote under a lock", writers.len());
-    for release in 0..releases {
-        history(&stage, &format!("r{release}"), &told);
+    for (release, stage) in stages.iter().enumerate() {
+        history(stage, release, &told);
     }
-    let writes: usize = works.values().flatten().map(|work| work.writes).sum();
+    let writes: usize = works.iter().flatten().map(|work| work.writes).sum();
     println!(
         "storm: seed {seed}, {contenders} deploys of {releases} releases, {} killed and {} outrun under way, {} wrote, {writes} writes",
         struck[0],
@@ -193,9 +199,9 @@ fn storm(contenders: u64, releases: u64) {
 }
 
 /// The last revision is deployed, none is pending, none was rolled back, and what failed was struck.
-fn history(stage: &Stage, release: &str, told: &[(Contender, Said)]) {
+fn history(stage: &Stage, release: usize, told: &[(Contender, Said)]) {
     let mut helm = Command::new(&stage.helm);
-    helm.args(["history", release, "--max=50", "-o=json"]).env("KUBECONFIG", stage.namespace.kubeconfig());
+    helm.args(["history", "web", "--max=50", "-o=json"]).env("KUBECONFIG", stage.namespace.kubeconfig());
     let rows: Vec<Value> = serde_json::from_str(&Stage::ok(helm).out).unwrap();
     let statuses: Vec<&str> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
     let struck = told.iter().filter(|(contender, said)| contender.release == release && said.code != Some(0));
