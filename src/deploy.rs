@@ -100,7 +100,9 @@ impl<'a> Run<'a> {
         clock: Clock,
         signals: &Signals,
     ) -> Result<Self, End> {
-        child::find(&request.helm).map_err(|error| unusable_helm(&request.helm, &error.to_string()))?;
+        if request.needs_helm() {
+            child::find(&request.helm).map_err(|error| unusable_helm(&request.helm, &error.to_string()))?;
+        }
         let connect = Cluster::connect(&request.target);
         let cluster = unless_stopped(signals, "reading the kubeconfig", connect)
             .await?

@@ -12,6 +12,7 @@ use crate::{
     helm::{Command, Invocation, split},
     lock::lease_name,
     release::store::Driver,
+    repair::Strategy,
     report::{Owner, Subject},
 };
 
@@ -218,6 +219,11 @@ impl Request {
     /// Name of the Lease of a release.
     pub fn lease(&self, release: &str) -> String {
         self.guard.lock_name.clone().unwrap_or_else(|| lease_name(release))
+    }
+
+    /// Does Helm run? A repair that sets only records right can do without.
+    pub fn needs_helm(&self) -> bool {
+        self.task == Task::Helm || matches!(self.guard.repair, Strategy::Rollback | Strategy::Uninstall)
     }
 
     /// What is done, in one word.
