@@ -16,7 +16,7 @@ use std::time::Duration;
 use helm_guard::lock::Times;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use world::{Phase, Process, World};
+use world::{Phase, World};
 
 /// What is taken out of the protocol, to see that the model would notice, and what the clocks do.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use helm_guard::{
 use crate::{
     Lock,
     steps::Action,
-    world::{NOW, Number, Phase, Process, Stored, World, Write, ago, seconds_since},
+    world::{NOW, Phase, Process, Stored, World, Write, ago, seconds_since},
 };
 
 fn name(who: u8) -> String {
