@@ -15,7 +15,7 @@ use std::{
 use end::{End, in_time, unless_stopped};
 use futures::{
     FutureExt,
-    future::{BoxFuture, OptionFuture, Shared},
+    future::{BoxFuture, Shared},
 };
 use locks::{NoLocks, identity, lease_names, lost_any, release, take_locks};
 use mend::{Mended, manifest_of};
@@ -320,8 +320,12 @@ impl<'a> Run<'a> {
         }
         self.reporter.emit(Event::HelmStarted);
         self.locks.iter().for_each(lease::Held::helm_started);
-        let fence = self.fence.as_ref();
-        let introduced = OptionFuture::from(fence.map(Fence::helm_version));
+        let introduced = async {
+            match &self.fence {
+                Some(fence) => Some(fence.helm_version().await),
+                None => self.version.clone().await.ok().map(|version| version.raw),
+            }
+        };
         let (ended, version) = tokio::select! {
             ended = &mut child => (ended, None),
             Some(version) = introduced => {

@@ -132,7 +132,10 @@ fn connections_that_fall_silent(version: Helm) {
     is_clean(&stage, &said);
 }
 
-crate::with_both_helms! {
-    lost_answers_about_the_lock a_server_that_is_slow_and_has_too_much_to_do a_restart_in_the_middle
-    errors_of_the_server connections_that_fall_silent
+crate::with_both_helms! { connections_that_fall_silent }
+crate::with_either_helm! {
+    V3 lost_answers_about_the_lock
+    V4 a_server_that_is_slow_and_has_too_much_to_do
+    V3 a_restart_in_the_middle
+    V4 errors_of_the_server
 }

@@ -41,11 +41,12 @@ struct Kill {
 
 const WINDOWS: [Window; 6] =
     [Window::PreHook, Window::Apply, Window::Wait, Window::PostHook, Window::FirstSave, Window::LastSave];
-const VICTIMS: [Victim; 4] = [Victim::Guard, Victim::Alone, Victim::Helm, Victim::Both];
+/// In so many points each window is hit once with each Helm, guarded and alone.
+const ROUND: u64 = 24;
 
-/// Both Helms get every window and every victim.
+/// Both Helms get every window.
 fn version_of(point: u64) -> Helm {
-    if (point + point / 6).is_multiple_of(2) { Helm::V3 } else { Helm::V4 }
+    if (point + point / 12).is_multiple_of(2) { Helm::V3 } else { Helm::V4 }
 }
 
 impl Kill {
@@ -54,7 +55,13 @@ impl Kill {
         let window = WINDOWS[at(6)];
         // An install has no old record.
         let install = window != Window::FirstSave && draw(("install", point), 4) == 0;
-        let victim = if point < 4 { VICTIMS[at(4)] } else { pick(("victim", point), &VICTIMS) };
+        let victim = if (point / 6).is_multiple_of(2) {
+            Victim::Alone
+        } else if draw(("helm", point / 6), 6) == point % 6 {
+            Victim::Helm
+        } else {
+            pick(("victim", point), &[Victim::Guard, Victim::Both])
+        };
         Self { version: version_of(point), victim, window, install, which: draw(("which", point), 6) }
     }
 
@@ -173,7 +180,7 @@ fn backup(stage: &Stage) -> String {
 
 /// Helm, helm-guard, or both are killed at any moment.
 fn killed_anywhere(version: Helm) {
-    let kills = (0..points("kills")).map(Kill::of).filter(|kill| kill.version == version);
+    let kills = (0..points("kills").max(ROUND)).map(Kill::of).filter(|kill| kill.version == version);
     each(kills, |kill| kill.prove(&kill.happen()));
 }
 

@@ -267,7 +267,8 @@ fn a_run_of_a_line_writes_its_lease_once_more_than_a_person() {
     assert!(ci <= first + 1, "{ci} requests about the Lease, a person's deploy makes {first}");
 }
 
-crate::with_both_helms! {
-    an_older_run_is_skipped_and_one_run_again_goes_back a_waiter_gives_up_its_place_to_a_newer_run_that_lives
-    a_newer_run_that_ended_before_its_helm_outdates_nobody
+crate::with_either_helm! {
+    V4 an_older_run_is_skipped_and_one_run_again_goes_back
+    V3 a_waiter_gives_up_its_place_to_a_newer_run_that_lives
+    V4 a_newer_run_that_ended_before_its_helm_outdates_nobody
 }

@@ -260,3 +260,11 @@ macro_rules! with_both_helms {
         #[test] fn helm4() { super::$name(testbed::tools::Helm::V4); }
     })* };
 }
+
+/// For stories in which Helm is just somebody who writes: one of the two.
+#[macro_export]
+macro_rules! with_either_helm {
+    ($($version:ident $name:ident)*) => { $(mod $name {
+        #[test] fn either() { super::$name(testbed::tools::Helm::$version); }
+    })* };
+}
