@@ -102,7 +102,8 @@ impl Buildah {
             let bundle = "/etc/ssl/certs/ca-certificates.crt";
             self.say(&["copy", "--quiet", container, bundle, bundle])?;
             let path = "PATH=/usr/local/go/bin:/bin";
-            self.say(&["config", "--env", path, "--env", "GOPATH=/go", container])?;
+            let caches = ["--env", "GOPATH=/go", "--env", "GOCACHE=/go/build"];
+            self.say(&[&["config", "--env", path], &caches[..], &[container]].concat())?;
         } else {
             let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
             self.say(&["config", "--env", path, "--cmd", "sh", container])?;
@@ -116,7 +117,7 @@ impl Buildah {
     fn build(&self, base: &str, go: &str) -> Result<()> {
         // What Go has downloaded and built already spares minutes, and the network.
         let modules = format!("{}:/go/pkg/mod", go_env("GOMODCACHE")?.display());
-        let built = format!("{}:/root/.cache/go-build", go_env("GOCACHE")?.display());
+        let built = format!("{}:/go/build", go_env("GOCACHE")?.display());
         let (base, go) = (format!("BASE={base}"), format!("GO={go}"));
         let proxy = format!("GOPROXY={}", go_env("GOPROXY")?.display());
         let root = product::root();

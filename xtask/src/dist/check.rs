@@ -63,7 +63,7 @@ fn is_static(bytes: &[u8], architecture: object::Architecture) -> Result<()> {
 /// The first mention of a path, with the text around it.
 fn mention(bytes: &[u8], path: &Path) -> Option<String> {
     let mut needle = path.as_os_str().as_bytes().to_owned();
-    // With what follows: a directory named /root is in /rootfs too.
+    // With what follows: the name of a directory may begin the name of another.
     needle.push(b'/');
     let at = bytes.windows(needle.len()).position(|window| window == needle)?;
     let printable = |byte: &&u8| byte.is_ascii_graphic();
@@ -100,9 +100,9 @@ mod tests {
 
     #[test]
     fn a_path_is_found_only_as_a_directory() {
-        let bytes = b"\0/rootfs\0/root/.cargo/registry/src/lib.rs\0rest";
-        assert_eq!(mention(bytes, Path::new("/root")).as_deref(), Some("/root/.cargo/registry/src/lib.rs"));
+        let bytes = b"\0/builds\0/build/cargo/registry/src/lib.rs\0rest";
+        assert_eq!(mention(bytes, Path::new("/build")).as_deref(), Some("/build/cargo/registry/src/lib.rs"));
         assert_eq!(mention(bytes, Path::new("/home/ada")), None);
-        assert_eq!(mention(b"/rootfs", Path::new("/root")), None);
+        assert_eq!(mention(b"/builds", Path::new("/build")), None);
     }
 }
