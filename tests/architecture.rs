@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 31] = [
+const ACTING: [(&str, &str); 33] = [
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -23,6 +23,8 @@ const ACTING: [(&str, &str); 31] = [
     ("helm/child.rs", "runs Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
+    ("lock/lease/hold.rs", "renews the Lease and gives it back"),
+    ("lock/lease/object.rs", "is about the API server's type"),
     ("lock/queue.rs", "asks in the background, lets time pass"),
     ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
