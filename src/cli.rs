@@ -153,27 +153,9 @@ pub struct Repair {
     /// How long to wait for the lock
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     pub lock_timeout: Duration,
-    /// A holder silent for this long is dead
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
-    pub lease_duration: Duration,
-    /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
-    #[arg(long, value_enum, default_value = "on")]
-    pub fence: Fence,
-    /// Where copies of records go before they are changed [default: the system's temporary directory]
-    #[arg(long, value_name = "DIR")]
-    pub backup_dir: Option<PathBuf>,
-    /// Say what is being waited for at least this often
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
-    pub keepalive: Duration,
-    /// How long Helm may take to stop after a signal before it is killed
-    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = duration)]
-    pub stop_timeout: Duration,
-    /// Write a JSON report here
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Write the outputs here, as NAME=VALUE lines: a dotenv report of GitLab's
-    #[arg(long, value_name = "FILE")]
-    pub dotenv: Option<PathBuf>,
+    /// How it works under the lock
+    #[command(flatten)]
+    pub run: RunFlags,
     /// The cluster
     #[command(flatten)]
     pub cluster: ClusterFlags,
@@ -430,33 +412,15 @@ pub enum Fence {
     Off,
 }
 
-/// helm-guard's own flags; each is also `HELM_GUARD_<NAME>`.
+/// What whatever works on a release under its lock has in common.
 #[derive(Clone, Debug, Args)]
-pub struct GuardFlags {
-    /// Helm binary [default: $HELM_BIN, else helm]
-    #[arg(long, value_name = "PATH")]
-    pub helm_bin: Option<PathBuf>,
-    /// Take the release's lock first
-    #[arg(long, value_enum, default_value = "on")]
-    pub lock: Lock,
-    /// Name of the Lease [default: helm-guard-RELEASE]
-    #[arg(long, value_name = "NAME")]
-    pub lock_name: Option<String>,
-    /// How long to wait for the lock; never bounds the deploy
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
-    pub lock_timeout: Duration,
+pub struct RunFlags {
     /// A holder silent for this long is dead
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
     pub lease_duration: Duration,
-    /// What a run does that a newer one of its workflow and ref has outdated
-    #[arg(long, value_enum, default_value = "skip")]
-    pub outdated: Outdated,
     /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
     #[arg(long, value_enum, default_value = "on")]
     pub fence: Fence,
-    /// How to repair a stuck release
-    #[arg(long, value_enum, default_value = "auto")]
-    pub repair: Strategy,
     /// Where copies of records go before they are changed [default: the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -472,6 +436,32 @@ pub struct GuardFlags {
     /// Write the outputs here, as NAME=VALUE lines: a dotenv report of GitLab's
     #[arg(long, value_name = "FILE")]
     pub dotenv: Option<PathBuf>,
+}
+
+/// helm-guard's own flags; each is also `HELM_GUARD_<NAME>`.
+#[derive(Clone, Debug, Args)]
+pub struct GuardFlags {
+    /// Helm binary [default: $HELM_BIN, else helm]
+    #[arg(long, value_name = "PATH")]
+    pub helm_bin: Option<PathBuf>,
+    /// Take the release's lock first
+    #[arg(long, value_enum, default_value = "on")]
+    pub lock: Lock,
+    /// Name of the Lease [default: helm-guard-RELEASE]
+    #[arg(long, value_name = "NAME")]
+    pub lock_name: Option<String>,
+    /// How long to wait for the lock; never bounds the deploy
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub lock_timeout: Duration,
+    /// What a run does that a newer one of its workflow and ref has outdated
+    #[arg(long, value_enum, default_value = "skip")]
+    pub outdated: Outdated,
+    /// How to repair a stuck release
+    #[arg(long, value_enum, default_value = "auto")]
+    pub repair: Strategy,
+    /// How it works under the lock
+    #[command(flatten)]
+    pub run: RunFlags,
 }
 
 /// The own flags as the argument splitter needs them.
@@ -579,6 +569,21 @@ mod tests {
         declared.sort_unstable();
         known.sort_unstable();
         assert_eq!(declared, known);
+    }
+
+    /// Others believe no silent Lease for longer: its holder would write on when it is theirs.
+    #[test]
+    fn no_lease_is_asked_for_that_others_would_not_believe() {
+        for command in ["upgrade", "rollback", "repair", "lock run"] {
+            for (duration, is_right) in
+                [("15s", true), ("10m", true), ("601s", false), ("1h", false), ("500ms", false)]
+            {
+                let behind = if command == "lock run" { " -- true" } else { "" };
+                let line = format!("helm-guard {command} --lease-duration={duration} web{behind}");
+                let parsed = Cli::try_parse_from(line.split(' '));
+                assert_eq!(parsed.is_ok(), is_right, "{line}: {parsed:?}");
+            }
+        }
     }
 
     #[test]

@@ -281,12 +281,15 @@ impl<'a> Run<'a> {
         };
         let reporter = self.reporter;
         // A person who watches a status line sees a stale one at once.
-        let interval =
-            if reporter.is_terminal() { guard.keepalive.min(STATUS_INTERVAL) } else { guard.keepalive };
+        let interval = if reporter.is_terminal() {
+            guard.run.keepalive.min(STATUS_INTERVAL)
+        } else {
+            guard.run.keepalive
+        };
         // Behind the fence a lost lock needs no haste.
-        let times = Times::new(guard.lease_duration);
+        let times = Times::new(guard.run.lease_duration);
         let unfenced = self.fence.is_none().then(|| times.duration.saturating_sub(times.give_up_after));
-        let stop = Stop::new(manner, guard.stop_timeout, unfenced);
+        let stop = Stop::new(manner, guard.run.stop_timeout, unfenced);
         child::run(&self.launch, argv, reporter, signals.clone(), lost, self.clock, interval, stop, tick)
             .await
     }
@@ -490,7 +493,7 @@ async fn fence(
     home: &Path,
     lock_id: &str,
 ) -> std::io::Result<Option<Fence>> {
-    if request.guard.fence == crate::cli::Fence::Off {
+    if request.guard.run.fence == crate::cli::Fence::Off {
         return Ok(None);
     }
     let given = &request.target.kubeconfig;

@@ -130,8 +130,11 @@ async fn repair(args: &cli::Repair, env: &Env, clock: Clock) -> ExitCode {
 
 async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -> ExitCode {
     let guard = &request.guard;
-    let sinks =
-        Sinks { report_file: guard.report.clone(), dotenv: guard.dotenv.clone(), ..sinks(env, clock) };
+    let sinks = Sinks {
+        report_file: guard.run.report.clone(),
+        dotenv: guard.run.dotenv.clone(),
+        ..sinks(env, clock)
+    };
     let reporter = Arc::new(Reporter::new(sinks));
     deploy::deploy(request, &reporter, clock, signals).await.into()
 }

@@ -111,9 +111,6 @@ impl Request {
             | cli::Command::Lock(_)
             | cli::Command::Action => return Err("not a Helm command".into()),
         };
-        if guard.lease_duration < Duration::from_secs(1) {
-            return Err("--lease-duration: less than 1s leaves no time to renew".into());
-        }
         if env.get("CI_JOB_MANUAL").is_some_and(|manual| manual == "true") {
             // GitLab counts no attempts: whoever starts a job by hand means it.
             guard.outdated = cli::Outdated::Allow;
@@ -146,16 +143,10 @@ impl Request {
             lock: cli::Lock::On,
             lock_name: args.lock_name.clone(),
             lock_timeout: args.lock_timeout,
-            lease_duration: args.lease_duration,
-            fence: args.fence,
             // It deploys nothing, so it brings nothing old.
             outdated: cli::Outdated::Allow,
             repair: args.strategy.into(),
-            backup_dir: args.backup_dir.clone(),
-            keepalive: args.keepalive,
-            stop_timeout: args.stop_timeout,
-            report: args.report.clone(),
-            dotenv: args.dotenv.clone(),
+            run: args.run.clone(),
         };
         Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)
     }
@@ -179,7 +170,7 @@ impl Request {
         let dir = |name: &str| directory(env, name);
         let ci_dir = ci::job_directory(env);
         let temporary = temporary(env);
-        let backup_dir = guard.backup_dir.clone().unwrap_or_else(|| backup_dir(env));
+        let backup_dir = guard.run.backup_dir.clone().unwrap_or_else(|| backup_dir(env));
         let cache_dir = dir("XDG_CACHE_HOME").or_else(|| dir("HOME").map(|home| home.join(".cache")));
         if invocation.generate_name() && invocation.releases().is_empty() {
             return Err(

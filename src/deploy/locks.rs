@@ -77,7 +77,7 @@ pub(super) async fn take_locks(
                 release: releases_of(request, &name),
                 since: clock.wall().to_string(),
             },
-            times: Times::new(request.guard.lease_duration),
+            times: Times::new(request.guard.run.lease_duration),
             timeout: request.guard.lock_timeout,
             within: request.within.clone(),
         };
@@ -90,7 +90,7 @@ pub(super) async fn take_locks(
         };
         let mut said: Option<Duration> = None;
         let waiting = |holder: &Holder, waited: Duration| {
-            let interval = if reporter.is_terminal() { STATUS_INTERVAL } else { request.guard.keepalive };
+            let interval = if reporter.is_terminal() { STATUS_INTERVAL } else { request.guard.run.keepalive };
             if said.is_none_or(|said| waited >= said + interval) {
                 // The first time is when the waiting begins.
                 let waited = said.map_or(Duration::ZERO, |_| waited);
