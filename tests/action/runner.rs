@@ -1,15 +1,18 @@
 //! A copy of this repository as GitHub has it, and act, which runs its example workflow on this machine.
 
 use std::{
-    fs::{self, File},
+    fs,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use testbed::tools::Helm;
+use testbed::{
+    runner::{Runner, copy},
+    tools::Helm,
+};
 
 use crate::stage::Stage;
 
@@ -42,7 +45,7 @@ impl Repository {
         let directory = tempfile::Builder::new().prefix("hg-action-").tempdir().unwrap();
         let (source, root) = (Path::new(env!("CARGO_MANIFEST_DIR")), directory.path().join("repository"));
         for path in ["action.yml", ".github", "tests/charts"] {
-            copy(&source.join(path), &root.join(path));
+            copy(&source.join(path), &root.join(path)).unwrap();
         }
         // act knows neither these properties nor how to check out without a network: it has the repository at hand.
         let recover = root.join(".github/workflows/recover.yml");
@@ -128,49 +131,26 @@ impl Repository {
         ] {
             act.arg(format!("--env={name}={text}"));
         }
-        let file = File::create(&log).unwrap();
-        let child = act.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        Running { child, log }
+        Running { runner: Runner::start(&mut act, log).unwrap() }
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    if !from.is_dir() {
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(from, to).unwrap();
-        return;
-    }
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        copy(&entry.path(), &to.join(entry.file_name()));
-    }
-}
-
-/// A workflow under way; a story that ends early takes it along.
+/// A workflow under way.
 pub struct Running {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    runner: Runner,
 }
 
 impl Running {
     /// The runner's process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.runner.pid()
     }
 
-    pub fn finish(mut self) -> Run {
-        let succeeded = self.child.wait().unwrap().success();
-        let log = fs::read_to_string(&self.log).unwrap();
+    pub fn finish(self) -> Run {
+        let (status, log) = self.runner.finish().unwrap();
         let lines =
             log.lines().map(|line| serde_json::from_str(line).unwrap_or(Value::String(line.to_owned())));
-        Run { succeeded, lines: lines.collect() }
+        Run { succeeded: status.success(), lines: lines.collect() }
     }
 }
 

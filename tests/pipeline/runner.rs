@@ -1,15 +1,18 @@
 //! A project that includes the component, and gitlab-ci-local, which runs its pipeline on this machine.
 
 use std::{
-    fs::{self, File},
+    fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use testbed::tools::{self, Helm};
+use testbed::{
+    runner::{Runner, copy},
+    tools::{self, Helm},
+};
 
 use crate::stage::Stage;
 
@@ -23,7 +26,7 @@ impl Project {
         let directory = tempfile::Builder::new().prefix("hg-pipeline-").tempdir().unwrap();
         let (source, root) = (Path::new(env!("CARGO_MANIFEST_DIR")), directory.path().join("project"));
         for path in ["templates/deploy.yml", "tests/charts/web"] {
-            copy(&source.join(path), &root.join(path));
+            copy(&source.join(path), &root.join(path)).unwrap();
         }
         // What the image has in its PATH.
         let bin = directory.path().join("bin");
@@ -99,45 +102,22 @@ impl Project {
         ] {
             runner.arg("--variable").arg(format!("{name}={text}"));
         }
-        let log = self.directory.path().join("log");
-        let file = File::create(&log).unwrap();
-        let child = runner.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        Running { child, log, root: self.root(), temporary }
+        let runner = Runner::start(&mut runner, self.directory.path().join("log")).unwrap();
+        Running { runner, root: self.root(), temporary }
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    if !from.is_dir() {
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(from, to).unwrap();
-        return;
-    }
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        copy(&entry.path(), &to.join(entry.file_name()));
-    }
-}
-
-/// A pipeline under way; a story that ends early takes it along.
+/// A pipeline under way.
 pub struct Running {
-    child: Child,
-    log: PathBuf,
+    runner: Runner,
     root: PathBuf,
     temporary: PathBuf,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Running {
-    pub fn finish(mut self) -> Run {
-        let succeeded = self.child.wait().unwrap().success();
-        let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned();
-        Run { succeeded, log, root: self.root.clone(), temporary: self.temporary.clone() }
+    pub fn finish(self) -> Run {
+        let (status, log) = self.runner.finish().unwrap();
+        Run { succeeded: status.success(), log, root: self.root, temporary: self.temporary }
     }
 }
 

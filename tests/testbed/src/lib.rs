@@ -37,6 +37,7 @@ mod named;
 mod namespace;
 mod normalise;
 mod process;
+pub mod runner;
 pub mod tools;
 
 pub use audit::{Audit, Event};
