@@ -23,7 +23,7 @@ const PREFIX: &str = "helm-guard.dev/";
 /// By which helm-guard's Leases are found, whatever their names.
 pub(super) const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "helm-guard");
 
-/// A sign of life. Also gives the Lease the label that [`list`] selects: one that an older version wrote has none.
+/// A sign of life. Also gives the Lease the label that [`super::list`] selects: one that an older version wrote has none.
 pub(super) fn refresh(lease: &mut Lease, clock: Clock) {
     if let Some(spec) = &mut lease.spec {
         spec.renew_time = Some(MicroTime(clock.wall()));
