@@ -75,20 +75,24 @@ pub fn inside(uri: &Uri, secret: &str) -> Option<PathAndQuery> {
 /// A description of a part of the API, addressed by its own hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Such as `/openapi/v3/apis/apps/v1`.
-    pub path: String,
-    /// What the API server calls its contents, in hexadecimal.
-    pub hash: String,
+    /// Path and query, such as `/openapi/v3/apis/apps/v1?hash=5AF8…`: letters, digits and `/?&=._-` alone.
+    pub target: String,
 }
 
-/// The description that a request asks for, if it is one that never changes: an OpenAPI document with its hash.
+/// The description that a request asks for, if it is one that never changes: an OpenAPI document with its hash, in
+/// hexadecimal.
 pub fn description(method: &Method, inside: &PathAndQuery) -> Option<Description> {
+    let plain = |letter: u8| letter.is_ascii_alphanumeric() || b"/?&=._-".contains(&letter);
     let query = inside.query().unwrap_or_default();
     let mut hashes = query.split('&').filter_map(|pair| pair.strip_prefix("hash="));
-    let hash =
-        hashes.next().filter(|hash| hash.len() >= 32 && hash.bytes().all(|c| c.is_ascii_hexdigit()))?;
-    (method == Method::GET && inside.path().starts_with("/openapi/v3/") && hashes.next().is_none())
-        .then(|| Description { path: inside.path().to_owned(), hash: hash.to_owned() })
+    let hash = hashes.next()?;
+    (method == Method::GET
+        && inside.path().starts_with("/openapi/v3/")
+        && inside.as_str().bytes().all(plain)
+        && hash.len() >= 32
+        && hash.bytes().all(|letter| letter.is_ascii_hexdigit())
+        && hashes.next().is_none())
+    .then(|| Description { target: inside.as_str().to_owned() })
 }
 
 /// Headers that are about one connection and not about what goes over it.

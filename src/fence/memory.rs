@@ -1,47 +1,24 @@
-//! Descriptions of the API that never change, kept for the next run: Helm's client files what it fetched under the address
-//! that it talks to, which is the fence's and new each time.
-//! What may be kept is decided in `fence.rs`.
+//! Descriptions of the API that never change, kept from run to run. Helm's client files what it fetched under the address
+//! that it talks to, which is the fence's and new each time: so its own files are put, under the names that it will look for,
+//! where it looks. What may be kept is decided in `fence.rs`.
+//!
+//! Where it looks: `http/` in `KUBECACHEDIR`, the SHA-256 of the URL in hexadecimal (client-go,
+//! `discovery/cached/disk/round_tripper.go`). A file begins with the SHA-256 of the rest, which its reader checks; should
+//! another version look elsewhere or write differently, it asks the API server as it would without these files.
 
 use std::{
     fs,
-    io::{Result, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{self, Result},
+    os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde::{Deserialize, Serialize};
+use ring::digest::{SHA256, digest};
 
 use super::{Description, cache_folder};
 
-/// Longest description that is kept: the longest of Kubernetes' own has 1 MB.
-pub const LONGEST: usize = 8 << 20;
-
-/// What else depends on the request, and what belongs to the answer: the first line of a file, before the body.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Label {
-    hash: String,
-    accept: String,
-    accept_encoding: String,
-    content_type: String,
-    content_encoding: String,
-}
-
-impl Label {
-    fn of(description: &Description, request: &HeaderMap, answer: &HeaderMap) -> Self {
-        let text = |headers: &HeaderMap, name: HeaderName| {
-            headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-        };
-        Self {
-            hash: description.hash.clone(),
-            accept: text(request, header::ACCEPT),
-            accept_encoding: text(request, header::ACCEPT_ENCODING),
-            content_type: text(answer, header::CONTENT_TYPE),
-            content_encoding: text(answer, header::CONTENT_ENCODING),
-        }
-    }
-}
+/// Longest name of a file.
+const LONGEST: usize = 255;
 
 /// A folder of descriptions, of one API server.
 #[derive(Clone, Debug)]
@@ -53,83 +30,124 @@ impl Memory {
     /// In the user's cache directory. `None` where there can be none.
     pub fn open(cache: &Path, server: &str) -> Option<Self> {
         let folder = cache.join("helm-guard/openapi").join(cache_folder(server));
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
+        private(&folder).ok()?;
         Some(Self { folder })
     }
 
-    /// The headers and the body of an answer that would be the same today.
-    pub fn recall(&self, description: &Description, request: &HeaderMap) -> Option<(HeaderMap, Bytes)> {
-        let file = Bytes::from(fs::read(self.file(description)).ok()?);
-        let end = file.iter().position(|byte| *byte == b'\n')?;
-        let kept: Label = serde_json::from_slice(&file[..end]).ok()?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in
-            [(header::CONTENT_TYPE, &kept.content_type), (header::CONTENT_ENCODING, &kept.content_encoding)]
-        {
-            if !value.is_empty() {
-                headers.insert(name, HeaderValue::from_str(value).ok()?);
+    /// Puts what is remembered into `cache`, Helm's `KUBECACHEDIR`, for a Helm that talks to `address`.
+    ///
+    /// # Errors
+    /// When nothing can be put there; then Helm has only to ask again.
+    pub fn lend(&self, cache: &Path, address: &str) -> Result<()> {
+        let http = cache.join("http");
+        private(&http)?;
+        for file in fs::read_dir(&self.folder)? {
+            let file = file?;
+            if let Some(target) = file.file_name().to_str().and_then(target) {
+                // Helm's client replaces files and never writes into one: what a link leads to stays as it is.
+                symlink(file.path(), http.join(key(address, &target)))?;
             }
         }
-        (kept == Label::of(description, request, &headers)).then(|| (headers, file.slice(end + 1..)))
+        Ok(())
     }
 
-    /// Keeps an answer in the place of an older one.
+    /// Takes what a Helm that talked to `address` got, in the place of older versions of it.
     ///
     /// # Errors
     /// When it cannot be written; then the next run asks again.
-    pub fn keep(
-        &self,
-        description: &Description,
-        request: &HeaderMap,
-        answer: &HeaderMap,
-        body: &[u8],
-    ) -> Result<()> {
-        let mut label = serde_json::to_vec(&Label::of(description, request, answer))?;
-        label.push(b'\n');
-        let file = self.file(description);
-        // Another run may do the same: each writes its own, and the name is given to what is whole.
-        let own = file.with_extension(std::process::id().to_string());
-        let mut open = fs::OpenOptions::new();
-        let mut written = open.write(true).create(true).truncate(true).mode(0o600).open(&own)?;
-        let done = written.write_all(&label).and_then(|()| written.write_all(body));
-        let done = done.and_then(|()| fs::rename(&own, &file));
-        if done.is_err() {
-            let _ = fs::remove_file(&own);
+    pub fn keep(&self, cache: &Path, address: &str, asked: &[Description]) -> Result<()> {
+        for description in asked {
+            let name = name(description);
+            let got = cache.join("http").join(key(address, &description.target));
+            if name.len() > LONGEST || !got.symlink_metadata().is_ok_and(|got| got.is_file()) {
+                continue;
+            }
+            let kept = self.folder.join(&name);
+            // Another run may do the same: each has its own, and the name is given to what is whole.
+            let own = self.folder.join(format!("{}.part", std::process::id()));
+            fs::rename(&got, &own).or_else(|_| fs::copy(&got, &own).map(drop))?;
+            fs::rename(own, &kept)?;
+            let path = |name: &str| name.split('?').next().map(str::to_owned);
+            for other in fs::read_dir(&self.folder)? {
+                let other = other?;
+                if let Some(older) = other.file_name().to_str().filter(|other| *other != name)
+                    && path(older) == path(&name)
+                {
+                    gone(&other.path())?;
+                }
+            }
         }
-        done
+        Ok(())
     }
+}
 
-    fn file(&self, description: &Description) -> PathBuf {
-        self.folder.join(format!("{}.answer", cache_folder(&description.path)))
+fn private(folder: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn gone(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
+}
+
+/// The file name for a description, from which [`target`] is found again.
+fn name(description: &Description) -> String {
+    description.target.replace('/', "!")
+}
+
+fn target(name: &str) -> Option<String> {
+    name.starts_with('!').then(|| name.replace('!', "/"))
+}
+
+/// The name under which Helm's client files what it got.
+fn key(address: &str, target: &str) -> String {
+    let sum = digest(&SHA256, format!("{address}{target}").as_bytes());
+    sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// As a real Helm 4.3.1 filed it.
     #[test]
-    fn what_was_kept_is_recalled_for_the_same_question_alone() {
+    fn the_key_is_that_of_helms_client() {
+        let hash = "8F5F21DFCD465B067ED095B213D5695C2424C01AC732DEC7C1D767B196C545F4AFFE76D518B72E08FD924EE97E72DF1D115C995389B119BBEFCFE9060BF428CF";
+        let target = format!("/openapi/v3/api/v1?hash={hash}&timeout=32s");
+        let wanted = "298a9d2421a423c6a57127e83a89570bfd397e7155ff9ee2aaaad7a9a8ff24e9";
+        assert_eq!(key("https://127.0.0.1:34569", &target), wanted);
+    }
+
+    #[test]
+    fn what_one_helm_got_the_next_finds_under_its_own_address() {
         let directory = tempfile::tempdir().unwrap();
         let memory = Memory::open(directory.path(), "https://10.0.0.1:6443").unwrap();
-        let description = |hash: &str| Description { path: "/openapi/v3/api/v1".into(), hash: hash.into() };
-        let headers = |pairs: &[(HeaderName, &'static str)]| -> HeaderMap {
-            pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+        let description =
+            |hash: &str| Description { target: format!("/openapi/v3/api/v1?hash={hash}&timeout=32s") };
+        let (first, second) = ("http://127.0.0.1:4000/one", "http://127.0.0.1:5000/two");
+        let cache = |name: &str| directory.path().join(name);
+        let file = |name: &str, address: &str, hash: &str| {
+            cache(name).join("http").join(key(address, &description(hash).target))
         };
-        let (json, other) =
-            (headers(&[(header::ACCEPT, "application/json")]), headers(&[(header::ACCEPT, "else")]));
-        let answer =
-            headers(&[(header::CONTENT_TYPE, "application/json"), (header::CONTENT_ENCODING, "gzip")]);
-        assert_eq!(memory.recall(&description("A"), &json), None);
-        memory.keep(&description("A"), &json, &answer, b"a\nbody").unwrap();
-        let (kept, body) = memory.recall(&description("A"), &json).unwrap();
-        assert_eq!((kept, &body[..]), (answer.clone(), &b"a\nbody"[..]));
-        assert_eq!(memory.recall(&description("B"), &json), None, "another description");
-        assert_eq!(memory.recall(&description("A"), &other), None, "in another form");
-        memory.keep(&description("B"), &json, &answer, b"b").unwrap();
-        assert_eq!(memory.recall(&description("A"), &json), None);
-        assert_eq!(fs::read_dir(&memory.folder).unwrap().count(), 1, "nothing old is left");
-        fs::write(memory.file(&description("B")), "cut off").unwrap();
-        assert_eq!(memory.recall(&description("B"), &json), None);
+
+        memory.lend(&cache("a"), first).unwrap();
+        assert_eq!(fs::read_dir(cache("a/http")).unwrap().count(), 0, "nothing is known yet");
+        fs::write(file("a", first, "A"), "text").unwrap();
+        memory.keep(&cache("a"), first, &[description("A"), description("never finished")]).unwrap();
+
+        memory.lend(&cache("b"), second).unwrap();
+        assert_eq!(fs::read_to_string(file("b", second, "A")).unwrap(), "text");
+        assert_eq!(fs::read_dir(cache("b/http")).unwrap().count(), 1);
+        // It was on disk: Helm did not ask, or asked and got it from there.
+        memory.keep(&cache("b"), second, &[description("A")]).unwrap();
+        assert_eq!(fs::read_to_string(file("b", second, "A")).unwrap(), "text", "a link is no new file");
+
+        fs::write(file("b", second, "B"), "newer").unwrap();
+        memory.keep(&cache("b"), second, &[description("B")]).unwrap();
+        memory.lend(&cache("c"), first).unwrap();
+        assert_eq!(fs::read_to_string(file("c", first, "B")).unwrap(), "newer");
+        assert_eq!(fs::read_dir(cache("c/http")).unwrap().count(), 1, "nothing old is left");
     }
 }

@@ -31,9 +31,9 @@ use tokio::{
 use tower::BoxError;
 
 use super::{
-    VARIABLES, Verdict,
+    Description, VARIABLES, Verdict,
     home::Home,
-    memory::{LONGEST, Memory},
+    memory::Memory,
     record::{self, ENOUGH, OfRecord},
 };
 use crate::{
@@ -82,7 +82,19 @@ pub struct Fence {
     environment: Vec<(&'static str, Option<String>)>,
     written: Arc<Mutex<VecDeque<Written>>>,
     helm: watch::Receiver<Option<String>>,
+    learnt: Option<Learnt>,
     _home: Home,
+}
+
+/// What this Helm asked for and the next need not.
+#[derive(Debug)]
+struct Learnt {
+    memory: Memory,
+    /// Helm's `KUBECACHEDIR`.
+    cache: PathBuf,
+    /// The fence's.
+    address: String,
+    asked: Arc<Mutex<Vec<Description>>>,
 }
 
 impl Fence {
@@ -102,10 +114,15 @@ impl Fence {
         let kubeconfig =
             super::kubeconfig(&address, &context.name, &context.namespace, context.disable_compression);
         let kubeconfig = text(home.kubeconfig(&kubeconfig)?);
-        let cache = text(home.cache(&address, &cluster.server, place.cache)?);
+        let cache = home.cache(&address, &cluster.server, place.cache)?;
+        let memory = place.cache.and_then(|cache| Memory::open(cache, &cluster.server));
+        if let Some(memory) = &memory {
+            // Without it Helm has only to ask again.
+            let _ = memory.lend(&cache, &address);
+        }
         let mut environment = vec![
             ("KUBECONFIG", Some(kubeconfig)),
-            ("KUBECACHEDIR", Some(cache)),
+            ("KUBECACHEDIR", Some(text(cache.clone()))),
             ("HELM_GUARD_KUBECONFIG", place.original.clone()),
         ];
         environment.extend(VARIABLES.map(|name| (name, None)));
@@ -115,6 +132,7 @@ impl Fence {
             Arc::new(move || lock.are_safe())
         };
         let written = Arc::<Mutex<VecDeque<Written>>>::default();
+        let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
         let proxy = Arc::new(Proxy {
             secret,
@@ -125,10 +143,11 @@ impl Fence {
             server: cluster.server.clone(),
             written: written.clone(),
             helm,
-            memory: place.cache.and_then(|cache| Memory::open(cache, &cluster.server)),
+            asked: asked.clone(),
         });
         let server = tokio::spawn(serve(listener, proxy));
-        Ok(Self { server, environment, written, helm: helm_seen, _home: home })
+        let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
+        Ok(Self { server, environment, written, helm: helm_seen, learnt, _home: home })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -156,6 +175,10 @@ impl Drop for Fence {
     fn drop(&mut self) {
         // With the task go all its connections.
         self.server.abort();
+        if let Some(Learnt { memory, cache, address, asked }) = &self.learnt {
+            // Without it the next run asks again.
+            let _ = memory.keep(cache, address, &asked.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 
@@ -196,7 +219,7 @@ struct Proxy {
     server: String,
     written: Arc<Mutex<VecDeque<Written>>>,
     helm: watch::Sender<Option<String>>,
-    memory: Option<Memory>,
+    asked: Arc<Mutex<Vec<Description>>>,
 }
 
 impl Proxy {
@@ -210,10 +233,11 @@ impl Proxy {
                 helm.is_some()
             });
         }
-        if let Some(memory) = &self.memory
-            && let Some(description) = super::description(request.method(), &inside)
-        {
-            return self.describe(memory, &description, request, inside).await;
+        if let Some(description) = super::description(request.method(), &inside) {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.len() < REMEMBERED && !asked.contains(&description) {
+                asked.push(description);
+            }
         }
         let is_write = super::is_write(request.method(), request.headers());
         let (method, path) = (request.method().clone(), inside.path().to_owned());
@@ -224,42 +248,6 @@ impl Proxy {
         };
         let answer = self.pass(request, is_write).await;
         if is_write { self.remember(method, path, answer).await } else { answer }
-    }
-
-    /// Answers from memory, or asks the API server and remembers what it says.
-    async fn describe(
-        &self,
-        memory: &Memory,
-        description: &super::Description,
-        request: Request<Incoming>,
-        inside: http::uri::PathAndQuery,
-    ) -> Response<Body> {
-        if let Some((headers, body)) = memory.recall(description, request.headers()) {
-            let mut answer = Response::new(full(body));
-            *answer.headers_mut() = headers;
-            return answer;
-        }
-        let question = request.headers().clone();
-        let request = match self.readdress(request, inside, false).await {
-            Ok(request) => request,
-            Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
-        };
-        let answer = self.pass(request, false).await;
-        if answer.status() != StatusCode::OK {
-            return answer;
-        }
-        let (parts, body) = answer.into_parts();
-        let body = match begin(body, LONGEST).await {
-            Ok((whole, body)) => {
-                if whole.len() < LONGEST {
-                    // Without it the next run asks again.
-                    let _ = memory.keep(description, &question, &parts.headers, &whole);
-                }
-                body
-            }
-            Err(error) => return said(StatusCode::BAD_GATEWAY, &error.to_string()),
-        };
-        Response::from_parts(parts, body)
     }
 
     /// Makes a request one to the API server.
