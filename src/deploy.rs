@@ -181,13 +181,14 @@ impl<'a> Run<'a> {
             let what = if end.outcome.is_success() { "the end was saved" } else { "helm-guard worked" };
             end = End::lock_lost(what, &why);
         }
-        drop(self.fence);
+        let files = self.fence.map(Fence::down);
         let mut locks = self.locks;
         if end.outcome.is_success() && self.request.task == Task::Helm {
             let at = self.clock.wall().to_string();
             locks.iter_mut().for_each(|lock| lock.deployed(at.clone()));
         }
         let free = release(signals, locks, done.gone).await;
+        drop(files);
         // Else the settle step of this CI job does the rest.
         if free && !done.unsettled {
             self.ledger.close();

@@ -78,12 +78,37 @@ pub struct Place<'a> {
 /// The fence, up until it is dropped.
 #[derive(Debug)]
 pub struct Fence {
-    server: JoinHandle<()>,
+    server: Server,
     environment: Vec<(&'static str, Option<String>)>,
     written: Arc<Mutex<VecDeque<Written>>>,
     helm: watch::Receiver<Option<String>>,
+    files: Files,
+}
+
+/// The task that serves; with it go all its connections.
+#[derive(Debug)]
+struct Server(JoinHandle<()>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What is left of a fence that is down. Cleared away when this is dropped.
+#[derive(Debug)]
+pub struct Files {
     learnt: Option<Learnt>,
     _home: Home,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if let Some(Learnt { memory, cache, address, asked }) = &self.learnt {
+            // Without it the next run asks again.
+            let _ = memory.keep(cache, address, &asked.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
 }
 
 /// What this Helm asked for and the next need not.
@@ -145,9 +170,12 @@ impl Fence {
             helm,
             asked: asked.clone(),
         });
-        let server = tokio::spawn(serve(listener, proxy));
+        let server = tokio::spawn(async move {
+            tokio::join!(serve(listener, proxy.clone()), proxy.warm());
+        });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
-        Ok(Self { server, environment, written, helm: helm_seen, learnt, _home: home })
+        let (server, files) = (Server(server), Files { learnt, _home: home });
+        Ok(Self { server, environment, written, helm: helm_seen, files })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -165,20 +193,15 @@ impl Fence {
         }
     }
 
+    /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.
+    pub fn down(self) -> Files {
+        drop(self.server);
+        self.files
+    }
+
     /// The last of Helm's writes, oldest first.
     pub fn written(&self) -> Vec<Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-}
-
-impl Drop for Fence {
-    fn drop(&mut self) {
-        // With the task go all its connections.
-        self.server.abort();
-        if let Some(Learnt { memory, cache, address, asked }) = &self.learnt {
-            // Without it the next run asks again.
-            let _ = memory.keep(cache, address, &asked.lock().unwrap_or_else(PoisonError::into_inner));
-        }
     }
 }
 
@@ -248,6 +271,18 @@ impl Proxy {
         };
         let answer = self.pass(request, is_write).await;
         if is_write { self.remember(method, path, answer).await } else { answer }
+    }
+
+    /// Opens the connection for writes while Helm starts: its first write finds it.
+    async fn warm(&self) {
+        let mut request = Request::new(full(Bytes::new()));
+        // What anybody may ask, and costs the API server nothing.
+        *request.uri_mut() = Uri::from_static("/version");
+        super::rewrite(request.headers_mut(), &self.lock_id);
+        if let Ok(answer) = send(self.gated.clone(), request).await {
+            // Only a connection whose answer was read is used again.
+            let _ = answer.into_body().collect().await;
+        }
     }
 
     /// Makes a request one to the API server.

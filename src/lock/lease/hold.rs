@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::Poll,
@@ -50,11 +50,13 @@ pub struct Held {
     renewal: JoinHandle<()>,
 }
 
-/// What is done under a lock, for its renewal to write down.
-#[derive(Debug, Default)]
+/// What is done under a lock, for its renewal to write down, and what that wrote.
+#[derive(Debug)]
 struct Work {
     helm_started: AtomicBool,
     changed: Notify,
+    /// The Lease as it was written last: it can be given back without being read, if nobody has changed it since.
+    written: Mutex<Lease>,
 }
 
 /// A hold of another process under which this one works.
@@ -93,7 +95,11 @@ pub(super) fn hold(
     lent: Option<Lent>,
 ) -> Held {
     let (sender, state) = watch::channel(State::Held(renewed));
-    let work = Arc::new(Work::default());
+    let work = Arc::new(Work {
+        helm_started: AtomicBool::default(),
+        changed: Notify::default(),
+        written: Mutex::new(lease.clone()),
+    });
     let (me, under) = (request.me.clone(), work.clone());
     let renewal = tokio::spawn(renew(api.clone(), lease, me, request.times, renewed, clock, under, sender));
     let claim = Claim { state, times: request.times, clock };
@@ -133,6 +139,7 @@ async fn renew(
                 let written = bounded(limit, swap(&api, &lease)).await;
                 let next = hold.answered(answer(&written), asked, clock.monotonic(), &times);
                 if let Ok(written) = written {
+                    work.written.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&written);
                     lease = written;
                     if state.send(State::Held(hold.renewed)).is_err() {
                         return;
@@ -232,7 +239,8 @@ impl Held {
             }
             lines.leave(&self.me, self.deployed_at.as_deref());
         };
-        give_back_after(&self.api, &self.lease, &self.me.identity, &end, last).await
+        let written = self.work.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        give_back_after(&self.api, &self.lease, Some(written), &self.me.identity, &end, last).await
     }
 
     /// Stops renewing and leaves the Lease as it is: it runs out by itself.
@@ -360,24 +368,29 @@ pub enum End {
 /// # Errors
 /// When the API server cannot be reached.
 pub async fn give_back(api: &Api<Lease>, name: &str, identity: &str, end: &End) -> Result<(), kube::Error> {
-    give_back_after(api, name, identity, end, |_| {}).await
+    give_back_after(api, name, None, identity, end, |_| {}).await
 }
 
-/// As [`give_back`], with a last change to the line of runs. A Lease that remembers runs outlives its release: late ones are
+/// As [`give_back`], with a last change to the line of runs; the Lease is read unless it is `known`, and whenever what is
+/// known turns out to be old. A Lease that remembers runs outlives its release: late ones are
 /// still outdated then.
 async fn give_back_after(
     api: &Api<Lease>,
     name: &str,
+    mut known: Option<Lease>,
     identity: &str,
     end: &End,
     last: impl Fn(&mut Lines),
 ) -> Result<(), kube::Error> {
     let mut unanswered = None;
     for _ in 0..5 {
-        let mut lease = match bounded(ANSWER, api.get_opt(name)).await {
-            Ok(Some(lease)) if holder_identity(&lease) == identity => lease,
-            Ok(_) => return Ok(()),
-            Err(error) => return Err(unanswered.unwrap_or(error)),
+        let mut lease = match known.take() {
+            Some(lease) => lease,
+            None => match bounded(ANSWER, api.get_opt(name)).await {
+                Ok(Some(lease)) if holder_identity(&lease) == identity => lease,
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(unanswered.unwrap_or(error)),
+            },
         };
         lease.metadata.managed_fields = None;
         change_lines(&mut lease, &last);
