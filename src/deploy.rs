@@ -29,7 +29,7 @@ use crate::{
     exit,
     fence::proxy::{self, Fence},
     helm::{
-        Command, Invocation, Version, child,
+        Command, Invocation, Version, binary, child,
         stop::{Manner, Stop},
     },
     lock::{
@@ -534,12 +534,15 @@ fn warn_of_ledger(reporter: &Reporter, saved: std::io::Result<()>) {
     }
 }
 
-/// What `helm version` says, asked for when somebody first waits for it: it takes as long as all that the guard does. A
-/// Helm behind the fence tells its version there, unasked.
+/// Helm's version, looked for when somebody first waits for it: in its file, and if that does not tell by `helm version`,
+/// which takes longer than all that the guard does. A Helm behind the fence tells its version there, unasked.
 type HelmVersion = Shared<BoxFuture<'static, Result<Version, String>>>;
 
 fn ask_version(launch: child::Launch) -> HelmVersion {
     let answer = async move {
+        if let Some(version) = child::find(&launch.helm).ok().and_then(|helm| binary::version(&helm)) {
+            return Ok(version);
+        }
         let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);
         match child::quiet(&launch, &argv).await {
             Ok(Ok(out)) => Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| error.to_string()),

@@ -1,7 +1,8 @@
 //! Helm 3 and 4: argument vectors, versions.
-//! Pure: the child process is in `helm/child.rs`.
+//! Pure: the child process is in `helm/child.rs`, its file is read in `helm/binary.rs`.
 
 pub mod argv;
+pub mod binary;
 pub mod child;
 pub mod flags;
 pub mod stop;

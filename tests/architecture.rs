@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 33] = [
+const ACTING: [(&str, &str); 34] = [
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -20,6 +20,7 @@ const ACTING: [(&str, &str); 33] = [
     ("fence/home.rs", "writes Helm's kubeconfig"),
     ("fence/memory.rs", "keeps descriptions of the API"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),
+    ("helm/binary.rs", "reads Helm's file"),
     ("helm/child.rs", "runs Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
