@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 use testbed::{
-    Cluster, Kubectl, Options,
+    Audit, Cluster, Kubectl, Options,
     tools::{self, Helm},
 };
 
@@ -103,6 +103,11 @@ impl Place<'_> {
         command.env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig);
         command.env("HOME", &self.lab.home).env("TMPDIR", &self.lab.home).stdin(Stdio::null());
         command
+    }
+
+    /// What this place's user asked the API server for, here or elsewhere.
+    pub(crate) fn audit(&self) -> Result<Audit> {
+        Ok(self.lab.cluster.audit()?.user("admin"))
     }
 
     /// A file of the lab.

@@ -12,6 +12,7 @@ pub(crate) enum Unit {
     Ratio,
     Milliseconds,
     Megabytes,
+    Requests,
 }
 
 impl Unit {
@@ -20,6 +21,7 @@ impl Unit {
             Self::Ratio => format!("{value:.2}x"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Megabytes => format!("{value:.2} MB"),
+            Self::Requests => format!("{value:.0}"),
         }
     }
 
@@ -28,6 +30,7 @@ impl Unit {
             Self::Ratio => "ratio",
             Self::Milliseconds => "milliseconds",
             Self::Megabytes => "megabytes",
+            Self::Requests => "requests",
         }
     }
 }
@@ -54,6 +57,11 @@ impl Finding {
 
     pub(crate) fn single(what: &'static str, unit: Unit, samples: Samples, limit: f64) -> Self {
         Self { what, helm: None, unit, samples, pair: None, limit, largest_counts: false }
+    }
+
+    /// Measured with one Helm.
+    pub(crate) fn of(self, helm: Helm) -> Self {
+        Self { helm: Some(helm), ..self }
     }
 
     /// For what must never be more.
