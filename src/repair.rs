@@ -53,6 +53,8 @@ pub struct Question<'a> {
     pub history_max: u32,
     /// Living objects of the last revision that an uninstall would delete with their data.
     pub precious: &'a [ObjectKey],
+    /// The repair is all that was asked for: no deploy follows.
+    pub alone: bool,
 }
 
 /// The answer.
@@ -399,7 +401,11 @@ impl<'a> Case<'a> {
         let refuse = |why: String| Answer::Refuse {
             finding: self.finding(),
             why,
-            next: "use --repair auto, which deletes nothing that the new manifest wants".into(),
+            next: if self.question.alone {
+                "use --strategy auto, which deletes nothing".into()
+            } else {
+                "use --repair auto, which deletes nothing that the new manifest wants".into()
+            },
         };
         match self.good {
             Some(good) => {

@@ -60,6 +60,11 @@ pub struct Request {
     pub cache_dir: Option<PathBuf>,
 }
 
+/// How many revisions Helm keeps where no flag says it; 0 is no limit.
+pub(crate) fn history_max(env: &Env) -> u32 {
+    env.get("HELM_MAX_HISTORY").and_then(|max| max.parse().ok()).unwrap_or(10)
+}
+
 /// Where records are, as `HELM_DRIVER` says.
 ///
 /// # Errors
@@ -161,8 +166,7 @@ impl Request {
     ) -> Result<Self, String> {
         let command = invocation.command;
         let driver = driver(env)?;
-        let env_max = env.get("HELM_MAX_HISTORY").and_then(|max| max.parse().ok());
-        let history_max = invocation.history_max().or(env_max).unwrap_or(10);
+        let history_max = invocation.history_max().unwrap_or_else(|| history_max(env));
         let helm = guard
             .helm_bin
             .clone()

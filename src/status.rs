@@ -177,9 +177,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        helm::Command,
         lock::{LeaseView, Life},
-        repair::{Question, Strategy, alone, tests::history},
+        repair::{Strategy, alone, tests::history},
         report::{Holder, Owner},
     };
 
@@ -206,16 +205,8 @@ mod tests {
             "fixed" => Life::Promised,
             _ => Life::Unknown,
         };
-        let row = (!lock.is_empty()).then(|| Row::new("shop", &place.lease, &view, life));
-        let answer = alone::plan(&Question {
-            command: Command::Upgrade,
-            installing: false,
-            history: &history,
-            strategy,
-            reuses_values: false,
-            history_max: 10,
-            precious: &[],
-        });
+        let row = (!lock.is_empty()).then(|| Row::new("shop", &place.lease, &view, life, None));
+        let answer = alone::plan(&history, strategy, 10, &[]);
         Standing::new(&place, row, &history, answer)
     }
 

@@ -45,16 +45,21 @@ impl Run<'_> {
         let precious = precious(&self.cluster, release, &history);
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let alone = self.request.task == Task::Repair;
-        let question = Question {
-            command: invocation.command,
-            installing: invocation.install_if_missing() || invocation.command == Command::Install,
-            history: &history,
-            strategy: self.request.guard.repair,
-            reuses_values: invocation.values_from().may_be_release(),
-            history_max: self.request.history_max,
-            precious: &precious,
+        let (strategy, history_max) = (self.request.guard.repair, self.request.history_max);
+        let answer = if alone {
+            repair::alone::plan(&history, strategy, history_max, &precious)
+        } else {
+            repair::plan(&Question {
+                command: invocation.command,
+                installing: invocation.install_if_missing() || invocation.command == Command::Install,
+                history: &history,
+                strategy,
+                reuses_values: invocation.values_from().may_be_release(),
+                history_max,
+                precious: &precious,
+                alone,
+            })
         };
-        let answer = if alone { repair::alone::plan(&question) } else { repair::plan(&question) };
         let plan = match answer {
             Answer::Healthy => {
                 let upgrades = invocation.command == Command::Upgrade && !alone;

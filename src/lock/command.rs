@@ -125,7 +125,8 @@ async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Stop> 
     let mut rows = Vec::new();
     for (lease, life) in leases.iter().zip(all(checks.collect()).await) {
         let (view, life) = life?;
-        rows.push(Row::new(&lease.namespace().unwrap_or_default(), &lease.name_any(), &view, life));
+        let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
+        rows.push(Row::new(&namespace, &name, &view, life, lease::deployed(lease)));
     }
     if let (Some(release), true) = (&args.release, args.all_namespaces) {
         rows.retain(|row| row.release.split(", ").any(|one| one == release));

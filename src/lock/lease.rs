@@ -16,8 +16,8 @@ use kube::{
 pub(crate) use hold::Teller;
 use hold::hold;
 pub use hold::{Claim, Claims, End, Held, Lent, give_back};
-pub use object::view;
 use object::{LABEL, change_lines, claim, lines, note, refresh};
+pub use object::{deployed, view};
 
 use super::{
     Decision, LeaseView, Observer, Times,

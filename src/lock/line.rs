@@ -119,6 +119,16 @@ pub enum Newer {
     Alive(Run),
 }
 
+impl Deployed {
+    /// `upgrade, commit 4f1c0d9a7b3e, at 2026-06-01T10:02:11Z by run 12 (https://…) by mona`.
+    pub fn text(&self) -> String {
+        let commit: String = self.commit.chars().take(12).collect();
+        let commit = if commit.is_empty() { commit } else { format!(", commit {commit}") };
+        let at = crate::report::terminal::to_the_second(&self.at);
+        format!("{}{commit}, at {at} by {}", self.operation, self.run.name())
+    }
+}
+
 impl Newer {
     /// Which.
     pub fn run(&self) -> &Run {
@@ -179,6 +189,11 @@ impl Lines {
     /// Is there anything to remember?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What was deployed last, by the clocks of those who did.
+    pub fn last_deployed(&self) -> Option<&Deployed> {
+        self.0.iter().filter_map(|line| line.deployed.as_ref()).max_by(|one, other| one.at.cmp(&other.at))
     }
 
     /// Where `me` stands. A run that is run again is meant to go back.

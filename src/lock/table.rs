@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{LeaseView, Life};
+use super::{LeaseView, Life, line::Deployed};
 use crate::{
     cli::Format,
     report::{Holder, terminal::to_the_second, text::terminal_safe},
@@ -41,6 +41,8 @@ pub struct Row {
     pub renewed: String,
     /// For how long the holder is believed without a renewal.
     pub lease_duration_seconds: u64,
+    /// What was deployed last under it by a run that CI counts.
+    pub deployed: Option<Deployed>,
 }
 
 /// The list as programs read it.
@@ -54,7 +56,13 @@ struct List<'a> {
 
 impl Row {
     /// What a Lease, and what was seen of its holder's life, say.
-    pub fn new(namespace: &str, lease: &str, view: &LeaseView, life: Life) -> Self {
+    pub fn new(
+        namespace: &str,
+        lease: &str,
+        view: &LeaseView,
+        life: Life,
+        deployed: Option<Deployed>,
+    ) -> Self {
         let state = match (&view.holder, life) {
             (None, _) => State::Free,
             (Some(_), Life::Alive) => State::Alive,
@@ -76,6 +84,7 @@ impl Row {
             holder: view.holder.clone(),
             renewed: view.renewed.clone(),
             lease_duration_seconds: view.duration.as_secs(),
+            deployed,
         }
     }
 
@@ -108,6 +117,7 @@ impl Row {
                 ("COMMIT", holder.owner.commit),
                 ("ACTOR", holder.owner.actor),
                 ("LEASE", self.lease.clone()),
+                ("DEPLOYED LAST", self.deployed.as_ref().map(Deployed::text).unwrap_or_default()),
             ]);
         }
         columns
@@ -182,15 +192,21 @@ mod tests {
             renewed: "2026-06-01T10:04:41.000001Z".into(),
             duration: Duration::from_secs(15),
         };
+        let deployed = serde_json::from_value(serde_json::json!({
+            "number": 12, "id": "8118", "url": "https://ci.example/shop/runs/8118", "actor": "mona",
+            "operation": "upgrade", "commit": "0a1b2c3d4e5f60718293", "at": "2026-05-31T17:20:04.5Z",
+        }));
+        let deployed = Some(deployed.unwrap());
         vec![
-            Row::new("shop", "helm-guard-web", &view(Some(holder("", "upgrade", ci))), Life::Alive),
+            Row::new("shop", "helm-guard-web", &view(Some(holder("", "upgrade", ci))), Life::Alive, deployed),
             Row::new(
                 "shop",
                 "one-for-all",
                 &view(Some(holder("api, db", "lock run sh", ada))),
                 Life::Unknown,
+                None,
             ),
-            Row::new("till", "helm-guard-pos", &view(None), Life::Unknown),
+            Row::new("till", "helm-guard-pos", &view(None), Life::Unknown, None),
         ]
     }
 

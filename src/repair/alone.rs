@@ -2,22 +2,38 @@
 //! Pure: as `repair.rs`, whose answers these are wherever they do not need the new manifest.
 
 use super::{ASKED_FOR, Answer, Case, Plan, Question, Step, Strategy};
-use crate::{helm::Command, release::Status};
+use crate::{
+    helm::Command,
+    manifest::ObjectKey,
+    release::{History, Status},
+};
 
 /// Decides for a repair that no deploy follows. Unless something else is asked for, only records are set right: without a
 /// new manifest nobody knows which of the living objects are wanted, and the next deploy cleans up.
-pub fn plan(question: &Question<'_>) -> Answer {
-    let case = Case::of(question);
+///
+/// The history, the strategy that was chosen, how many revisions Helm keeps (0 is no limit), and what must not be deleted
+/// with its data.
+pub fn plan(history: &History, strategy: Strategy, history_max: u32, precious: &[ObjectKey]) -> Answer {
+    let question = Question {
+        command: Command::Upgrade,
+        installing: false,
+        history,
+        strategy,
+        reuses_values: false,
+        history_max,
+        precious,
+        alone: true,
+    };
+    let case = Case::of(&question);
     let refuse = |finding: String, why: &str, next: &str| Answer::Refuse {
         finding,
         why: why.to_owned(),
         next: next.to_owned(),
     };
-    let last = question.history.last();
-    let asked = |strategy, command, installing| {
-        super::plan(&Question { strategy, command, installing, reuses_values: false, ..*question })
-    };
-    let answer = match question.strategy {
+    let last = history.last();
+    let asked =
+        |strategy, command, installing| super::plan(&Question { strategy, command, installing, ..question });
+    match strategy {
         Strategy::Auto if last.is_some_and(|last| last.status() == Status::Uninstalling) => refuse(
             case.finding(),
             "an uninstall that died can be finished or be undone, and only its owner knows which",
@@ -60,17 +76,6 @@ pub fn plan(question: &Question<'_>) -> Answer {
             answer => answer,
         },
         strategy => asked(strategy, Command::Upgrade, strategy == Strategy::Uninstall),
-    };
-    match answer {
-        Answer::Refuse { finding, why, next } => Answer::Refuse {
-            finding,
-            why,
-            next: next.replace(
-                "--repair auto, which deletes nothing that the new manifest wants",
-                "--strategy auto, which deletes nothing",
-            ),
-        },
-        answer => answer,
     }
 }
 
@@ -84,16 +89,7 @@ mod tests {
         let claims = crate::manifest::Manifest::parse(claim, "ns").unwrap();
         let claims: Vec<_> = claims.keys().filter(|_| precious).cloned().collect();
         let history = history(records);
-        let question = Question {
-            command: Command::Upgrade,
-            installing: false,
-            history: &history,
-            strategy,
-            reuses_values: false,
-            history_max: 10,
-            precious: &claims,
-        };
-        match plan(&question) {
+        match plan(&history, strategy, 10, &claims) {
             Answer::Healthy => "nothing".into(),
             Answer::Refuse { why, .. } => format!("refused: {why}"),
             Answer::Repair(plan) => format!("{}: {}", plan.strategy, list(&plan.steps)),

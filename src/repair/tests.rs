@@ -115,6 +115,7 @@ fn answer(line: &str, records: &str) -> String {
         reuses_values: invocation.values_from().may_be_release(),
         history_max: invocation.history_max().unwrap_or(10),
         precious: &precious,
+        alone: false,
     };
     match plan(&question) {
         Answer::Healthy => "nothing".into(),

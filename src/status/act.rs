@@ -10,7 +10,6 @@ use crate::{
     clock::Clock,
     deploy::precious,
     exit,
-    helm::Command,
     lock::{
         belief,
         command::{Stop, connect, life, say},
@@ -18,7 +17,7 @@ use crate::{
         table::Row,
     },
     release::store::{Store, StoreError},
-    repair::{Question, Strategy, alone},
+    repair::{Strategy, alone},
     report::duration,
     request,
     unlock::Place,
@@ -87,22 +86,15 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
                 say(&format!("watching who renews, for at most {}", duration(belief(&view).as_secs_f64())));
             }
             let (view, life) = life(&cluster, found, true, clock).await?;
-            Some(Row::new(&place.namespace, &place.lease, &view, life))
+            Some(Row::new(&place.namespace, &place.lease, &view, life, lease::deployed(found)))
         }
     };
     // After the lock: who worked meanwhile and has ended is seen at the end of its work.
     let store = Store::new(cluster.client.clone(), &place.namespace, driver);
     let history = store.history(what.release).await.map_err(|error| unreadable(what.release, error))?;
     let precious = precious(&cluster, what.release, &history).await;
-    let answer = alone::plan(&Question {
-        command: Command::Upgrade,
-        installing: false,
-        history: &history,
-        strategy: what.strategy,
-        reuses_values: false,
-        history_max: 0,
-        precious: &precious,
-    });
+    // As many revisions as the repair itself would reckon with.
+    let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious);
     let standing = Standing::new(&place, row, &history, answer);
     let _ = write!(std::io::stdout(), "{}", render::render(&standing, format));
     if let (ci::System::GitHub, Some(path)) = (ci::system(env), env.get("GITHUB_STEP_SUMMARY")) {

@@ -37,6 +37,8 @@ fn text(standing: &Standing, wide: bool) -> String {
         facts.push(("", format!("lease {}, believed for {}s", row.lease, row.lease_duration_seconds)));
         facts.extend(row.holder.as_ref().map(|holder| ("", holder.identity.clone())));
     }
+    let deployed = standing.lock.as_ref().and_then(|row| row.deployed.as_ref());
+    facts.extend(deployed.map(|deployed| ("LAST DEPLOY", deployed.text())));
     if let Some(planned) = &standing.repair {
         facts.push(("REPAIR", plan(planned)));
         facts.extend(planned.steps.iter().map(|step| ("", format!("- {step}"))));

@@ -91,6 +91,11 @@ fn an_older_run_is_skipped_and_one_run_again_goes_back(version: Helm) {
     again.env("GITHUB_RUN_ATTEMPT", "2");
     Stage::ok(again);
     assert_eq!((outcome(&stage).as_str(), &line(&stage)["deployed"]["number"]), ("deployed", &7.into()));
+    // What people see of it.
+    let wide = Stage::ok(stage.own(&["lock", "status", "web", "-o", "wide"])).out;
+    assert!(wide.contains("DEPLOYED LAST") && wide.contains("upgrade, commit 4f1c0d9a7b3e, at 2"), "{wide}");
+    let standing = Stage::ok(stage.own(&["status", "web"])).out;
+    assert!(standing.contains("LAST DEPLOY") && standing.contains(" by run 7 (https://"), "{standing}");
     Stage::ok(deploy(&stage, 6, None, &["--outdated=allow"]));
     assert_eq!(outcome(&stage), "deployed");
     let between = Stage::ok(deploy(&stage, 7, None, &[]));

@@ -29,6 +29,15 @@ async fn cluster(directory: &Path, server: &str, more: &str) -> Cluster {
 }
 
 async fn play() -> Play {
+    let (play, mut warm) = warm().await;
+    // Nothing is sent over this one.
+    warm.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+    let _ = warm.read_to_end(&mut Vec::new()).await;
+    play
+}
+
+/// With the connection that the fence opens for writes, which waits for its answer.
+async fn warm() -> (Play, TcpStream) {
     let directory = tempfile::tempdir().unwrap();
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", server.local_addr().unwrap());
@@ -43,7 +52,9 @@ async fn play() -> Play {
     let (_, rest) = config.split_once("http://").unwrap();
     let (address, rest) = rest.split_once('/').unwrap();
     let secret = rest.split('"').next().unwrap().to_owned();
-    Play { server, fence, lock, secret, address: address.to_owned(), _directory: directory }
+    let mut warm = server.accept().await.unwrap().0;
+    assert!(until(&mut warm, "\r\n\r\n").await.starts_with("GET /version HTTP/1.1\r\n"));
+    (Play { server, fence, lock, secret, address: address.to_owned(), _directory: directory }, warm)
 }
 
 impl Play {
@@ -100,6 +111,26 @@ async fn a_write_passes_with_our_credentials_and_the_lock_id() {
     assert!(until(&mut client, "{}").await.starts_with("HTTP/1.1 200 OK"));
     let written = play.fence.written();
     assert_eq!((written.len(), written[0].code, written[0].method.as_str()), (1, 200, "PUT"));
+}
+
+#[tokio::test]
+async fn the_first_write_finds_a_connection() {
+    let (play, mut warm) = warm().await;
+    warm.write_all(OK).await.unwrap();
+    // With this read answered, that answer is read too: it came before, and there is one thread.
+    let mut reader = play.ask("GET", "/api", "", "").await;
+    let mut other = play.accept().await;
+    until(&mut other, "\r\n\r\n").await;
+    other.write_all(OK).await.unwrap();
+    until(&mut reader, "{}").await;
+    let mut client = play.put().await;
+    let seen = tokio::select! {
+        seen = until(&mut warm, "body") => seen,
+        _ = play.accept() => panic!("another connection"),
+    };
+    assert!(seen.starts_with("PUT "), "{seen}");
+    warm.write_all(OK).await.unwrap();
+    until(&mut client, "{}").await;
 }
 
 #[tokio::test]

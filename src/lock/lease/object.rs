@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     lock::{
         LeaseView,
-        line::{self, Lines},
+        line::{self, Deployed, Lines},
     },
     report::{Holder, Owner},
 };
@@ -46,6 +46,11 @@ pub(super) fn lines(lease: &Lease) -> Lines {
     let notes = lease.metadata.annotations.as_ref();
     let text = notes.and_then(|notes| notes.get(&format!("{PREFIX}{}", line::NOTE)));
     text.map(|text| Lines::parse(text)).unwrap_or_default()
+}
+
+/// What was deployed last under a Lease, by whichever line of runs.
+pub fn deployed(lease: &Lease) -> Option<Deployed> {
+    lines(lease).last_deployed().cloned()
 }
 
 pub(super) fn change_lines(lease: &mut Lease, change: impl FnOnce(&mut Lines)) {
