@@ -313,7 +313,8 @@ impl<'a> Run<'a> {
             let limit = Duration::from_secs(5);
             let waiting_for =
                 tokio::time::timeout(limit, self.waiting_for(release, &manifest)).await.unwrap_or_default();
-            self.reporter.emit(Event::Progress { elapsed, waiting_for });
+            let writes = self.fence.as_ref().map(Fence::writes);
+            self.reporter.emit(Event::Progress { elapsed, writes, waiting_for });
         };
         let invocation = &self.request.invocation;
         let manner = Manner::of(invocation.command, invocation.atomic());

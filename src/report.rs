@@ -145,6 +145,16 @@ impl Outcome {
     }
 }
 
+/// What Helm wrote to the cluster, its release records aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Writes {
+    /// Writes that the API server took.
+    pub count: u64,
+    /// The last of them: `patch deployments/web`, `create jobs`.
+    pub last: String,
+}
+
 /// A workload of the release and how far it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -268,6 +278,8 @@ pub enum Event {
     Progress {
         /// Since Helm started.
         elapsed: Duration,
+        /// What it wrote so far; `None` where nobody sees it.
+        writes: Option<Writes>,
         /// Workloads that are not ready.
         waiting_for: Vec<Workload>,
     },
@@ -392,6 +404,9 @@ pub struct HelmSummary {
     pub seconds: f64,
     /// Last lines of its stderr. Untrusted text.
     pub error: String,
+    /// What it wrote, as last told while it ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writes: Option<Writes>,
     /// Workloads it last waited for.
     pub waiting_for: Vec<Workload>,
 }
@@ -444,9 +459,10 @@ impl Summary {
                 self.helm = Some(HelmSummary { started: true, ..HelmSummary::default() });
             }
             Event::HelmVersion(version) => self.helm.get_or_insert_default().version.clone_from(version),
-            Event::Progress { elapsed, waiting_for } => {
+            Event::Progress { elapsed, writes, waiting_for } => {
                 let helm = self.helm.get_or_insert_default();
                 helm.seconds = elapsed.as_secs_f64();
+                helm.writes.clone_from(writes);
                 helm.waiting_for.clone_from(waiting_for);
             }
             Event::Stopping { cause } => self.stage = format!("stopping helm: {cause}"),

@@ -42,6 +42,7 @@ use crate::{
         wire::{Body, Gate, Service, send},
     },
     lock::{Standing, lease::Claims},
+    report::Writes,
 };
 
 /// How much of what the API server says to a write that it refuses is kept.
@@ -62,6 +63,13 @@ pub struct Written {
     pub message: String,
 }
 
+/// What is known of Helm's writes.
+#[derive(Debug, Default)]
+struct Log {
+    last: VecDeque<Written>,
+    writes: Writes,
+}
+
 /// Where the fence's files go, and who it is.
 #[derive(Clone, Debug)]
 pub struct Place<'a> {
@@ -80,7 +88,7 @@ pub struct Place<'a> {
 pub struct Fence {
     server: Server,
     environment: Vec<(&'static str, Option<String>)>,
-    written: Arc<Mutex<VecDeque<Written>>>,
+    written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
     files: Files,
 }
@@ -156,7 +164,7 @@ impl Fence {
             let lock = lock.clone();
             Arc::new(move || lock.are_safe())
         };
-        let written = Arc::<Mutex<VecDeque<Written>>>::default();
+        let written = Arc::<Mutex<Log>>::default();
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
         let proxy = Arc::new(Proxy {
@@ -201,7 +209,12 @@ impl Fence {
 
     /// The last of Helm's writes, oldest first.
     pub fn written(&self) -> Vec<Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).last.iter().cloned().collect()
+    }
+
+    /// What Helm wrote so far, its records aside.
+    pub fn writes(&self) -> Writes {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).writes.clone()
     }
 }
 
@@ -240,7 +253,7 @@ struct Proxy {
     free: Service,
     gated: Service,
     server: String,
-    written: Arc<Mutex<VecDeque<Written>>>,
+    written: Arc<Mutex<Log>>,
     helm: watch::Sender<Option<String>>,
     asked: Arc<Mutex<Vec<Description>>>,
 }
@@ -264,13 +277,15 @@ impl Proxy {
         }
         let is_write = super::is_write(request.method(), request.headers());
         let (method, path) = (request.method().clone(), inside.path().to_owned());
-        let request = match self.readdress(request, inside, is_write).await {
-            Ok(request) => request,
+        let words = record::in_words(&method, &inside);
+        let (request, of_record) = match self.readdress(request, inside, is_write).await {
+            Ok(readdressed) => readdressed,
             // Helm broke off in the middle of its request.
             Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         let answer = self.pass(request, is_write).await;
-        if is_write { self.remember(method, path, answer).await } else { answer }
+        let words = words.filter(|_| !of_record);
+        if is_write { self.remember(method, path, words, answer).await } else { answer }
     }
 
     /// Opens the connection for writes while Helm starts: its first write finds it.
@@ -285,13 +300,13 @@ impl Proxy {
         }
     }
 
-    /// Makes a request one to the API server.
+    /// Makes a request one to the API server. Also says whether it writes a release record.
     async fn readdress(
         &self,
         request: Request<Incoming>,
         inside: http::uri::PathAndQuery,
         is_write: bool,
-    ) -> Result<Request<Body>, BoxError> {
+    ) -> Result<(Request<Body>, bool), BoxError> {
         let (mut parts, body) = request.into_parts();
         let mut body = passed_on(body);
         let of_record = if is_write { record::of_record(&parts.method, inside.path()) } else { OfRecord::No };
@@ -310,7 +325,7 @@ impl Proxy {
         };
         parts.uri = Uri::from(inside);
         super::rewrite(&mut parts.headers, &self.lock_id);
-        Ok(Request::from_parts(parts, body))
+        Ok((Request::from_parts(parts, body), marked))
     }
 
     async fn pass(&self, mut request: Request<Body>, is_write: bool) -> Response<Body> {
@@ -351,7 +366,14 @@ impl Proxy {
         }
     }
 
-    async fn remember(&self, method: Method, path: String, answer: Response<Body>) -> Response<Body> {
+    /// `words`: the write in words, if it is one that counts.
+    async fn remember(
+        &self,
+        method: Method,
+        path: String,
+        words: Option<String>,
+        answer: Response<Body>,
+    ) -> Response<Body> {
         let code = answer.status().as_u16();
         let (parts, mut body) = answer.into_parts();
         let mut message = String::new();
@@ -365,9 +387,13 @@ impl Proxy {
             }
         }
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.push_back(Written { method, path, code, message });
-        if written.len() > REMEMBERED {
-            written.pop_front();
+        if let Some(words) = words.filter(|_| code < 400) {
+            written.writes.count += 1;
+            written.writes.last = words;
+        }
+        written.last.push_back(Written { method, path, code, message });
+        if written.last.len() > REMEMBERED {
+            written.last.pop_front();
         }
         Response::from_parts(parts, body)
     }

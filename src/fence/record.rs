@@ -35,6 +35,28 @@ pub fn of_record(method: &Method, path: &str) -> OfRecord {
     }
 }
 
+/// A write in words, `patch deployments/web`; `None` for one that changes no object: a dry run, a question in the form of
+/// a create.
+pub fn in_words(method: &Method, target: &PathAndQuery) -> Option<String> {
+    let is_dry = target.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("dryRun=")));
+    let verb = match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => return None,
+    };
+    let mut parts = target.path().trim_start_matches('/').split('/').skip(1);
+    let _group = if target.path().starts_with("/apis/") { parts.next() } else { None };
+    let _version = parts.next()?;
+    let mut object: Vec<&str> = parts.collect();
+    if object.len() > 2 && object[0] == "namespaces" {
+        object.drain(..2);
+    }
+    let resource = object.first().filter(|resource| !resource.is_empty())?;
+    (!is_dry && !resource.ends_with("reviews")).then(|| format!("{verb} {}", object.join("/")))
+}
+
 /// How much of a body is enough to know its object's name: Helm's client writes the metadata first.
 pub const ENOUGH: usize = 4 << 10;
 
@@ -105,6 +127,31 @@ pub fn with_field_manager(path: &PathAndQuery, manager: &str) -> Option<PathAndQ
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_write_is_told_in_words() {
+        for (method, target, wanted) in [
+            (
+                Method::PATCH,
+                "/apis/apps/v1/namespaces/shop/deployments/web?force=true",
+                "patch deployments/web",
+            ),
+            (Method::POST, "/api/v1/namespaces/shop/services", "create services"),
+            (Method::DELETE, "/api/v1/namespaces/shop/pods/web-1", "delete pods/web-1"),
+            (Method::PUT, "/api/v1/namespaces/shop", "update namespaces/shop"),
+            (Method::POST, "/api/v1/namespaces", "create namespaces"),
+            (Method::PUT, "/apis/rbac.authorization.k8s.io/v1/clusterroles/web", "update clusterroles/web"),
+            (Method::PATCH, "/api/v1/namespaces/shop/pods/web-1/status", "patch pods/web-1/status"),
+            (Method::GET, "/api/v1/namespaces/shop/pods", ""),
+            (Method::PATCH, "/api/v1/namespaces/shop/services/web?fieldManager=helm&dryRun=All", ""),
+            (Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", ""),
+            (Method::POST, "/version", ""),
+            (Method::POST, "/", ""),
+        ] {
+            let words = in_words(&method, &target.parse().unwrap());
+            assert_eq!(words.unwrap_or_default(), wanted, "{method} {target}");
+        }
+    }
 
     #[test]
     fn a_write_of_a_record_is_known_by_its_name_alone() {

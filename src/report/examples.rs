@@ -94,6 +94,7 @@ fn helm_ended(code: Option<i32>, seconds: u64, error: &str) -> Event {
 fn progress(seconds: u64, ready: u32, reason: &str) -> Event {
     Event::Progress {
         elapsed: Duration::from_secs(seconds),
+        writes: Some(Writes { count: seconds / 5, last: "patch deployments/web".to_owned() }),
         waiting_for: vec![Workload {
             kind: "Deployment".to_owned(),
             name: "web".to_owned(),
@@ -342,6 +343,7 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         Event::HelmVersion(x()),
         Event::Progress {
             elapsed: Duration::from_secs(1),
+            writes: Some(Writes { count: 2, last: x() }),
             waiting_for: vec![Workload { kind: x(), name: x(), ready: 0, wanted: 1, reasons: vec![x()] }],
         },
         Event::Stopping { cause: x() },

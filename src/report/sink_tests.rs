@@ -258,7 +258,11 @@ fn no_write_error_matters() {
             ..github()
         };
         let reporter = Reporter::with_streams(sinks, Box::new(Broken(kind)), Box::new(Broken(kind)));
-        reporter.emit(Event::Progress { elapsed: Duration::from_secs(1), waiting_for: Vec::new() });
+        reporter.emit(Event::Progress {
+            elapsed: Duration::from_secs(1),
+            writes: None,
+            waiting_for: Vec::new(),
+        });
         reporter.child_line(false, b"x");
         ex::crash_loop().into_iter().for_each(|event| reporter.emit(event));
         assert_eq!(reporter.summary().outcome, Some(crate::report::Outcome::Failed));
@@ -269,7 +273,11 @@ fn no_write_error_matters() {
 fn progress_is_a_status_line_on_a_terminal_and_a_line_elsewhere() {
     for terminal in [true, false] {
         let (reporter, _, err) = reporter(Sinks { terminal, ..Sinks::default() });
-        reporter.emit(Event::Progress { elapsed: Duration::from_secs(15), waiting_for: Vec::new() });
+        reporter.emit(Event::Progress {
+            elapsed: Duration::from_secs(15),
+            writes: None,
+            waiting_for: Vec::new(),
+        });
         assert_eq!(err.text().contains("helm still runs after 15s"), !terminal);
     }
 }

@@ -2,7 +2,7 @@
 //! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
 
 use super::text::{shorten, terminal_safe};
-use super::{Event, Holder, Outcome, Owner, Summary, Workload, duration};
+use super::{Event, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
 use crate::release::Revision;
 
 const PREFIX: &str = "helm-guard: ";
@@ -54,7 +54,9 @@ pub fn lines(event: &Event) -> Vec<String> {
         Event::Repaired(step) => one(format!("repaired: {step}")),
         Event::Settled(step) => one(format!("settled: {step}")),
         Event::HelmStarted => one("running helm".to_owned()),
-        Event::Progress { elapsed, waiting_for } => one(progress(&time(*elapsed), waiting_for)),
+        Event::Progress { elapsed, writes, waiting_for } => {
+            one(progress(&time(*elapsed), writes.as_ref(), waiting_for))
+        }
         Event::Stopping { cause } => one(format!("stopping helm: {cause}")),
         Event::HelmEnded { code, took, .. } => one(match code {
             Some(0) => return Vec::new(),
@@ -75,7 +77,9 @@ pub fn lines(event: &Event) -> Vec<String> {
 /// What a status line says while `event` is the latest; `None` where it belongs into the log.
 pub fn status(event: &Event) -> Option<String> {
     match event {
-        Event::Progress { elapsed, waiting_for } => Some(progress(&time(*elapsed), waiting_for)),
+        Event::Progress { elapsed, writes, waiting_for } => {
+            Some(progress(&time(*elapsed), writes.as_ref(), waiting_for))
+        }
         // The first one is a line that stays.
         Event::LockWaiting { holder, waited, .. } if !waited.is_zero() => {
             Some(format!("waiting for the lock for {}: held by {}", time(*waited), who(holder)))
@@ -232,13 +236,17 @@ fn workload(w: &Workload) -> String {
     format!("{}/{} {}/{}{reasons}", w.kind, w.name, w.ready, w.wanted)
 }
 
-/// `helm still runs after 15s: waiting for Deployment/web 1/3 (CrashLoopBackOff)`.
-fn progress(elapsed: &str, waiting_for: &[Workload]) -> String {
-    if waiting_for.is_empty() {
-        format!("helm still runs after {elapsed}")
-    } else {
-        format!("helm still runs after {elapsed}: waiting for {}", waiting(waiting_for))
-    }
+/// `helm still runs after 15s: waiting for Deployment/web 1/3 (CrashLoopBackOff); 4 writes, the last: patch deployments/web`.
+fn progress(elapsed: &str, writes: Option<&Writes>, waiting_for: &[Workload]) -> String {
+    let waiting = (!waiting_for.is_empty()).then(|| format!("waiting for {}", waiting(waiting_for)));
+    let wrote = writes.map(|writes| match writes.count {
+        0 => "nothing written yet".to_owned(),
+        1 => format!("1 write: {}", shorten(&writes.last, 120)),
+        count => format!("{count} writes, the last: {}", shorten(&writes.last, 120)),
+    });
+    let parts: Vec<String> = waiting.into_iter().chain(wrote).collect();
+    let colon = if parts.is_empty() { "" } else { ": " };
+    format!("helm still runs after {elapsed}{colon}{}", parts.join("; "))
 }
 
 fn owner(owner: &Owner) -> String {

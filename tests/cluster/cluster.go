@@ -46,6 +46,7 @@ var idleControllers = []string{
 type cluster struct {
 	root   string
 	server string
+	port   int
 	keys   *keys
 	tokens map[string]string
 }
@@ -63,7 +64,7 @@ func start(ctx context.Context, root string, parts *parts) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reserve a port: %w", err)
 	}
-	c := &cluster{root: root, server: fmt.Sprintf("https://127.0.0.1:%d", port)}
+	c := &cluster{root: root, port: port, server: fmt.Sprintf("https://127.0.0.1:%d", port)}
 	if err := c.writeFiles(); err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func start(ctx context.Context, root string, parts *parts) (*cluster, error) {
 	if err := c.startEtcd(ctx, parts); err != nil {
 		return nil, err
 	}
-	if err := c.startServer(ctx, parts, port); err != nil {
+	if err := c.startServer(ctx, parts); err != nil {
 		return nil, err
 	}
 	if err := c.startControllers(parts); err != nil {
@@ -116,11 +117,27 @@ func (c *cluster) startEtcd(ctx context.Context, parts *parts) error {
 	)
 }
 
-func (c *cluster) startServer(ctx context.Context, parts *parts, port int) error {
+// restartServer ends the API server in the middle of whatever it does, and returns when it answers again.
+func (c *cluster) restartServer(ctx context.Context, parts *parts) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("not ready after %s", startLimit))
+	defer cancel()
+	config, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig(testbedUser))
+	if err != nil {
+		return err
+	}
+	parts.stop("kube-apiserver")
+	if err := c.startServer(ctx, parts); err != nil {
+		return err
+	}
+	// It says so when it listens, which is a little before it knows everything.
+	return ready(ctx, config, parts)
+}
+
+func (c *cluster) startServer(ctx context.Context, parts *parts) error {
 	return parts.startReady(ctx, "kube-apiserver",
 		"--etcd-servers=unix://etcd.sock",
 		"--kubelet-preferred-address-types=InternalIP", // nobody resolves the name of the node
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", c.port),
 		"--permit-port-sharing", // the supervisor holds the port
 		// A loopback address may not be advertised; nothing here connects to this one.
 		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",

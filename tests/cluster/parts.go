@@ -9,19 +9,27 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
 // parts are the running applets: children of the supervisor that cannot outlive it.
 type parts struct {
 	root     string
-	running  map[string]*exec.Cmd
+	running  map[string]*part
 	ends     chan error // the first end of a part that nobody asked for, and all later ones
 	finished sync.WaitGroup
 }
 
+// part is one run of an applet.
+type part struct {
+	command *exec.Cmd
+	asked   atomic.Bool // its end was asked for
+	ended   chan struct{}
+}
+
 func newParts(root string) *parts {
-	return &parts{root: root, running: map[string]*exec.Cmd{}, ends: make(chan error, 16)}
+	return &parts{root: root, running: map[string]*part{}, ends: make(chan error, 16)}
 }
 
 // start runs an applet with its output in <root>/<applet>.log. It has to be
@@ -49,12 +57,26 @@ func (p *parts) start(applet string, environment []string, args ...string) error
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", applet, err)
 	}
-	p.running[applet] = command
+	one := &part{command: command, ended: make(chan struct{})}
+	p.running[applet] = one
 	p.finished.Go(func() {
 		err := command.Wait()
-		p.ends <- fmt.Errorf("%s ended (%v): %s", applet, err, tail(logPath))
+		if !one.asked.Load() {
+			p.ends <- fmt.Errorf("%s ended (%v): %s", applet, err, tail(logPath))
+		}
+		close(one.ended)
 	})
 	return nil
+}
+
+// stop ends one part at once, to be started again.
+func (p *parts) stop(applet string) {
+	if one := p.running[applet]; one != nil {
+		one.asked.Store(true)
+		_ = one.command.Process.Kill()
+		<-one.ended
+		delete(p.running, applet)
+	}
 }
 
 // startReady is start for a part that tells systemd, or whoever stands in for it, that it serves.
@@ -92,16 +114,16 @@ func (p *parts) startReady(ctx context.Context, applet string, args ...string) e
 
 func (p *parts) pids() map[string]int {
 	pids := map[string]int{}
-	for applet, command := range p.running {
-		pids[applet] = command.Process.Pid
+	for applet, one := range p.running {
+		pids[applet] = one.command.Process.Pid
 	}
 	return pids
 }
 
 // kill ends every part and waits until all are gone. Nothing they hold is worth an orderly end.
 func (p *parts) kill() {
-	for _, command := range p.running {
-		_ = command.Process.Kill()
+	for _, one := range p.running {
+		_ = one.command.Process.Kill()
 	}
 	p.finished.Wait()
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -128,6 +129,10 @@ func supervise(root string, lifeline bool) error {
 		}()
 	}
 
+	restarts, err := listenForRestarts()
+	if err != nil {
+		return err
+	}
 	parts := newParts(root)
 	defer parts.kill()
 	cluster, err := start(ctx, root, parts)
@@ -147,12 +152,40 @@ func supervise(root string, lifeline bool) error {
 		return err
 	}
 
-	select {
-	case <-ctx.Done():
-		return nil
-	case end := <-parts.ends:
-		return end
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case end := <-parts.ends:
+			return end
+		case asker := <-restarts:
+			if err := cluster.restartServer(ctx, parts); err != nil {
+				return err
+			}
+			// Who asked may be gone.
+			_ = asker.Close()
+		}
 	}
+}
+
+// listenForRestarts gives a connection for each wish to have the API server restarted. It is closed when that is done.
+func listenForRestarts() (<-chan net.Conn, error) {
+	// An abstract socket leaves no file behind and knows no limit on directory names.
+	socket, err := net.Listen("unix", fmt.Sprintf("@testcluster-%d-restart", os.Getpid()))
+	if err != nil {
+		return nil, err
+	}
+	restarts := make(chan net.Conn)
+	go func() {
+		for {
+			asker, err := socket.Accept()
+			if err != nil {
+				return
+			}
+			restarts <- asker
+		}
+	}()
+	return restarts, nil
 }
 
 // lockDirectory takes the lock that tells whether a directory's cluster is alive:

@@ -2,6 +2,7 @@
 //! deploy ends well, or fails clean: with a documented exit code, the lock free, and nothing that stops the next deploy.
 
 use std::{
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use testbed::{Fate, Gate, Hold, Seen, tools::Helm};
+use testbed::{Cluster, Fate, Gate, Hold, Options, Seen, tools::Helm};
 
 use crate::stage::{SHORT_LIVED, Said, Stage};
 
@@ -95,6 +96,26 @@ fn a_restart_in_the_middle(version: Helm) {
         }
     });
     is_clean(&stage, &said);
+}
+
+/// The API server itself is killed while Helm works, and comes back. On a cluster of its own: others would notice.
+#[test]
+fn the_api_server_is_restarted() {
+    // It ends with this process, as the one that all share.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).unwrap()));
+    for version in Helm::ALL {
+        let stage = Stage::on(cluster, "restarted", version);
+        Stage::ok(stage.raw("install", &["--wait"]));
+        let flags = ["--wait", "--timeout=60s", "--set=hooks.pre-upgrade=3s", "--lease-duration=15s"];
+        let mut guard = stage.guard("upgrade", &flags);
+        let guard = guard.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let seen = stage.wait_for_record("pending-upgrade");
+        let restarted = cluster.restart_api_server();
+        let said = guard.wait_with_output().unwrap().into();
+        seen.unwrap();
+        restarted.unwrap();
+        is_clean(&stage, &said);
+    }
 }
 
 /// A write of Helm's gets an error of the server's own, done or not.

@@ -452,6 +452,8 @@ fn credentials_are_renewed_under_a_running_helm(version: Helm) {
     stage.assert_deployed();
     let asked = std::fs::read_to_string(file.with_extension("log")).unwrap();
     assert!(asked.lines().count() > 2, "{asked}");
+    // All the while it says what Helm has done: the fence sees it.
+    assert!(said.err.contains(" writes, the last: patch deployments/web\n"), "{}", said.err);
 }
 
 crate::with_both_helms! {

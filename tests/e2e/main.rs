@@ -20,6 +20,7 @@ mod records;
 mod repair;
 mod runs;
 mod settle;
+mod socks;
 mod stage;
 mod stops;
 mod storm;

@@ -44,7 +44,12 @@ pub const SHORT_LIVED: &str = "--lease-duration=3s";
 
 impl Stage {
     pub fn new(stem: &str, version: Helm) -> Self {
-        let namespace = Cluster::shared().unwrap().namespace(stem).unwrap();
+        Self::on(Cluster::shared().unwrap(), stem, version)
+    }
+
+    /// On a cluster that is not everybody's.
+    pub fn on(cluster: &'static Cluster, stem: &str, version: Helm) -> Self {
+        let namespace = cluster.namespace(stem).unwrap();
         let helm = testbed::tools::helm(version).unwrap();
         Self { namespace, helm, driver: "secret", temporary: tempfile::tempdir().unwrap() }
     }

@@ -111,6 +111,7 @@ async fn a_write_passes_with_our_credentials_and_the_lock_id() {
     assert!(until(&mut client, "{}").await.starts_with("HTTP/1.1 200 OK"));
     let written = play.fence.written();
     assert_eq!((written.len(), written[0].code, written[0].method.as_str()), (1, 200, "PUT"));
+    assert_eq!(play.fence.writes(), Writes::default(), "a record is none of the chart's objects");
 }
 
 #[tokio::test]
@@ -131,6 +132,8 @@ async fn the_first_write_finds_a_connection() {
     assert!(seen.starts_with("PUT "), "{seen}");
     warm.write_all(OK).await.unwrap();
     until(&mut client, "{}").await;
+    let writes = play.fence.writes();
+    assert_eq!((writes.count, &*writes.last), (1, "update services/web"));
 }
 
 #[tokio::test]
@@ -195,6 +198,7 @@ async fn a_write_under_way_is_cut_off_when_the_lock_is_doubtful() {
     let error = server.read(&mut [0]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     assert_eq!(play.fence.written()[0].code, 403);
+    assert_eq!(play.fence.writes().count, 0, "nobody knows that it was done");
 }
 
 #[tokio::test]

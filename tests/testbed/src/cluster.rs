@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -251,6 +253,20 @@ impl Cluster {
         });
         self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [role, binding]}).to_string())?;
         self.user_kubeconfig(&user, namespace)
+    }
+
+    /// Kills the API server in the middle of whatever it does and starts it again, on the same port with the same data.
+    /// Returns when it answers. Not for a cluster that others use.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub fn restart_api_server(&self) -> Result<()> {
+        let name = format!("testcluster-{}-restart", self.info.pid);
+        let address = SocketAddr::from_abstract_name(name)?;
+        let mut supervisor = UnixStream::connect_addr(&address).context("ask for a restart")?;
+        // It says nothing, and hangs up when it is done.
+        supervisor.read_to_end(&mut Vec::new()).context("restart the API server")?;
+        self.kubectl(["get", "--raw=/readyz"]).map(drop)
     }
 
     /// Ends a cluster that this process started, and waits until it has. Dropping it does the same.
