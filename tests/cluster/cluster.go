@@ -143,7 +143,7 @@ func (c *cluster) startServer(ctx context.Context, parts *parts) error {
 		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--tls-cert-file=server.crt", "--tls-private-key-file=server.key", "--cert-dir=.",
-		"--token-auth-file=tokens.csv", "--authorization-mode=RBAC",
+		"--token-auth-file=tokens.csv", "--client-ca-file=ca.crt", "--authorization-mode=RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=service-account.pub", "--service-account-signing-key-file=service-account.key",
 		// ServiceAccount would refuse pods until a controller has made the

@@ -16,12 +16,18 @@ import (
 	"time"
 )
 
+// certifiedUser has every right and shows a certificate instead of a token.
+const certifiedUser = "certified"
+
 // keys are a cluster's certificates: one authority, one server certificate for
-// everything that listens, one key for the tokens of service accounts.
+// everything that listens, one client certificate, one key for the tokens of
+// service accounts.
 type keys struct {
 	caPEM         []byte
 	serverPEM     []byte
 	serverKeyPEM  []byte
+	clientPEM     []byte
+	clientKeyPEM  []byte
 	accountPEM    []byte
 	accountPubPEM []byte
 }
@@ -29,8 +35,9 @@ type keys struct {
 func newKeys() (*keys, error) {
 	caKey, caKeyErr := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	serverKey, serverKeyErr := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	clientKey, clientKeyErr := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	accountKey, accountKeyErr := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err := errors.Join(caKeyErr, serverKeyErr, accountKeyErr); err != nil {
+	if err := errors.Join(caKeyErr, serverKeyErr, clientKeyErr, accountKeyErr); err != nil {
 		return nil, err
 	}
 	from := time.Now().Add(-time.Hour)
@@ -45,6 +52,11 @@ func newKeys() (*keys, error) {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost", "kubernetes.default.svc"},
 	}
+	client := &x509.Certificate{
+		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: certifiedUser, Organization: []string{"system:masters"}},
+		NotBefore: from, NotAfter: from.AddDate(1, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
 	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	if err != nil {
 		return nil, err
@@ -53,16 +65,23 @@ func newKeys() (*keys, error) {
 	if err != nil {
 		return nil, err
 	}
+	clientDER, err := x509.CreateCertificate(rand.Reader, client, ca, clientKey.Public(), caKey)
+	if err != nil {
+		return nil, err
+	}
 	serverKeyDER, serverKeyErr := x509.MarshalECPrivateKey(serverKey)
+	clientKeyDER, clientKeyErr := x509.MarshalECPrivateKey(clientKey)
 	accountDER, accountKeyErr := x509.MarshalECPrivateKey(accountKey)
 	accountPubDER, accountPubErr := x509.MarshalPKIXPublicKey(accountKey.Public())
-	if err := errors.Join(serverKeyErr, accountKeyErr, accountPubErr); err != nil {
+	if err := errors.Join(serverKeyErr, clientKeyErr, accountKeyErr, accountPubErr); err != nil {
 		return nil, err
 	}
 	return &keys{
 		caPEM:         block("CERTIFICATE", caDER),
 		serverPEM:     block("CERTIFICATE", serverDER),
 		serverKeyPEM:  block("EC PRIVATE KEY", serverKeyDER),
+		clientPEM:     block("CERTIFICATE", clientDER),
+		clientKeyPEM:  block("EC PRIVATE KEY", clientKeyDER),
 		accountPEM:    block("EC PRIVATE KEY", accountDER),
 		accountPubPEM: block("PUBLIC KEY", accountPubDER),
 	}, nil

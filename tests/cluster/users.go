@@ -12,7 +12,7 @@ import (
 	api "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// writeUsers writes the token file and one kubeconfig a user.
+// writeUsers writes the token file and one kubeconfig a user, that of the user with a certificate too.
 func (c *cluster) writeUsers() error {
 	users := []string{adminUser, controllerUser, schedulerUser, kwokUser, testbedUser}
 	privileged := len(users)
@@ -33,6 +33,12 @@ func (c *cluster) writeUsers() error {
 		if err := clientcmd.WriteToFile(c.kubeconfigFor(user, token), c.kubeconfig(user)); err != nil {
 			return err
 		}
+	}
+	certified := c.kubeconfigFor(certifiedUser, "")
+	certified.AuthInfos[certifiedUser].ClientCertificateData = c.keys.clientPEM
+	certified.AuthInfos[certifiedUser].ClientKeyData = c.keys.clientKeyPEM
+	if err := clientcmd.WriteToFile(certified, c.kubeconfig(certifiedUser)); err != nil {
+		return err
 	}
 	return os.WriteFile(filepath.Join(c.root, "tokens.csv"), []byte(tokens.String()), 0o600)
 }
