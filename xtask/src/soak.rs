@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, bail};
 use testbed::{Cluster, Options, SHARED_CLUSTER_VARIABLE};
 
+use crate::interrupt;
+
 /// Storms, sweeps of kills and larger models, for as long as asked; every seed is printed and can be run again
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -31,6 +33,7 @@ pub(crate) struct Arguments {
 
 #[expect(clippy::disallowed_methods, reason = "a soak is bounded by time, and its figures are for people")]
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    interrupt::end_all_on_signal()?;
     let started = Instant::now();
     let limit = Duration::from_secs(arguments.minutes * 60);
     let first = match arguments.seed {

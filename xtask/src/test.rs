@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, bail};
 use testbed::{Cluster, Options, SHARED_CLUSTER_VARIABLE, tools};
 
+use crate::interrupt;
+
 /// Format, lints, docs, unit, snapshot and end-to-end tests
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -18,6 +20,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    interrupt::end_all_on_signal()?;
     let mut table = Table::default();
     table.step("format", || cargo(&["fmt", "--all", "--check"], &[]))?;
     table.step("lints", || {
