@@ -8,6 +8,8 @@ use regex::Regex;
 const RULES: &[(&str, &str)] = &[
     // 2026-11-21T12:30:00.123456789Z, and with an offset or a blank
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d| [+-]\d{4} [A-Z]+)?", "[TIME]"),
+    // Sat Nov 21 12:30:00 2026, with a blank before a day of one digit
+    (r"\b[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}\b", "[TIME]"),
     (r"\b\d\d:\d\d:\d\d\b", "[CLOCK]"),
     (r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[UID]"),
     // Namespaces of `Cluster::namespace`.
@@ -54,6 +56,8 @@ mod tests {
         for (text, expected) in [
             ("since 2026-11-21T12:30:00.123456Z by run-42", "since [TIME] by run-42"),
             ("at 2026-11-21 12:30:00 +0000 UTC", "at [TIME]"),
+            ("LAST DEPLOYED: Sat Nov 21 23:59:59 2026", "LAST DEPLOYED: [TIME]"),
+            ("LAST DEPLOYED: Tue Dec  1 00:00:00 2026", "LAST DEPLOYED: [TIME]"),
             (
                 "waited 4.2s of 5m0s, 1h2m3s left, 20 s more",
                 "waited [DURATION] of [DURATION], [DURATION] left, [DURATION] more",
