@@ -57,14 +57,15 @@ impl Memory {
     /// When it cannot be written; then the next run asks again.
     pub fn keep(&self, cache: &Path, address: &str, asked: &[Description]) -> Result<()> {
         for description in asked {
-            let name = name(description);
-            let got = cache.join("http").join(key(address, &description.target));
+            let (name, key) = (name(description), key(address, &description.target));
+            let got = cache.join("http").join(&key);
             if name.len() > LONGEST || !got.symlink_metadata().is_ok_and(|got| got.is_file()) {
                 continue;
             }
             let kept = self.folder.join(&name);
-            // Another run may do the same: each has its own, and the name is given to what is whole.
-            let own = self.folder.join(format!("{}.part", std::process::id()));
+            // Another run may do the same: each has its own, and the name is given to what is whole. The key has the fence's
+            // secret in it; a process id would not do, since every container has a process 1.
+            let own = self.folder.join(format!("{key}.part"));
             fs::rename(&got, &own).or_else(|_| fs::copy(&got, &own).map(drop))?;
             fs::rename(own, &kept)?;
             let path = |name: &str| name.split('?').next().map(str::to_owned);
