@@ -1,7 +1,7 @@
 //! Other processes of this machine: found by what only ours carry, told apart when process ids are used again, ended.
 //! Knows nothing of what they do.
 
-use std::{os::fd::OwnedFd, path::Path, time::Duration};
+use std::{os::fd::OwnedFd, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -46,17 +46,48 @@ fn start_time(stat: &str) -> Option<u64> {
 /// looked at, and are none of ours.
 pub fn carrying(variable: &str, value: &str) -> Vec<Process> {
     let entry = format!("{variable}={value}");
-    let carries = |directory: &Path| {
-        let environ = std::fs::read(directory.join("environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|pair| pair == entry.as_bytes())
-    };
+    let carries = |pid| environment(pid).split(|byte| *byte == 0).any(|pair| pair == entry.as_bytes());
     let this = i32::try_from(std::process::id()).ok();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
-        .filter_map(|found| found.file_name().to_str()?.parse().ok().map(|pid: i32| (pid, found.path())))
+        .filter_map(|found| found.file_name().to_str()?.parse().ok())
         // The start time is read first: what is read of the environment is then of this process or of none.
-        .filter_map(|(pid, path)| Process::of(pid).filter(|_| Some(pid) != this && carries(&path)))
+        .filter_map(|pid: i32| Process::of(pid).filter(|_| Some(pid) != this && carries(pid)))
         .collect()
+}
+
+/// The environment that a process was started with, each variable ended by a zero byte; nothing of those that may not be
+/// looked at.
+///
+/// A process that is just becoming another program seems to have none for some microseconds, also after whoever started
+/// it went on: it is waited for.
+fn environment(pid: i32) -> Vec<u8> {
+    /// How often it is looked at, each a millisecond after the last: one that still has no environment is stuck there.
+    const LOOKS: usize = 1000;
+    for _ in 0..LOOKS {
+        match std::fs::read(format!("/proc/{pid}/environ")) {
+            Ok(environment) if environment.is_empty() => {}
+            Ok(environment) => return environment,
+            Err(_) => break,
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if !becomes_another_program(&stat) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Vec::new()
+}
+
+/// By `/proc/PID/stat`: its memory, of which kernel threads and ended processes have none, has no place for an environment
+/// yet. Says nothing of other users' processes, whose addresses are not told.
+fn becomes_another_program(stat: &str) -> bool {
+    /// Behind the name: the memory's size, and the address where the environment ends.
+    const SIZE: usize = 20;
+    const END: usize = 48;
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let field = |index| fields.split_whitespace().nth(index).unwrap_or_default();
+    field(SIZE) != "0" && field(END) == "0"
 }
 
 /// Ends processes: asks with SIGTERM, if there is a limit for that, and then kills. Returns when all are gone; those that
@@ -144,6 +175,40 @@ mod tests {
         assert_eq!(start_time(&format!("7 (a) b (c) S {}", fields.join(" "))), Some(22));
         assert_eq!(start_time(&format!("7 (a) b (c) Z {}", fields.join(" "))), None, "it has ended");
         assert_eq!(start_time("7 (a"), None);
+    }
+
+    #[test]
+    fn one_that_just_starts_has_its_environment_already() {
+        let mark = "HELM_GUARD_TEST_MARK=starts";
+        for _ in 0..200 {
+            let mut child = sleeper("read line", "starts");
+            let environment = environment(i32::try_from(child.id()).unwrap());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(environment.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_program_is_there_when_its_memory_has_an_environment() {
+        let stat = |size: u64, end: u64| {
+            let fields: Vec<_> = (4..53)
+                .map(|n| {
+                    if n == 23 {
+                        size
+                    } else if n == 51 {
+                        end
+                    } else {
+                        n
+                    }
+                })
+                .collect();
+            format!("7 (a) b) S {}", fields.iter().map(u64::to_string).collect::<Vec<_>>().join(" "))
+        };
+        assert!(becomes_another_program(&stat(4096, 0)));
+        assert!(!becomes_another_program(&stat(4096, 9000)), "it was started with nothing");
+        assert!(!becomes_another_program(&stat(0, 0)), "a kernel thread");
+        assert!(!becomes_another_program(""), "it is gone");
     }
 
     #[tokio::test]
