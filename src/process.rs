@@ -65,14 +65,12 @@ fn environment(pid: i32) -> Vec<u8> {
     /// How often it is looked at, each a millisecond after the last: one that still has no environment is stuck there.
     const LOOKS: usize = 1000;
     for _ in 0..LOOKS {
+        // Asked first: what is read of a program that is there is all that there is.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         match std::fs::read(format!("/proc/{pid}/environ")) {
-            Ok(environment) if environment.is_empty() => {}
+            Ok(environment) if environment.is_empty() && becomes_another_program(&stat) => {}
             Ok(environment) => return environment,
             Err(_) => break,
-        }
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if !becomes_another_program(&stat) {
-            break;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -133,7 +131,7 @@ fn open(process: &Process) -> std::io::Result<Option<OwnedFd>> {
 
 /// Waits until all have ended, or the deadline; gives those that have not.
 fn wait(mut left: Vec<OwnedFd>, clock: Clock, deadline: Duration) -> std::io::Result<Vec<OwnedFd>> {
-    loop {
+    while !left.is_empty() {
         let mut polled: Vec<PollFd<'_>> =
             left.iter().map(|handle| PollFd::new(handle, PollFlags::IN)).collect();
         let remaining = deadline.saturating_sub(clock.monotonic());
@@ -146,10 +144,11 @@ fn wait(mut left: Vec<OwnedFd>, clock: Clock, deadline: Duration) -> std::io::Re
         let ended: Vec<bool> = polled.iter().map(|process| !process.revents().is_empty()).collect();
         let mut ended = ended.into_iter();
         left.retain(|_| !ended.next().unwrap_or_default());
-        if left.is_empty() || clock.monotonic() >= deadline {
-            return Ok(left);
+        if clock.monotonic() >= deadline {
+            break;
         }
     }
+    Ok(left)
 }
 
 #[cfg(test)]
@@ -220,7 +219,9 @@ mod tests {
         end(&found, Some(Duration::from_secs(60)), Clock::start()).await.unwrap();
         assert!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()) == Some(15));
         assert_eq!(carrying("HELM_GUARD_TEST_MARK", &mark), []);
-        end(&found, None, Clock::start()).await.unwrap();
+        let clock = Clock::start();
+        end(&found, Some(Duration::from_secs(60)), clock).await.unwrap();
+        assert!(clock.monotonic() < Duration::from_secs(1), "nobody is left to wait for");
     }
 
     #[tokio::test]
