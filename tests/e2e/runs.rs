@@ -10,11 +10,13 @@ use wiremock::{
     matchers::{header, method, path},
 };
 
+use testbed::CI_SERVER as SERVER;
+pub use testbed::run_id as id;
+
 use crate::stage::Stage;
 
 /// Only this one is accepted by the doubles.
 pub const TOKEN: &str = "ghs_0123456789abcdef";
-const SERVER: &str = "https://ci.example";
 
 /// A double of a CI system's API, on a port of its own.
 pub struct Api {
@@ -86,29 +88,9 @@ pub fn attempt(run: u64) -> String {
     format!("/repos/shop/web/actions/runs/{run}/attempts/1")
 }
 
-/// Run id of the run with this number.
-pub fn id(number: u64) -> u64 {
-    1000 + number
-}
-
 /// A run of the workflow `deploy.yml` on the main branch.
 pub fn github(mut command: Command, number: u64, api: Option<&Api>) -> Command {
-    for (name, value) in [
-        ("ACTIONS", "true"),
-        ("SERVER_URL", SERVER),
-        ("REPOSITORY", "shop/web"),
-        ("RUN_ID", &id(number).to_string()),
-        ("RUN_NUMBER", &number.to_string()),
-        ("RUN_ATTEMPT", "1"),
-        ("WORKFLOW", "Deploy"),
-        ("WORKFLOW_REF", "shop/web/.github/workflows/deploy.yml@refs/heads/main"),
-        ("JOB", "deploy"),
-        ("REF", "refs/heads/main"),
-        ("SHA", "4f1c0d9a7b3e"),
-        ("ACTOR", "mona"),
-    ] {
-        command.env(format!("GITHUB_{name}"), value);
-    }
+    command.envs(testbed::github_run(number));
     if let Some(api) = api {
         command.env("GITHUB_API_URL", api.url()).env("GITHUB_TOKEN", TOKEN);
     }

@@ -30,6 +30,7 @@
 
 mod audit;
 mod cache;
+mod ci;
 mod cluster;
 mod gate;
 mod kubectl;
@@ -42,6 +43,7 @@ pub mod tools;
 
 pub use audit::{Audit, Event};
 pub use cache::cache_dir;
+pub use ci::{CI_SERVER, github_run, run_id};
 pub use cluster::{Cluster, Info, Options, Rule, SHARED_CLUSTER_VARIABLE};
 pub use gate::{Fate, Gate, Hold, Seen};
 pub use kubectl::Kubectl;

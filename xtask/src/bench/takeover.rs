@@ -46,24 +46,8 @@ pub(crate) fn follow(place: &Place<'_>, api: &Api) -> Result<f64> {
 
 fn run_of(place: &Place<'_>, api: &Api, number: u64, arguments: &[&str]) -> Command {
     let mut command = place.command("helm-guard", ["lock", "run", "takeover"].iter().chain(arguments));
-    for (name, value) in [
-        ("ACTIONS", "true"),
-        ("API_URL", &*api.url),
-        ("TOKEN", "ghs_0123456789abcdef"),
-        ("SERVER_URL", "https://ci.example"),
-        ("REPOSITORY", "shop/web"),
-        ("RUN_ID", &number.to_string()),
-        ("RUN_NUMBER", &number.to_string()),
-        ("RUN_ATTEMPT", "1"),
-        ("WORKFLOW", "Deploy"),
-        ("WORKFLOW_REF", "shop/web/.github/workflows/deploy.yml@refs/heads/main"),
-        ("JOB", "deploy"),
-        ("REF", "refs/heads/main"),
-        ("SHA", "4f1c0d9a7b3e"),
-        ("ACTOR", "mona"),
-    ] {
-        command.env(format!("GITHUB_{name}"), value);
-    }
+    command.envs(testbed::github_run(number));
+    command.env("GITHUB_API_URL", &api.url).env("GITHUB_TOKEN", "ghs_0123456789abcdef");
     command
 }
 
@@ -77,7 +61,7 @@ impl Api {
         let published = std::fs::read(product::root().join("tests/ci/github.json"))?;
         let mut run = serde_json::from_slice::<Value>(&published)?["attempt"].take();
         (run["id"], run["status"], run["conclusion"]) =
-            (RUNS[0].into(), "completed".into(), "cancelled".into());
+            (testbed::run_id(RUNS[0]).into(), "completed".into(), "cancelled".into());
         let body = run.to_string();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let url = format!("http://{}", listener.local_addr()?);
