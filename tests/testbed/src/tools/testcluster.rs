@@ -37,7 +37,9 @@ fn directory(kubernetes: &str) -> Result<PathBuf> {
         let module = directory.join("module");
         fs::create_dir(&module)?;
         for (name, content) in &files {
-            fs::write(module.join(name), content)?;
+            let file = module.join(name);
+            fs::create_dir_all(file.parent().context("a file is in a folder")?)?;
+            fs::write(file, content)?;
         }
         if kubernetes != KUBERNETES_VERSION {
             require(&module, kubernetes).with_context(|| format!("require Kubernetes {kubernetes}"))?;
@@ -53,12 +55,10 @@ fn directory(kubernetes: &str) -> Result<PathBuf> {
             .arg("build")
             .args(go::build_arguments(&flags))
             .arg("-o")
-            .arg(directory.join("testcluster"))
-            .arg(".");
+            .arg(directory)
+            .args([".", "./kubectl"]);
         output(build.current_dir(&module))?;
-        fs::remove_dir_all(module)?;
-        std::os::unix::fs::symlink("testcluster", directory.join("kubectl"))?;
-        Ok(())
+        Ok(fs::remove_dir_all(module)?)
     })
 }
 
@@ -114,13 +114,16 @@ fn go_mod_for(kubernetes: &str, upstream: &str, committed: &str) -> Result<Strin
     ))
 }
 
-/// Every file of the Go module but its tests, by name.
+/// Every file of the Go module but its tests, by its path in it.
 fn sources(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_file() && !name.ends_with("_test.go") {
+        if entry.file_type()?.is_dir() {
+            let below = sources(&entry.path())?.into_iter();
+            files.extend(below.map(|(path, content)| (format!("{name}/{path}"), content)));
+        } else if !name.ends_with("_test.go") {
             files.push((name, fs::read(entry.path())?));
         }
     }
