@@ -54,9 +54,19 @@ impl Rules {
         }
     }
 
-    /// The same, seen closer: by a fifth faster, and writes under way for a sixth of the lease duration.
-    fn closer() -> Self {
-        Self { rates: (5, 6), flight: 1, slow_readings: true, ..Self::shipped() }
+    /// The same, but one clock goes by a fifth faster, and writes are under way for a sixth of the lease duration.
+    fn in_flight() -> Self {
+        Self { rates: (5, 6), flight: 1, ..Self::shipped() }
+    }
+
+    /// The same, but time passes while the Lease is read.
+    fn slowly_read() -> Self {
+        Self { slow_readings: true, ..Self::shipped() }
+    }
+
+    /// Both.
+    fn closest() -> Self {
+        Self { slow_readings: true, ..Self::in_flight() }
     }
 }
 
@@ -110,7 +120,13 @@ fn properties(lock: &Lock) -> Vec<Property<Lock>> {
 }
 
 fn explore(lock: Lock) -> impl Checker<Lock> {
-    let checker = lock.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    explore_to(usize::MAX, lock)
+}
+
+/// All that may have happened after so many steps.
+fn explore_to(depth: usize, lock: Lock) -> impl Checker<Lock> {
+    let builder = lock.checker().threads(2).target_max_depth(depth);
+    let checker = builder.finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     eprintln!("{} states, {} steps deep: {lock:?}", checker.unique_state_count(), checker.max_depth());
     checker
 }
@@ -159,10 +175,7 @@ fn clocks_that_go_beyond_the_bound_let_two_write() {
 
 #[test]
 fn silence_counted_from_before_a_slow_reading_lets_two_write() {
-    finds(
-        ONE_AFTER_THE_OTHER,
-        any_stalls(Rules { silence_from_asking: true, slow_readings: true, ..Rules::shipped() }),
-    );
+    finds(ONE_AFTER_THE_OTHER, any_stalls(Rules { silence_from_asking: true, ..Rules::slowly_read() }));
 }
 
 #[test]
@@ -179,9 +192,13 @@ fn a_lost_answer_that_ends_a_claim_leaves_the_lock_to_nobody() {
 #[test]
 #[ignore = "minutes: cargo xtask soak"]
 fn larger_worlds() {
-    let shipped = Rules::shipped();
-    explore(Lock { rules: shipped, processes: 2, ghosts: 2, prompt: None }).assert_properties();
-    explore(Lock { rules: Rules::closer(), processes: 2, ghosts: 1, prompt: None }).assert_properties();
-    explore(Lock { rules: Rules::closer(), processes: 2, ghosts: 1, prompt: Some(2) }).assert_properties();
-    explore(Lock { rules: shipped, processes: 3, ghosts: 0, prompt: Some(1) }).assert_properties();
+    /// Steps into a world whose end nobody has waited for: six million states.
+    const DEPTH: usize = 22;
+    let two = |rules, ghosts, prompt| Lock { rules, processes: 2, ghosts, prompt };
+    explore(two(Rules::shipped(), 2, None)).assert_properties();
+    explore(two(Rules::in_flight(), 1, None)).assert_properties();
+    explore(two(Rules::slowly_read(), 1, None)).assert_properties();
+    explore(two(Rules::closest(), 1, Some(2))).assert_properties();
+    explore_to(DEPTH, two(Rules::closest(), 1, None)).assert_properties();
+    explore(Lock { processes: 3, ..two(Rules::shipped(), 0, Some(1)) }).assert_properties();
 }
