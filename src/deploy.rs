@@ -239,6 +239,11 @@ impl<'a> Run<'a> {
             return End::lock_lost("helm ran", why);
         }
         let histories = if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
+        for ((_, mended), history) in plans.iter().zip(&histories) {
+            if let Some(changes) = mended.before.changes(history, &self.cluster.namespace) {
+                self.reporter.emit(Event::Changed(changes));
+            }
+        }
         self.outcome(&ended, &histories, signals, done).await
     }
 

@@ -17,6 +17,8 @@ pub mod helm;
 
 pub mod diagnose;
 
+pub mod changes;
+
 pub mod report;
 
 pub mod deploy;

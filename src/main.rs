@@ -130,12 +130,9 @@ async fn repair(args: &cli::Repair, env: &Env, clock: Clock) -> ExitCode {
 
 async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -> ExitCode {
     let guard = &request.guard;
-    let sinks = Sinks {
-        report_file: guard.run.report.clone(),
-        dotenv: guard.run.dotenv.clone(),
-        ..sinks(env, clock)
-    };
-    let reporter = Arc::new(Reporter::new(sinks));
+    let sinks =
+        Sinks { report_file: guard.run.report.clone(), dotenv: guard.run.dotenv.clone(), ..sinks(env) };
+    let reporter = Arc::new(Reporter::new(sinks, clock));
     deploy::deploy(request, &reporter, clock, signals).await.into()
 }
 
@@ -200,7 +197,7 @@ fn misused(command: &str, error: &str, env: &Env, clock: Clock) -> ExitCode {
     if ci::system(env) != System::GitHub {
         return complain(error, exit::USAGE);
     }
-    let reporter = Reporter::new(sinks(env, clock));
+    let reporter = Reporter::new(sinks(env), clock);
     reporter.emit(Event::Started(Subject {
         command: command.to_owned(),
         owner: ci::owner(env, ""),
@@ -215,7 +212,7 @@ fn misused(command: &str, error: &str, env: &Env, clock: Clock) -> ExitCode {
     ExitCode::from(exit::USAGE)
 }
 
-fn sinks(env: &Env, clock: Clock) -> Sinks {
+fn sinks(env: &Env) -> Sinks {
     let system = ci::system(env);
     let github = system == System::GitHub;
     // A runner may give its steps a terminal that nobody looks at.
@@ -227,7 +224,7 @@ fn sinks(env: &Env, clock: Clock) -> Sinks {
         color: terminal && env.get("NO_COLOR").is_none_or(String::is_empty),
         terminal,
         github,
-        gitlab: (system == System::GitLab).then_some(clock),
+        gitlab: system == System::GitLab,
         report_file: None,
         dotenv: None,
         step_summary: file("GITHUB_STEP_SUMMARY"),

@@ -86,6 +86,11 @@ impl Manifest {
         self.objects.iter().any(|(own, _)| own.identity() == key.identity())
     }
 
+    /// The content of this object, in whatever version.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
+        self.objects.iter().find(|(own, _)| own.identity() == key.identity()).map(|(_, value)| value)
+    }
+
     /// The keys, in order.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.objects.iter().map(|(key, _)| key)

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::release::{Revision, Status};
+use crate::{
+    changes::Changes,
+    release::{Revision, Status},
+};
 
 pub mod github;
 pub mod gitlab;
@@ -13,6 +16,7 @@ pub mod json;
 pub mod sink;
 pub mod terminal;
 pub mod text;
+mod timeline;
 
 /// What the run is about; known before anything is touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -306,6 +310,8 @@ pub enum Event {
     },
     /// The release's records at the end, oldest first.
     LookedAgain(Vec<Revision>),
+    /// What Helm's new revision changed.
+    Changed(Changes),
     /// The run is over.
     Finished {
         /// How it ended.
@@ -349,10 +355,25 @@ pub struct Summary {
     pub settled: Vec<String>,
     /// Helm's run.
     pub helm: Option<HelmSummary>,
+    /// What Helm's new revision changed; `None` if it made none, or the one before is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
+    /// The stages that the run entered, in order.
+    pub stages: Vec<Stage>,
     /// Pods not ready after a failure.
     pub pods: Vec<PodTrouble>,
     /// Recent warning events after a failure.
     pub events: Vec<WarningEvent>,
+}
+
+/// A stage that the run entered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stage {
+    /// As in [`Summary::stage`].
+    pub name: String,
+    /// When it began, in seconds since the run did.
+    pub began_seconds: f64,
 }
 
 /// The lock, in a summary.
@@ -415,8 +436,16 @@ pub struct HelmSummary {
 const WARNINGS: usize = 50;
 
 impl Summary {
-    /// Adds what an event tells.
-    pub fn apply(&mut self, event: &Event) {
+    /// Adds what an event tells that happened so long after the run began.
+    pub fn apply(&mut self, event: &Event, at: Duration) {
+        self.add(event);
+        if self.stages.last().is_none_or(|last| last.name != self.stage) {
+            let stage = Stage { name: self.stage.clone(), began_seconds: at.as_secs_f64() };
+            self.stages.push(stage);
+        }
+    }
+
+    fn add(&mut self, event: &Event) {
         match event {
             Event::Started(subject) => {
                 self.subject = subject.clone();
@@ -481,6 +510,7 @@ impl Summary {
                 self.events.clone_from(events);
             }
             Event::LookedAgain(revisions) => self.after.clone_from(revisions),
+            Event::Changed(changes) => self.changes = Some(changes.clone()),
             Event::Finished { outcome, reason, next, exit_code } => {
                 self.enter("finished");
                 self.outcome = Some(*outcome);

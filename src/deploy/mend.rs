@@ -7,13 +7,14 @@ use super::{
     warn_of_ledger,
 };
 use crate::{
+    changes::{self, Changes, Side},
     cluster::Cluster,
     exit,
     helm::{self, Command, stop::Manner},
     manifest::{Manifest, ObjectKey},
     recover::Debt,
     release::{
-        History, codec,
+        History, Record, codec,
         store::{Driver, StoreError},
     },
     repair::{self, Answer, Plan, Question, Step, steps},
@@ -38,10 +39,12 @@ impl Run<'_> {
             repair::Strategy::Off => history.last().map(|last| last.revision),
             _ => None,
         };
+        let before =
+            Before { last: history.last().map(|last| last.revision), good: history.last_good().cloned() };
         let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
         let rollback_to = if unnamed { history.better_rollback() } else { None };
         let mut mended =
-            Mended { plan: None, base: None, hands: self.hands(release), untouchable, rollback_to };
+            Mended { plan: None, base: None, hands: self.hands(release), untouchable, rollback_to, before };
         let precious = precious(&self.cluster, release, &history);
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let alone = self.request.task == Task::Repair;
@@ -220,6 +223,32 @@ pub(super) struct Mended<'a> {
     pub(super) untouchable: Option<u32>,
     /// The good revision that a rollback without a revision means, where Helm would take a dead one.
     pub(super) rollback_to: Option<u32>,
+    /// The records before anything was done.
+    pub(super) before: Before,
+}
+
+/// Of a history that may be pruned since.
+pub(super) struct Before {
+    last: Option<u32>,
+    good: Option<Record>,
+}
+
+impl Before {
+    /// What the revision that came since then has changed; `None` without one, and where the one before it cannot be read.
+    pub(super) fn changes(&self, history: &History, namespace: &str) -> Option<Changes> {
+        let new = history.last().filter(|new| Some(new.revision) > self.last)?;
+        if self.good.is_none() && self.last.is_some() {
+            return None;
+        }
+        let rows = (self.good.as_ref().map(Record::row), new.row());
+        let manifests =
+            (self.good.as_ref().map(|good| read_manifest(good, namespace)), read_manifest(new, namespace)?);
+        let before = match (&rows.0, &manifests.0) {
+            (Some(row), Some(manifest)) => Some(Side { row, manifest: manifest.as_ref()? }),
+            _ => None,
+        };
+        Some(changes::between(before, Side { row: &rows.1, manifest: &manifests.1 }, namespace))
+    }
 }
 
 /// Living objects of a first install that an uninstall would delete with their data.
@@ -231,10 +260,11 @@ pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History
     cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates)
 }
 
-pub(super) fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
-    codec::decode(record.stored.payload())
-        .and_then(|json| codec::manifest(&json))
-        .ok()
-        .and_then(|text| Manifest::parse(&text, namespace).ok())
-        .unwrap_or_default()
+pub(super) fn manifest_of(record: &Record, namespace: &str) -> Manifest {
+    read_manifest(record, namespace).unwrap_or_default()
+}
+
+fn read_manifest(record: &Record, namespace: &str) -> Option<Manifest> {
+    let text = codec::decode(record.stored.payload()).and_then(|json| codec::manifest(&json)).ok()?;
+    Manifest::parse(&text, namespace).ok()
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::changes::Change;
 
 /// The run that the examples are about.
 pub(crate) fn subject() -> Subject {
@@ -64,6 +65,10 @@ fn row(revision: u32, status: Status, description: &str) -> Revision {
     }
 }
 
+fn change(what: &str, before: &str, after: &str) -> Change {
+    Change { what: what.to_owned(), before: before.to_owned(), after: after.to_owned() }
+}
+
 fn history(upto: u32) -> Vec<Revision> {
     (1..=upto)
         .map(|n| match n {
@@ -117,7 +122,8 @@ fn finished(outcome: Outcome, exit_code: u8, reason: &str, next: &[&str]) -> Eve
 /// What the events add up to.
 pub(crate) fn summary(events: &[Event]) -> Summary {
     let mut summary = Summary::default();
-    events.iter().for_each(|event| summary.apply(event));
+    // Each event comes 2.5 s after the last.
+    (0..).zip(events).for_each(|(at, event)| summary.apply(event, Duration::from_millis(at * 2500)));
     summary
 }
 
@@ -131,6 +137,18 @@ pub(crate) fn healthy() -> Vec<Event> {
         progress(10, 1, "ContainerCreating"),
         helm_ended(Some(0), 24, ""),
         Event::LookedAgain(history(13)),
+        Event::Changed(Changes {
+            since: Some(12),
+            revision: 13,
+            versions: vec![
+                change("chart", "web-1.12.0", "web-1.13.0"),
+                change("app version", "2.12", "2.13"),
+                change("Deployment/web/app", "ci.example/web:2.12", "ci.example/web:2.13"),
+            ],
+            added: vec!["ConfigMap/web-features".to_owned()],
+            changed: vec!["Deployment/web".to_owned(), "Secret/web".to_owned()],
+            removed: Vec::new(),
+        }),
         finished(Outcome::Deployed, 0, "", &[]),
     ]
 }
@@ -159,6 +177,7 @@ pub(crate) fn rebase_repair() -> Vec<Event> {
         helm_version(),
         helm_ended(Some(0), 41, ""),
         Event::LookedAgain(after),
+        Event::Changed(Changes { since: Some(4), revision: 6, ..Changes::default() }),
         finished(Outcome::Deployed, 0, "", &[]),
     ]
 }
@@ -353,6 +372,14 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
             events: vec![WarningEvent { object: x(), reason: x(), message: x(), count: 1 }],
         },
         Event::LookedAgain(vec![revision, broken]),
+        Event::Changed(Changes {
+            since: Some(1),
+            revision: 2,
+            versions: vec![Change { what: x(), before: x(), after: x() }],
+            added: vec![x()],
+            changed: vec![x()],
+            removed: vec![x()],
+        }),
         finished(Outcome::Failed, 1, text, &[text]),
     ]
 }

@@ -1,9 +1,9 @@
 //! The report for GitHub Actions: job summary, annotations and outputs.
 //! Pure: text only, writing is the sink's. Text from elsewhere is inert in all of it.
 
-use super::terminal::{durations, outcome, slashed, waiting, who};
+use super::terminal::{durations, outcome, since, slashed, waiting, who};
 use super::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
-use super::{Holder, Outcome, Owner, Summary};
+use super::{Holder, Outcome, Owner, Summary, timeline};
 use crate::release::Revision;
 
 /// Rows of a history table.
@@ -31,19 +31,16 @@ pub fn summary(summary: &Summary, budget: usize) -> String {
         repair(summary),
         after_helm(summary),
         next(summary),
+        changes(summary),
         pods(summary),
         error(summary),
         events(summary),
         warnings(summary),
-        history(
-            "history after",
-            if unchanged { "History, unchanged" } else { "History after" },
-            40,
-            &summary.after,
-        ),
-        history("history before", "History before", 30, if unchanged { &[] } else { &summary.before }),
+        history_after(summary, unchanged),
+        history_before(summary, unchanged),
         lock(summary),
         timing(summary),
+        timeline::gantt(summary).map(|markdown| section("timeline", 35, markdown)),
         run(summary),
     ]
     .into_iter()
@@ -190,6 +187,27 @@ fn next(summary: &Summary) -> Option<Section> {
     (!commands.is_empty()).then(|| section("next commands", 95, format!("**Next:**\n\n{block}")))
 }
 
+fn changes(summary: &Summary) -> Option<Section> {
+    let changes = summary.changes.as_ref()?;
+    let since = since(changes);
+    if changes.is_nothing() {
+        return Some(section("changes", 75, format!("**Changes {since}:** nothing\n")));
+    }
+    let objects = |what: &'static str, names: &[String]| {
+        names.iter().map(move |name| vec![name.clone(), what.to_owned()]).collect::<Vec<_>>()
+    };
+    let versions =
+        changes.versions.iter().map(|one| vec![one.what.clone(), format!("{} → {}", one.before, one.after)]);
+    let rows = [
+        versions.collect(),
+        objects("added", &changes.added),
+        objects("changed", &changes.changed),
+        objects("removed", &changes.removed),
+    ];
+    let table = table(&["What", "Change"], rows.concat());
+    Some(section("changes", 75, format!("**Changes {since}**\n\n{table}")))
+}
+
 fn pods(summary: &Summary) -> Option<Section> {
     let mut out = String::new();
     if let Some(helm) = summary.helm.as_ref().filter(|helm| !helm.waiting_for.is_empty()) {
@@ -234,12 +252,22 @@ fn warnings(summary: &Summary) -> Option<Section> {
     (!list.is_empty()).then(|| section("warnings", 50, list))
 }
 
-fn history(name: &'static str, title: &str, importance: u8, rows: &[Revision]) -> Option<Section> {
-    revisions(title, rows).map(|markdown| section(name, importance, markdown))
+fn history_after(summary: &Summary, unchanged: bool) -> Option<Section> {
+    let title = if unchanged { "History, unchanged" } else { "History after" };
+    revisions(title, &summary.after).map(|markdown| section("history after", 40, markdown))
 }
 
-/// The last revisions as a table; `None` without any.
+fn history_before(summary: &Summary, unchanged: bool) -> Option<Section> {
+    let (title, table) = titled("History before", &summary.before).filter(|_| !unchanged)?;
+    Some(section("history before", 30, folded(&title, &table)))
+}
+
+/// The last revisions as a table under its title; `None` without any.
 pub(crate) fn revisions(title: &str, rows: &[Revision]) -> Option<String> {
+    titled(title, rows).map(|(title, table)| format!("**{title}**\n\n{table}"))
+}
+
+fn titled(title: &str, rows: &[Revision]) -> Option<(String, String)> {
     let last = &rows[rows.len().saturating_sub(HISTORY)..];
     let cells = last.iter().map(|row| {
         let about = if row.undecodable.is_empty() {
@@ -260,7 +288,7 @@ pub(crate) fn revisions(title: &str, rows: &[Revision]) -> Option<String> {
     let table = table(&["Revision", "Status", "Chart", "App", "Updated", "Description"], cells.collect());
     let earlier = rows.len() - last.len();
     let title = if earlier > 0 { format!("{title} ({earlier} earlier not shown)") } else { title.to_owned() };
-    (!last.is_empty()).then(|| format!("**{title}**\n\n{table}"))
+    (!last.is_empty()).then_some((title, table))
 }
 
 fn lock(summary: &Summary) -> Option<Section> {
@@ -310,7 +338,7 @@ fn run(summary: &Summary) -> Option<Section> {
     let table = table(&["Fact", "Value"], rows);
     let link = linked(&owner.name, &owner.run_url, owner);
     let link = if link.is_empty() { link } else { format!("Run {link}\n\n") };
-    let markdown = format!("<details><summary>About this run</summary>\n\n{link}{table}\n</details>\n");
+    let markdown = folded("About this run", &format!("{link}{table}"));
     (!table.is_empty()).then(|| section("about this run", 20, markdown))
 }
 
@@ -345,6 +373,11 @@ fn origin(url: &str) -> Option<&str> {
 pub(crate) fn to_the_second(time: &str) -> String {
     let parsed = time.parse::<jiff::Timestamp>();
     parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// What only some readers open.
+pub(super) fn folded(title: &str, markdown: &str) -> String {
+    format!("<details><summary>{title}</summary>\n\n{markdown}\n</details>\n")
 }
 
 /// A table of untrusted cells; empty without rows.

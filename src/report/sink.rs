@@ -30,8 +30,8 @@ pub struct Sinks {
     pub terminal: bool,
     /// The log is read by GitHub's runner.
     pub github: bool,
-    /// The log is read by GitLab's runner; its sections carry the time.
-    pub gitlab: Option<Clock>,
+    /// The log is read by GitLab's runner.
+    pub gitlab: bool,
     /// `--report`.
     pub report_file: Option<PathBuf>,
     /// `--dotenv`.
@@ -47,6 +47,7 @@ pub struct Sinks {
 /// Takes the events and keeps every sink up to date. Shared between threads.
 pub struct Reporter {
     sinks: Sinks,
+    clock: Clock,
     state: Mutex<State>,
 }
 
@@ -80,11 +81,16 @@ struct Part {
 
 impl Reporter {
     /// A reporter on this process's stdout and stderr.
-    pub fn new(sinks: Sinks) -> Self {
-        Self::with_streams(sinks, Box::new(io::stdout()), Box::new(io::stderr()))
+    pub fn new(sinks: Sinks, clock: Clock) -> Self {
+        Self::with_streams(sinks, clock, Box::new(io::stdout()), Box::new(io::stderr()))
     }
 
-    fn with_streams(sinks: Sinks, out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
+    fn with_streams(
+        sinks: Sinks,
+        clock: Clock,
+        out: Box<dyn Write + Send>,
+        err: Box<dyn Write + Send>,
+    ) -> Self {
         let state = State {
             summary: Summary::default(),
             out: Stream { writer: out, midline: false, begun: Vec::new() },
@@ -94,13 +100,13 @@ impl Reporter {
             part: None,
             section: None,
         };
-        Self { sinks, state: Mutex::new(state) }
+        Self { sinks, clock, state: Mutex::new(state) }
     }
 
     /// Reports an event everywhere.
     pub fn emit(&self, event: Event) {
         let mut state = self.lock();
-        state.summary.apply(&event);
+        state.summary.apply(&event, self.clock.monotonic());
         let finished = matches!(event, Event::Finished { .. });
         if finished {
             state.clear_status();
@@ -138,7 +144,7 @@ impl Reporter {
     /// opened on one does not cover the other; and its two lines would be part of what `… -o json > file` saves.
     pub fn child_line(&self, to_stderr: bool, bytes: &[u8]) {
         let mut state = self.lock();
-        let (runner, gitlab) = (self.sinks.github, self.sinks.gitlab.is_some());
+        let (runner, gitlab) = (self.sinks.github, self.sinks.gitlab);
         state.with_cleared_status(|state| {
             let stream = if to_stderr { &mut state.err } else { &mut state.out };
             match (runner, gitlab) {
@@ -194,27 +200,33 @@ impl Reporter {
 
     /// Helm's words are a section of their own in GitLab's log: from its start to its end, however it comes.
     fn fold(&self, state: &mut State, event: &Event) {
-        let Some(clock) = self.sinks.gitlab else { return };
+        if !self.sinks.gitlab {
+            return;
+        }
+        let now = self.clock.wall();
         if let (Event::HelmEnded { .. } | Event::Finished { .. }, Some(open)) = (event, state.section) {
             state.end_begun();
-            state.err.line(open.end(clock.wall()).trim_end_matches('\n'));
+            state.err.line(open.end(now).trim_end_matches('\n'));
             state.section = None;
         }
         if matches!(event, Event::HelmStarted) {
             let subject = &state.summary.subject;
             let headline = format!("helm {} {}", subject.command, subject.release);
-            state.err.line(Section::Helm.start(clock.wall(), &headline).trim_end_matches('\n'));
+            state.err.line(Section::Helm.start(now, &headline).trim_end_matches('\n'));
             state.section = Some(Section::Helm);
         }
     }
 
     /// GitLab has no job summary: the tables stand folded at the end of the log.
     fn fold_history(&self, state: &mut State) {
-        let Some(clock) = self.sinks.gitlab else { return };
+        if !self.sinks.gitlab {
+            return;
+        }
+        let now = self.clock.wall();
         let lines = gitlab::history(&state.summary);
-        state.err.line(Section::History.start(clock.wall(), "helm-guard: history").trim_end_matches('\n'));
+        state.err.line(Section::History.start(now, "helm-guard: history").trim_end_matches('\n'));
         lines.iter().for_each(|line| state.err.line(line));
-        state.err.line(Section::History.end(clock.wall()).trim_end_matches('\n'));
+        state.err.line(Section::History.end(now).trim_end_matches('\n'));
     }
 
     fn save(&self, state: &mut State) {
@@ -234,7 +246,7 @@ impl Reporter {
             state.troubled = true;
             let warning = Event::Warning(format!("cannot write the {what}: {error}"));
             let lines = terminal::lines(&warning);
-            state.summary.apply(&warning);
+            state.summary.apply(&warning, self.clock.monotonic());
             self.print(state, &lines);
         }
     }

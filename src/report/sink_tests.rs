@@ -39,7 +39,8 @@ impl Write for Broken {
 
 fn reporter(sinks: Sinks) -> (Reporter, Log, Log) {
     let (out, err) = (Log::default(), Log::default());
-    (Reporter::with_streams(sinks, Box::new(out.clone()), Box::new(err.clone())), out, err)
+    let streams = (Box::new(out.clone()), Box::new(err.clone()));
+    (Reporter::with_streams(sinks, Clock::start(), streams.0, streams.1), out, err)
 }
 
 fn github() -> Sinks {
@@ -209,7 +210,7 @@ fn outputs_are_appended_and_the_last_say_how_it_ended() {
 /// Every section that is opened is closed, however the run ends, and Helm opens none.
 #[test]
 fn sections_of_gitlabs_log_are_closed_and_only_ours() {
-    let gitlab = || Sinks { gitlab: Some(Clock::start()), ..Sinks::default() };
+    let gitlab = || Sinks { gitlab: true, ..Sinks::default() };
     for (what, events) in
         [("healthy", ex::healthy()), ("failing", ex::crash_loop()), ("cancelled", ex::cancelled())]
     {
@@ -257,7 +258,8 @@ fn no_write_error_matters() {
             color: true,
             ..github()
         };
-        let reporter = Reporter::with_streams(sinks, Box::new(Broken(kind)), Box::new(Broken(kind)));
+        let reporter =
+            Reporter::with_streams(sinks, Clock::start(), Box::new(Broken(kind)), Box::new(Broken(kind)));
         reporter.emit(Event::Progress {
             elapsed: Duration::from_secs(1),
             writes: None,

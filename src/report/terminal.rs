@@ -3,7 +3,7 @@
 
 use super::text::{shorten, terminal_safe};
 use super::{Event, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
-use crate::release::Revision;
+use crate::{changes::Changes, release::Revision};
 
 const PREFIX: &str = "helm-guard: ";
 /// Rows of the history in the closing report.
@@ -69,6 +69,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         | Event::HelmVersion(_)
         | Event::Trouble { .. }
         | Event::LookedAgain(_)
+        | Event::Changed(_)
         | Event::LockKept(_)
         | Event::Finished { .. } => Vec::new(),
     }
@@ -111,6 +112,9 @@ pub fn closing(summary: &Summary) -> Vec<String> {
         let more = if more > 0 { format!(" (and {more} more pods)") } else { String::new() };
         let message = if pod.message.is_empty() { String::new() } else { format!(": {}", pod.message) };
         out.push(line(&format!("pod {name}{more}: {}, {} restarts{message}", pod.reason, pod.restarts)));
+    }
+    if let Some(changes) = &summary.changes {
+        out.push(line(&changed(changes)));
     }
     let history = summary.last_history();
     out.extend(history.iter().skip(history.len().saturating_sub(HISTORY)).map(|r| line(&revision(r))));
@@ -157,6 +161,40 @@ fn state(summary: &Summary) -> String {
         (None, Some(last)) => format!(": revision {} is {}", last.revision, last.status),
         (None, None) => ": it has no revision".to_owned(),
     }
+}
+
+/// Against which revision something has changed.
+pub(super) fn since(changes: &Changes) -> String {
+    match changes.since {
+        Some(revision) => format!("since revision {revision}"),
+        None => "of the first install".to_owned(),
+    }
+}
+
+/// `changes since revision 12: chart web-1.0.0 → web-1.1.0, 1 object added, 2 changed`.
+fn changed(changes: &Changes) -> String {
+    let versions = changes
+        .versions
+        .iter()
+        .take(FEW)
+        .map(|one| shorten(&format!("{} {} → {}", one.what, one.before, one.after), 160));
+    let more = changes.versions.len().saturating_sub(FEW);
+    let more = (more > 0).then(|| format!("{more} more versions"));
+    let counts = [
+        (changes.added.len(), "added"),
+        (changes.changed.len(), "changed"),
+        (changes.removed.len(), "removed"),
+    ];
+    let mut said = false;
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| {
+        let plural = if count == 1 { "" } else { "s" };
+        let noun =
+            if std::mem::replace(&mut said, true) { String::new() } else { format!(" object{plural}") };
+        format!("{count}{noun} {what}")
+    });
+    let parts: Vec<String> = versions.chain(more).chain(counts).collect();
+    let what = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
+    format!("changes {}: {what}", since(changes))
 }
 
 /// `lock wait 3s, helm 12s`; `None` when neither happened.

@@ -24,6 +24,7 @@ mod stage;
 mod stops;
 mod storm;
 mod stuck;
+mod summary;
 mod sweep;
 mod texts;
 mod unlock;
