@@ -50,13 +50,14 @@ impl Manifest {
     /// # Errors
     /// When it is not YAML of Kubernetes objects.
     pub fn parse(text: &str, namespace: &str) -> Result<Self, String> {
-        let documents: Vec<Value> = serde_yaml::from_multiple(text).map_err(|error| {
-            // The parser quotes the text it stumbles over, and that may be a Secret's.
-            format!(
-                "not YAML (near {})",
-                error.location().map_or("?".into(), |at| format!("line {}", at.line()))
-            )
-        })?;
+        let documents: Vec<Value> =
+            serde_yaml::from_multiple_with_options(text, as_helm_reads()).map_err(|error| {
+                // The parser quotes the text it stumbles over, and that may be a Secret's.
+                format!(
+                    "not YAML (near {})",
+                    error.location().map_or("?".into(), |at| format!("line {}", at.line()))
+                )
+            })?;
         let mut objects = Vec::new();
         for document in documents {
             if document.is_null() {
@@ -137,6 +138,16 @@ impl Manifest {
             text.push('\n');
             text
         })
+    }
+}
+
+/// What Helm takes, this must take too: the last of two equal keys counts. The parser's own limits are for settings; the
+/// body of a record (up to `codec::MAX_DECODED`) can hold thousands of objects. What grows as it is read is limited more.
+fn as_helm_reads() -> serde_yaml::Options {
+    serde_yaml::options! {
+        duplicate_keys: serde_yaml::options::DuplicateKeyPolicy::LastWins,
+        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 100_000 },
+        budget: serde_yaml::budget! { max_documents: 100_000, max_nodes: 5_000_000, max_events: 10_000_000 },
     }
 }
 
@@ -232,5 +243,72 @@ mod tests {
         let new = manifest("kind: A\napiVersion: g/v1\nmetadata: {name: a}\nspec: {y: 1}\n");
         let union = Manifest::union(&[&old, &new]);
         assert_eq!(union, new);
+    }
+
+    /// What a chart or a record may hold: all of it is read or refused, in little memory.
+    #[test]
+    fn no_manifest_makes_it_fall_over() {
+        let nested = |open: &str, close: &str, depth: usize| {
+            format!("kind: A\nmetadata: {{name: a}}\nx: {}1{}\n", open.repeat(depth), close.repeat(depth))
+        };
+        let laughs: String = (1..12).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
+            let again = vec![format!("*a{}", n - 1); 9].join(", ");
+            format!("{text}a{n}: &a{n} [{again}]\n")
+        });
+        for text in [
+            nested("[", "]", 100_000),
+            nested("{a: ", "}", 100_000),
+            format!("kind: A\nmetadata: {{name: a}}\n{laughs}"),
+            "---\n".repeat(100_000),
+            "- ".repeat(100_000),
+            format!("kind: A\nmetadata: {{name: {}}}\n", "a".repeat(10 << 20)),
+            "kind: A\nkind: B\nmetadata: {name: a}\n".to_owned(),
+            "kind: [A]\nmetadata: a\n".to_owned(),
+            "kind: !!binary AAAA\nmetadata: {name: 1.5e400}\n".to_owned(),
+            "<<: *nothing\nkind: A\n".to_owned(),
+            "\u{feff}%YAML 9.9\n---\nkind: A\n".to_owned(),
+        ] {
+            if let Err(why) = Manifest::parse(&text, "shop") {
+                assert!(why.len() < 60, "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_equal_keys_the_last_counts_as_for_helm() {
+        let parsed = manifest("kind: A\nkind: B\nmetadata: {name: a}\n");
+        assert_eq!(parsed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["B/a"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(
+            text in "[a-z0-9:{}\\[\\]\"'|>&*!%@`?, \n\t-]{0,200}",
+            kind in "[A-Za-z\"{}:]{0,8}",
+        ) {
+            let _ = Manifest::parse(&text, "shop");
+            let around = format!("kind: {kind}\nmetadata: {{name: a}}\nspec:\n  {text}\n");
+            if let Ok(manifest) = Manifest::parse(&around, "shop") {
+                let again = Manifest::parse(&Manifest::union(&[&manifest, &manifest]).text(), "shop");
+                proptest::prop_assert_eq!(again.map(|again| again.objects.len()), Ok(manifest.objects.len()));
+            }
+        }
+    }
+
+    /// More objects, and more in one, than the parser takes by itself.
+    #[test]
+    fn a_large_manifest_is_read_whole() {
+        let one = |n| {
+            format!(
+                "---\n# Source: web/templates/all.yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{n}}}\ndata: {{a: b}}\n"
+            )
+        };
+        let text: String = (0..1500).map(one).collect();
+        assert_eq!(manifest(&text).objects.len(), 1500);
+        let deep =
+            format!("kind: A\nmetadata: {{name: a}}\nschema: {}1{}\n", "{a: ".repeat(60), "}".repeat(60));
+        assert_eq!(manifest(&deep).objects.len(), 1);
+        let keys: String = (0..130_000).map(|n| format!("  key-{n}: {n}\n")).collect();
+        assert_eq!(manifest(&format!("kind: A\nmetadata: {{name: a}}\ndata:\n{keys}")).objects.len(), 1);
     }
 }
