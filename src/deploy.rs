@@ -29,7 +29,7 @@ use crate::{
     exit,
     fence::proxy::{self, Fence},
     helm::{
-        Command, Invocation, Version, binary, child,
+        Command, Invocation, Mask, Version, binary, child,
         stop::{Manner, Stop},
     },
     lock::{
@@ -118,7 +118,8 @@ impl<'a> Run<'a> {
         let home = crate::cluster::absolute(&request.temporary.join(format!("helm-guard-fence-{lock_id}")));
         let ledger = open_ledger(request, reporter, &cluster, &lock_id, &home);
         let (helm, environment) = (request.helm.clone(), Vec::new());
-        let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment };
+        let mask = Mask::of(invocation);
+        let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment, mask };
         let version = ask_version(launch.clone());
         let locks = async {
             if invocation.create_namespace() && installing {

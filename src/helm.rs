@@ -5,6 +5,7 @@ pub mod argv;
 pub mod binary;
 pub mod child;
 pub mod flags;
+pub mod mask;
 pub mod stop;
 pub mod template;
 pub mod version;
@@ -12,5 +13,6 @@ pub mod version;
 pub use argv::{
     ArgvError, Command, Invocation, OwnFlag, Split, ValuesFrom, rollback_argv, split, uninstall_argv,
 };
+pub use mask::Mask;
 pub use template::{defines, flags_argv, show_crds_argv, template_argv, unknown_kinds};
 pub use version::{Major, Version, VersionError};

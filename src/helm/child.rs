@@ -18,7 +18,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::stop::{self, Sent, Stop};
+use super::{
+    Mask,
+    stop::{self, Sent, Stop},
+};
 use crate::{
     clock::Clock,
     exit,
@@ -57,6 +60,8 @@ pub struct Launch {
     pub lock_id: String,
     /// Variables that are set for it, and those that are taken from it.
     pub environment: Vec<(&'static str, Option<String>)>,
+    /// What must not be seen of its errors.
+    pub mask: Mask,
 }
 
 impl Launch {
@@ -157,8 +162,9 @@ pub async fn run(
     let group = group(&child);
     reporter.begin_untrusted();
     let tail = Arc::new(Mutex::new(VecDeque::new()));
-    let out = pump(child.stdout.take(), reporter.clone(), false, None);
-    let err = pump(child.stderr.take(), reporter.clone(), true, Some(tail.clone()));
+    let to = reporter.clone();
+    let out = pump(child.stdout.take(), move |bytes| to.child_line(false, bytes));
+    let err = pump_errors(child.stderr.take(), launch.mask.clone(), reporter.clone(), tail.clone());
     let pumps = tokio::spawn(async move { tokio::join!(out, err) });
     let (mut stopped_by, mut lock_lost) = (None, None);
     let status = {
@@ -252,27 +258,33 @@ fn send(group: Option<Pid>, sent: Option<Sent>) {
     }
 }
 
-async fn pump(
-    from: Option<impl AsyncRead + Unpin>,
-    reporter: Arc<Reporter>,
-    is_error: bool,
-    tail: Option<Arc<Mutex<VecDeque<u8>>>>,
-) {
+async fn pump(from: Option<impl AsyncRead + Unpin>, mut to: impl FnMut(&[u8])) {
     let Some(mut from) = from else { return };
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read) = from.read(&mut buffer).await {
         if read == 0 {
             return;
         }
-        let bytes = &buffer[..read];
-        reporter.child_line(is_error, bytes);
-        if let Some(tail) = &tail {
-            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-            tail.extend(bytes);
-            let surplus = tail.len().saturating_sub(TAIL);
-            tail.drain(..surplus);
-        }
+        to(&buffer[..read]);
     }
+}
+
+/// To the reporter, and the last of it to `tail`.
+async fn pump_errors(
+    from: Option<impl AsyncRead + Unpin>,
+    mut mask: Mask,
+    reporter: Arc<Reporter>,
+    tail: Arc<Mutex<VecDeque<u8>>>,
+) {
+    let keep = |bytes: &[u8]| {
+        reporter.child_line(true, bytes);
+        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.extend(bytes);
+        let surplus = tail.len().saturating_sub(TAIL);
+        tail.drain(..surplus);
+    };
+    pump(from, |bytes| keep(&mask.pass(bytes))).await;
+    keep(&mask.end());
 }
 
 /// Kills a process group when it is given up.
@@ -306,6 +318,10 @@ pub async fn quiet(
     if output.status.success() {
         return Ok(Ok(output.stdout));
     }
-    let error = &output.stderr[output.stderr.len().saturating_sub(TAIL)..];
-    Ok(Err((output.status.code(), String::from_utf8_lossy(error).trim().to_owned())))
+    let error = launch.mask.text(&String::from_utf8_lossy(&output.stderr));
+    let mut start = error.len().saturating_sub(TAIL);
+    while !error.is_char_boundary(start) {
+        start += 1;
+    }
+    Ok(Err((output.status.code(), error[start..].trim().to_owned())))
 }

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod canary;
 mod cancels;
 mod faults;
 mod fence;
