@@ -31,9 +31,12 @@ pub enum Command {
     /// `helm uninstall` under the lock
     #[command(visible_aliases = ["delete"])]
     Uninstall(Deploy),
-    /// Say how a release stands: its lock, its history, what a repair would do
+    /// Say how a release stands: its lock, its history, what a repair would do; without a name, which need somebody
     #[command(visible_alias = "show", after_help = STATUS)]
     Status(Status),
+    /// List a release's revisions, and say which of them is the last good one
+    #[command(after_help = HISTORY)]
+    History(History),
     /// Repair a stuck release under the lock, without a deploy
     #[command(long_about = REPAIR, after_help = REPAIR_CODES)]
     Repair(Repair),
@@ -53,13 +56,25 @@ pub enum Command {
 
 const STATUS: &str = "\
 States: `none`; `deployed`; `failed`; `uninstalled`; `uninstalling`; `stuck`, which nobody works on; `deploying`, whose \
-lock somebody holds. A holder is watched for at most its lease duration.
+lock somebody holds. A holder is watched for at most its lease duration; in a list only with --check.
+
+A list reads labels and no records, so it takes a moment for thousands of releases. Without a HELM_DRIVER it looks in Secrets \
+and in ConfigMaps. Where all namespaces may not be listed at once, those are that may be.
 
 Exit codes: 0 said; 64 bad usage; 69 cluster unavailable; 77 no permission.
 
 Examples:
+  helm-guard status -A                  # who needs somebody?
   helm-guard status web -n shop
   helm-guard status web -n shop -o json";
+
+const HISTORY: &str = "\
+Good is a revision whose record says that its install, upgrade or rollback completed: `superseded` alone does not.
+
+Exit codes: 0 listed; 1 no such release; 64 bad usage; 69 cluster unavailable; 77 no permission.
+
+Example:
+  helm-guard history web -n shop -o json";
 
 const REPAIR: &str = "\
 Repair a stuck release under the lock, without a deploy and so without a chart.
@@ -117,14 +132,36 @@ under that lock instead of waiting for it; two of them at once still work one af
 /// `status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Release name
-    pub release: String,
+    /// Release name [default: every release that is stuck, failed, half uninstalled or being deployed]
+    pub release: Option<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// List what is well, too
+    #[arg(long, conflicts_with = "release")]
+    pub all: bool,
+    /// Watch the holders of locks in a list for their lease durations, and say whether they are alive
+    #[arg(long)]
+    pub check: bool,
     /// Format
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: Format,
     /// Name of the Lease [default: helm-guard-RELEASE]
     #[arg(long, value_name = "NAME")]
     pub lock_name: Option<String>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Release name
+    pub release: String,
+    /// Format
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
     /// The cluster
     #[command(flatten)]
     pub cluster: ClusterFlags,

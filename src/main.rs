@@ -61,6 +61,9 @@ fn main() -> ExitCode {
             Ok(Cli { command: cli::Command::Status(args) }) => {
                 runtime.block_on(status::act::status(&args, &env, clock)).into()
             }
+            Ok(Cli { command: cli::Command::History(args) }) => {
+                runtime.block_on(status::act::history(&args, &env)).into()
+            }
             Ok(Cli { command: cli::Command::Repair(args) }) if args.dry_run => {
                 runtime.block_on(status::act::dry_run(&args, &env, clock)).into()
             }

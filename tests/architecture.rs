@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 34] = [
+const ACTING: [(&str, &str); 35] = [
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -38,6 +38,7 @@ const ACTING: [(&str, &str); 34] = [
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
     ("status/act.rs", "reads a release's lock and records, prints"),
+    ("status/sweep.rs", "lists records and Leases, prints"),
     ("supervise.rs", "starts this program again, passes signals on, reaps"),
     ("unlock/act.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
 ];

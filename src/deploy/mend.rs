@@ -12,10 +12,7 @@ use crate::{
     helm::{self, Command, stop::Manner},
     manifest::{Manifest, ObjectKey},
     recover::Debt,
-    release::{
-        History, codec,
-        store::{Driver, StoreError},
-    },
+    release::{History, codec, store::StoreError},
     repair::{self, Answer, Plan, Question, Step, steps},
     report::{Event, Outcome},
     request::Task,
@@ -190,10 +187,7 @@ impl Run<'_> {
     }
 
     fn no_records(&self, release: &str, error: StoreError) -> End {
-        let what = match self.request.driver {
-            Driver::Secrets => "secrets",
-            Driver::ConfigMaps => "configmaps",
-        };
+        let what = self.request.driver.resource();
         match error {
             StoreError::Api(kube::Error::Api(status)) if status.code == 403 => {
                 let rule = format!(

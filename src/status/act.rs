@@ -3,10 +3,10 @@
 
 use std::io::Write;
 
-use super::{Standing, render};
+use super::{Standing, render, sweep};
 use crate::{
     ci::{self, Env},
-    cli::{ClusterFlags, Format, Repair, Status},
+    cli::{self, ClusterFlags, Format, Repair, Status},
     clock::Clock,
     deploy::precious,
     exit,
@@ -25,8 +25,11 @@ use crate::{
 
 /// Runs `status`. Gives the exit code.
 pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
+    let Some(release) = args.release.as_deref().filter(|_| !args.all_namespaces) else {
+        return sweep::status(args, env, clock).await;
+    };
     let what = What {
-        release: &args.release,
+        release,
         lock_name: args.lock_name.as_deref(),
         cluster: &args.cluster,
         strategy: Strategy::Auto,
@@ -36,6 +39,28 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
         Ok(_) => 0,
         Err(stop) => stop.tell(),
     }
+}
+
+/// Runs `history`. Gives the exit code.
+pub async fn history(args: &cli::History, env: &Env) -> u8 {
+    let shown = async {
+        let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+        let cluster = connect(&args.cluster, env).await?;
+        let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
+        let history = store.history(&args.release).await.map_err(|error| unreadable(&args.release, error))?;
+        let place = Place {
+            release: args.release.clone(),
+            namespace: cluster.namespace,
+            lease: lease_name(&args.release),
+        };
+        if history.records.is_empty() {
+            let why = format!("no release {} in namespace {}", place.release, place.namespace);
+            return Err(Stop::new(1, why, &["helm-guard status -A --all lists all releases"]));
+        }
+        let _ = write!(std::io::stdout(), "{}", render::history(&place, &history, args.output));
+        Ok(())
+    };
+    shown.await.map_or_else(Stop::tell, |()| 0)
 }
 
 /// Runs `repair --dry-run`. Gives the exit code.

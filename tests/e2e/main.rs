@@ -11,6 +11,7 @@ mod bad_input;
 mod cancels;
 mod faults;
 mod fence;
+mod fleet;
 mod kills;
 mod lock;
 mod locking;

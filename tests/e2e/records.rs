@@ -215,15 +215,8 @@ fn an_empty_file_of_values_is_none(version: Helm) {
 fn uninstalls_of_several(version: Helm) {
     let stage = Stage::new("many", version);
     for release in ["web", "api"] {
-        let mut install = stage.raw("install", &[]);
-        install = {
-            let mut other = Command::new(install.get_program());
-            other.args(["install", release]).arg(Stage::chart());
-            other.args([&format!("--set=name={release},configs={{{release}}}"), "--wait"]);
-            other.envs(install.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            other
-        };
-        Stage::ok(install);
+        let names = format!("--set=name={release},configs={{{release}}}");
+        Stage::ok(stage.raw_of(release, "install", &[&names, "--wait"]));
     }
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let said = Stage::ok(stage.guard("uninstall", &["api", "--wait"]));

@@ -83,8 +83,13 @@ impl Stage {
 
     /// Raw Helm with the chart: `helm upgrade web CHART …`.
     pub fn raw(&self, command: &str, more: &[&str]) -> Command {
+        self.raw_of("web", command, more)
+    }
+
+    /// The same for another release.
+    pub fn raw_of(&self, release: &str, command: &str, more: &[&str]) -> Command {
         let mut helm = self.command(&self.helm);
-        helm.arg(command).arg("web");
+        helm.arg(command).arg(release);
         if matches!(command, "upgrade" | "install") {
             helm.arg(Self::chart());
         }
