@@ -31,12 +31,18 @@ pub enum Command {
     /// `helm uninstall` under the lock
     #[command(visible_aliases = ["delete"])]
     Uninstall(Deploy),
-    /// Say how a release stands: its lock, its history, what a repair would do
+    /// Say how a release stands: its lock, its history, what a repair would do; without a name, which need somebody
     #[command(visible_alias = "show", after_help = STATUS)]
     Status(Status),
+    /// List a release's revisions, and say which of them is the last good one
+    #[command(after_help = HISTORY)]
+    History(History),
     /// Repair a stuck release under the lock, without a deploy
     #[command(long_about = REPAIR, after_help = REPAIR_CODES)]
     Repair(Repair),
+    /// Save a release's records, and its manifest beside them
+    #[command(after_help = BACKUP)]
+    Backup(Backup),
     /// Put records back from a backup file, under the lock
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
@@ -53,13 +59,35 @@ pub enum Command {
 
 const STATUS: &str = "\
 States: `none`; `deployed`; `failed`; `uninstalled`; `uninstalling`; `stuck`, which nobody works on; `deploying`, whose \
-lock somebody holds. A holder is watched for at most its lease duration.
+lock somebody holds. A holder is watched for at most its lease duration; in a list only with --check.
+
+A list reads labels and no records, so it takes a moment for thousands of releases. Without a HELM_DRIVER it looks in Secrets \
+and in ConfigMaps. Where all namespaces may not be listed at once, those are that may be.
 
 Exit codes: 0 said; 64 bad usage; 69 cluster unavailable; 77 no permission.
 
 Examples:
+  helm-guard status -A                  # who needs somebody?
   helm-guard status web -n shop
   helm-guard status web -n shop -o json";
+
+const HISTORY: &str = "\
+Good is a revision whose record says that its install, upgrade or rollback completed: `superseded` alone does not.
+
+Exit codes: 0 listed; 1 no such release; 64 bad usage; 69 cluster unavailable; 77 no permission.
+
+Example:
+  helm-guard history web -n shop -o json";
+
+const BACKUP: &str = "\
+Prints the path of the list of records, which `helm-guard restore` reads; the manifest of the revision that works is beside it, \
+with the ending .yaml. A redacted backup has no values, no Secrets and nothing in which one of them stands: it tells how the \
+release stood, and only statuses are restored from it.
+
+Exit codes: 0 saved; 1 no such release; 64 bad usage; 69 cluster unavailable; 77 no permission.
+
+Example:
+  helm-guard restore $(helm-guard backup web -n shop)";
 
 const REPAIR: &str = "\
 Repair a stuck release under the lock, without a deploy and so without a chart.
@@ -117,14 +145,36 @@ under that lock instead of waiting for it; two of them at once still work one af
 /// `status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Release name
-    pub release: String,
+    /// Release name [default: every release that is stuck, failed, half uninstalled or being deployed]
+    pub release: Option<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// List what is well, too
+    #[arg(long, conflicts_with = "release")]
+    pub all: bool,
+    /// Watch the holders of locks in a list for their lease durations, and say whether they are alive
+    #[arg(long)]
+    pub check: bool,
     /// Format
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: Format,
     /// Name of the Lease [default: helm-guard-RELEASE]
     #[arg(long, value_name = "NAME")]
     pub lock_name: Option<String>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Release name
+    pub release: String,
+    /// Format
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
     /// The cluster
     #[command(flatten)]
     pub cluster: ClusterFlags,
@@ -421,9 +471,15 @@ pub struct RunFlags {
     /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
     #[arg(long, value_enum, default_value = "on")]
     pub fence: Fence,
-    /// Where copies of records go before they are changed [default: the system's temporary directory]
+    /// Where copies of records go before a deploy, and before they are changed [default: the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
+    /// How many backups of a release are kept there; with 0 none is made before a deploy
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    pub backup_keep: u32,
+    /// Leave values and Secrets out of the backup before a deploy
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    pub backup_redact: bool,
     /// Say what is being waited for at least this often
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub keepalive: Duration,
@@ -465,7 +521,7 @@ pub struct GuardFlags {
 }
 
 /// The own flags as the argument splitter needs them.
-pub const OWN_FLAGS: [OwnFlag; 13] = [
+pub const OWN_FLAGS: [OwnFlag; 15] = [
     OwnFlag { name: "helm-bin", takes_value: true },
     OwnFlag { name: "lock", takes_value: true },
     OwnFlag { name: "lock-name", takes_value: true },
@@ -475,11 +531,32 @@ pub const OWN_FLAGS: [OwnFlag; 13] = [
     OwnFlag { name: "fence", takes_value: true },
     OwnFlag { name: "repair", takes_value: true },
     OwnFlag { name: "backup-dir", takes_value: true },
+    OwnFlag { name: "backup-keep", takes_value: true },
+    OwnFlag { name: "backup-redact", takes_value: false },
     OwnFlag { name: "keepalive", takes_value: true },
     OwnFlag { name: "stop-timeout", takes_value: true },
     OwnFlag { name: "report", takes_value: true },
     OwnFlag { name: "dotenv", takes_value: true },
 ];
+
+/// `backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Release name
+    pub release: String,
+    /// Directory [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// How many backups of the release are kept there
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    pub backup_keep: u32,
+    /// Leave values and Secrets out
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    pub backup_redact: bool,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
 
 /// `restore`.
 #[derive(Debug, Args)]

@@ -2,7 +2,9 @@
 //! Pure: both are read in `status/act.rs`, and shown in `status/render.rs`.
 
 pub mod act;
+pub mod fleet;
 pub mod render;
+pub mod sweep;
 
 use serde::Serialize;
 
@@ -124,9 +126,14 @@ impl Standing {
 }
 
 fn state(history: &History, at_work: bool) -> State {
-    let Some(last) = history.last() else { return if at_work { State::Deploying } else { State::None } };
     let pending = history.records.iter().any(|record| record.status().is_pending());
-    match last.status() {
+    state_of(history.last().map(crate::release::Record::status), pending, at_work)
+}
+
+/// The status of the last revision, whether any is pending, and whether somebody works on it.
+fn state_of(last: Option<Status>, pending: bool, at_work: bool) -> State {
+    let Some(last) = last else { return if at_work { State::Deploying } else { State::None } };
+    match last {
         _ if at_work => State::Deploying,
         _ if pending => State::Stuck,
         Status::Deployed => State::Deployed,

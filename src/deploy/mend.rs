@@ -7,16 +7,14 @@ use super::{
     warn_of_ledger,
 };
 use crate::{
+    backup,
     changes::{self, Changes, Side},
     cluster::Cluster,
     exit,
     helm::{self, Command, stop::Manner},
     manifest::{Manifest, ObjectKey},
     recover::Debt,
-    release::{
-        History, Record, codec,
-        store::{Driver, StoreError},
-    },
+    release::{History, Record, codec, store::StoreError},
     repair::{self, Answer, Plan, Question, Step, steps},
     report::{Event, Outcome},
     request::Task,
@@ -35,6 +33,7 @@ impl Run<'_> {
         let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
         let mut history = history.map_err(|error| self.no_records(release, error))?;
         self.reporter.emit(Event::Looked(history.rows()));
+        self.save_all(release, &history)?;
         let untouchable = match self.request.guard.repair {
             repair::Strategy::Off => history.last().map(|last| last.revision),
             _ => None,
@@ -85,7 +84,7 @@ impl Run<'_> {
         if !plan.caveat.is_empty() {
             self.reporter.emit(Event::Warning(plan.caveat.clone()));
         }
-        let saved = steps::backup(&self.request.backup_dir, release, &self.lock_id, &history, &plan.steps);
+        let saved = steps::backup(&self.request.copies_dir, release, &self.lock_id, &history, &plan.steps);
         match saved {
             Ok(Some((path, revisions))) => {
                 let lent = plan.steps.iter().filter_map(|step| match step {
@@ -128,6 +127,32 @@ impl Run<'_> {
                 Err(end)
             }
         }
+    }
+
+    /// Saves what was read anyway, before a deploy may change it.
+    fn save_all(&self, release: &str, history: &History) -> Result<(), End> {
+        let run = &self.request.guard.run;
+        if self.request.task == Task::Repair || run.backup_keep == 0 || history.records.is_empty() {
+            return Ok(());
+        }
+        let order = backup::act::Order {
+            release,
+            namespace: &self.cluster.namespace,
+            directory: &self.request.backup_dir,
+            redacted: run.backup_redact,
+            keep: run.backup_keep,
+        };
+        match backup::act::save(&order, history, &self.lock_id) {
+            Ok(path) => self.reporter.emit(Event::BackedUp { path: path.display().to_string() }),
+            // Who names a directory wants one.
+            Err(error) if run.backup_dir.is_some() => {
+                let reason = format!("nothing was changed: {error:#}");
+                let next = ["choose another --backup-dir", "--backup-keep 0 goes without a backup"];
+                return Err(End::new(Outcome::Refused, exit::REFUSED, reason, &next));
+            }
+            Err(error) => self.reporter.emit(Event::Warning(format!("no backup: {error:#}"))),
+        }
+        Ok(())
     }
 
     fn hands(&self, release: &str) -> steps::Hands<'_> {
@@ -193,10 +218,7 @@ impl Run<'_> {
     }
 
     fn no_records(&self, release: &str, error: StoreError) -> End {
-        let what = match self.request.driver {
-            Driver::Secrets => "secrets",
-            Driver::ConfigMaps => "configmaps",
-        };
+        let what = self.request.driver.resource();
         match error {
             StoreError::Api(kube::Error::Api(status)) if status.code == 403 => {
                 let rule = format!(

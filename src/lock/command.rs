@@ -117,14 +117,8 @@ async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Stop> 
         }
         _ => lease::list(cluster.client.clone(), namespace).await?,
     };
-    let checks = leases.iter().map(|lease| life(&cluster, lease, args.check, clock));
-    if args.check && leases.iter().any(|lease| lease::view(lease).holder.is_some()) {
-        let longest = leases.iter().map(|lease| belief(&lease::view(lease))).max().unwrap_or_default();
-        say(&format!("watching who renews, for at most {}", duration(longest.as_secs_f64())));
-    }
     let mut rows = Vec::new();
-    for (lease, life) in leases.iter().zip(all(checks.collect()).await) {
-        let (view, life) = life?;
+    for (lease, (view, life)) in leases.iter().zip(lives(&cluster, &leases, args.check, clock).await?) {
         let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
         rows.push(Row::new(&namespace, &name, &view, life, lease::deployed(lease)));
     }
@@ -143,26 +137,18 @@ async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Stop> 
     Ok(0)
 }
 
-/// The futures' answers, in their order; all are at work at once.
-async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let mut pinned: Vec<_> = futures.into_iter().map(Box::pin).collect();
-    let mut answers: Vec<Option<T>> = pinned.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        for (future, answer) in pinned.iter_mut().zip(&mut answers) {
-            if answer.is_none()
-                && let std::task::Poll::Ready(ready) = future.as_mut().poll(context)
-            {
-                *answer = Some(ready);
-            }
-        }
-        if answers.iter().all(Option::is_some) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    answers.into_iter().flatten().collect()
+/// Of each Lease what [`life`] tells; all are watched at once.
+pub(crate) async fn lives(
+    cluster: &Cluster,
+    leases: &[Lease],
+    check: bool,
+    clock: Clock,
+) -> Result<Vec<(super::LeaseView, Life)>, Stop> {
+    if check && leases.iter().any(|lease| lease::view(lease).holder.is_some()) {
+        let longest = leases.iter().map(|lease| belief(&lease::view(lease))).max().unwrap_or_default();
+        say(&format!("watching who renews, for at most {}", duration(longest.as_secs_f64())));
+    }
+    futures::future::try_join_all(leases.iter().map(|lease| life(cluster, lease, check, clock))).await
 }
 
 /// Watches a holder until it is known whether it lives; without `check` the Lease is as it was read.

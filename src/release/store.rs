@@ -25,12 +25,23 @@ use crate::{
 };
 
 /// Which kind of object holds the records (`HELM_DRIVER`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// Secrets of type `helm.sh/release.v1`, the default.
     Secrets,
     /// ConfigMaps.
     ConfigMaps,
+}
+
+impl Driver {
+    /// The API's name of the resource.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Secrets => "secrets",
+            Self::ConfigMaps => "configmaps",
+        }
+    }
 }
 
 /// A stored record: metadata and payload, whichever object holds it.

@@ -3,11 +3,12 @@
 
 use std::io::Write;
 
-use super::{Standing, render};
+use super::{Standing, render, sweep};
 use crate::{
     ci::{self, Env},
-    cli::{ClusterFlags, Format, Repair, Status},
+    cli::{self, ClusterFlags, Format, Repair, Status},
     clock::Clock,
+    cluster::Cluster,
     deploy::precious,
     exit,
     lock::{
@@ -16,7 +17,10 @@ use crate::{
         lease, lease_name,
         table::Row,
     },
-    release::store::{Store, StoreError},
+    release::{
+        History,
+        store::{Store, StoreError},
+    },
     repair::{Strategy, alone},
     report::duration,
     request,
@@ -25,8 +29,11 @@ use crate::{
 
 /// Runs `status`. Gives the exit code.
 pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
+    let Some(release) = args.release.as_deref().filter(|_| !args.all_namespaces) else {
+        return sweep::status(args, env, clock).await;
+    };
     let what = What {
-        release: &args.release,
+        release,
         lock_name: args.lock_name.as_deref(),
         cluster: &args.cluster,
         strategy: Strategy::Auto,
@@ -36,6 +43,29 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
         Ok(_) => 0,
         Err(stop) => stop.tell(),
     }
+}
+
+/// Runs `history`. Gives the exit code.
+pub async fn history(args: &cli::History, env: &Env) -> u8 {
+    let shown = past(&args.release, &args.cluster, env).await.map(|(cluster, history)| {
+        let (release, namespace) = (args.release.clone(), cluster.namespace);
+        let place = Place { lease: lease_name(&release), release, namespace };
+        let _ = write!(std::io::stdout(), "{}", render::history(&place, &history, args.output));
+    });
+    shown.map_or_else(Stop::tell, |()| 0)
+}
+
+/// The records of a release that must be there.
+pub(crate) async fn past(release: &str, flags: &ClusterFlags, env: &Env) -> Result<(Cluster, History), Stop> {
+    let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    let cluster = connect(flags, env).await?;
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
+    let history = store.history(release).await.map_err(|error| unreadable(release, error))?;
+    if history.records.is_empty() {
+        let why = format!("no release {release} in namespace {}", cluster.namespace);
+        return Err(Stop::new(1, why, &["helm-guard status -A --all lists all releases"]));
+    }
+    Ok((cluster, history))
 }
 
 /// Runs `repair --dry-run`. Gives the exit code.

@@ -1,15 +1,19 @@
 //! A release's standing for people: columns for a terminal, Markdown for a job summary, JSON and YAML for programs.
 //! Pure: text only. What records and Leases say is untrusted, and made harmless here.
 
+use serde::Serialize;
+
 use super::{Planned, Standing};
 use crate::{
     cli::Format,
     lock::table::{State as LockState, aligned},
+    release::{History, Revision},
     report::{
         github,
         terminal::{to_the_second, who},
         text::{markdown_cell, terminal_safe},
     },
+    unlock::Place,
 };
 
 /// Revisions in the short form.
@@ -51,28 +55,64 @@ fn text(standing: &Standing, wide: bool) -> String {
     let rows = &standing.revisions;
     let shown = if wide { &rows[..] } else { &rows[rows.len().saturating_sub(FEW)..] };
     if !shown.is_empty() {
-        let mut lines = vec![
-            ["REVISION", "STATUS", "CHART", "APP", "UPDATED", "DESCRIPTION"].map(str::to_owned).to_vec(),
-        ];
-        lines.extend(shown.iter().map(|row| {
-            let about = if row.undecodable.is_empty() { &row.description } else { &row.undecodable };
-            let status = if row.undecodable.is_empty() { row.status.as_str() } else { "unreadable" };
-            let updated = github::to_the_second(&row.updated);
-            let revision = row.revision.to_string();
-            let cells = [revision.as_str(), status, &row.chart, &row.app_version, &updated, about.as_str()];
-            cells
-                .iter()
-                .map(|cell| terminal_safe(cell))
-                .map(|c| if c.is_empty() { "-".into() } else { c })
-                .collect()
-        }));
         out.push('\n');
-        out.push_str(&aligned(lines));
+        out.push_str(&table(shown));
         if shown.len() < rows.len() {
             out.push_str(&format!("({} earlier with -o wide)\n", rows.len() - shown.len()));
         }
     }
     out
+}
+
+/// Revisions, one a line, with a header.
+fn table(rows: &[Revision]) -> String {
+    let mut lines =
+        vec![["REVISION", "STATUS", "CHART", "APP", "UPDATED", "DESCRIPTION"].map(str::to_owned).to_vec()];
+    lines.extend(rows.iter().map(|row| {
+        let about = if row.undecodable.is_empty() { &row.description } else { &row.undecodable };
+        let status = if row.undecodable.is_empty() { row.status.as_str() } else { "unreadable" };
+        let updated = github::to_the_second(&row.updated);
+        let revision = row.revision.to_string();
+        let cells = [revision.as_str(), status, &row.chart, &row.app_version, &updated, about.as_str()];
+        cells
+            .iter()
+            .map(|cell| terminal_safe(cell))
+            .map(|c| if c.is_empty() { "-".into() } else { c })
+            .collect()
+    }));
+    aligned(lines)
+}
+
+/// A history as programs read it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Past<'a> {
+    /// Raised when a field changes its meaning or goes; a new field does not raise it.
+    schema_version: u32,
+    release: &'a str,
+    namespace: &'a str,
+    /// The last revision whose record says that it completed: where a repair goes back to.
+    last_good: Option<u32>,
+    revisions: &'a [Revision],
+}
+
+/// A release's history in a format, with a line break at the end.
+pub fn history(place: &Place, history: &History, format: Format) -> String {
+    let revisions = history.rows();
+    let last_good = history.last_good().map(|record| record.revision);
+    let Place { release, namespace, .. } = place;
+    let past = Past { schema_version: 1, release, namespace, last_good, revisions: &revisions };
+    match format {
+        Format::Table | Format::Wide => {
+            let good = last_good.map_or("no revision ever completed".to_owned(), |good| {
+                format!("the last good revision is {good}")
+            });
+            format!("{}\n{good}\n", table(&revisions))
+        }
+        // Neither can fail: the keys are strings.
+        Format::Json => serde_json::to_string_pretty(&past).unwrap_or_default() + "\n",
+        Format::Yaml => serde_yaml::to_string(&past).unwrap_or_default(),
+    }
 }
 
 fn lock(standing: &Standing) -> String {
@@ -126,7 +166,7 @@ pub fn markdown(standing: &Standing, title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::tests::example, *};
-    use crate::repair::Strategy;
+    use crate::repair::{Strategy, tests::history};
 
     #[test]
     fn a_stuck_release_in_every_format() {
@@ -137,6 +177,24 @@ mod tests {
             .chain([format!("--- markdown\n{}", markdown(&stuck, "Before"))])
             .collect();
         insta::assert_snapshot!(shown.concat());
+    }
+
+    #[test]
+    fn a_history_says_which_revision_is_the_last_good_one() {
+        let place = Place { release: "web".into(), namespace: "shop".into(), lease: String::new() };
+        let shown = |records: &str, format| super::history(&place, &history(records), format);
+        let stuck = "1 superseded, 2 deployed, 3 pending-upgrade";
+        let table = shown(stuck, Format::Table);
+        assert!(table.ends_with("\nthe last good revision is 2\n"), "{table}");
+        assert_eq!(table.lines().count(), 6, "{table}");
+        assert!(shown("1 pending-install", Format::Wide).ends_with("\nno revision ever completed\n"));
+        let json: serde_json::Value = serde_json::from_str(&shown(stuck, Format::Json)).unwrap();
+        assert_eq!(
+            (&json["lastGood"], &json["revisions"][2]["status"]),
+            (&2.into(), &"pending-upgrade".into())
+        );
+        let none: serde_json::Value = serde_json::from_str(&shown("1 failed", Format::Json)).unwrap();
+        assert!(none["lastGood"].is_null());
     }
 
     #[test]

@@ -7,11 +7,13 @@
     reason = "a story ends where something is not as it should be, tells its seed, and nobody links to it"
 )]
 
+mod backup;
 mod bad_input;
 mod canary;
 mod cancels;
 mod faults;
 mod fence;
+mod fleet;
 mod kills;
 mod lock;
 mod locking;

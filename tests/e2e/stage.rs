@@ -83,8 +83,13 @@ impl Stage {
 
     /// Raw Helm with the chart: `helm upgrade web CHART …`.
     pub fn raw(&self, command: &str, more: &[&str]) -> Command {
+        self.raw_of("web", command, more)
+    }
+
+    /// The same for another release.
+    pub fn raw_of(&self, release: &str, command: &str, more: &[&str]) -> Command {
         let mut helm = self.command(&self.helm);
-        helm.arg(command).arg("web");
+        helm.arg(command).arg(release);
         if matches!(command, "upgrade" | "install") {
             helm.arg(Self::chart());
         }
@@ -233,6 +238,14 @@ impl Stage {
                 (name, item["metadata"]["resourceVersion"].clone(), item["data"].clone())
             })
             .collect()
+    }
+
+    /// The copy that the repair of a deploy is undone from.
+    pub fn copy_of_the_repair(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.temporary.path().join("helm-guard-backups")).unwrap();
+        let mut files = files.map(|entry| entry.unwrap().path());
+        // Those of whole releases have the namespace before the name.
+        files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("web-")).unwrap()
     }
 
     /// Text as a snapshot wants it: without what changes from run to run.

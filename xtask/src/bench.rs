@@ -2,6 +2,7 @@
 //! that a busy machine slows both; each round's pair makes a ratio, and the middle one counts.
 
 mod finding;
+mod fleet;
 mod memory;
 mod stats;
 mod takeover;
@@ -43,7 +44,7 @@ const START_LIMIT: f64 = 10.0;
 const MEMORY_LIMIT: f64 = 25.0;
 /// Helm keeps so many revisions; with fewer each upgrade costs more than the one before.
 const HISTORY: usize = 10;
-/// ConfigMaps of the stuck release, beside its Deployment: as many objects as charts have that people deploy. A rollback
+/// ConfigMaps of the stuck release and of those of the fleet, beside its Deployment: as many objects as charts have that people deploy. A rollback
 /// by hand reads and patches each of them, one after the other.
 const CONFIGS: usize = 20;
 /// Runs of `--version`.
@@ -57,6 +58,9 @@ pub(crate) struct Arguments {
     /// Rounds of each comparison; a round runs raw and guarded once each
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
+    /// Only the comparisons with this in their names: no-op, stuck, takeover, start, memory, fleet, size
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    only: String,
     /// Write all figures here
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -76,24 +80,40 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let lab = Lab::start(&screen, &Helm::ALL, &guard)?;
     let rounds = usize::from(arguments.rounds);
     let mut findings = Vec::new();
+    let wanted = |part: &str| part.contains(arguments.only.as_str());
     for helm in Helm::ALL {
         let version = major(helm);
-        let place = lab.place(&format!("no-op-helm{version}"), helm)?;
-        findings.push(waiting(&format!("no-op upgrade, Helm {version}"), |note| {
-            no_op(&place, helm, NO_OP_ROUNDS * rounds, note)
-        })?);
-        findings.push(requests(&place, helm)?);
-        let place = lab.place(&format!("stuck-helm{version}"), helm)?;
-        findings.push(waiting(&format!("stuck to deployed, Helm {version}"), |note| {
-            stuck(&place, helm, rounds, note)
-        })?);
+        if wanted("no-op") {
+            let place = lab.place(&format!("no-op-helm{version}"), helm)?;
+            findings.push(waiting(&format!("no-op upgrade, Helm {version}"), |note| {
+                no_op(&place, helm, NO_OP_ROUNDS * rounds, note)
+            })?);
+            findings.push(requests(&place, helm)?);
+        }
+        if wanted("stuck") {
+            let place = lab.place(&format!("stuck-helm{version}"), helm)?;
+            findings.push(waiting(&format!("stuck to deployed, Helm {version}"), |note| {
+                stuck(&place, helm, rounds, note)
+            })?);
+        }
     }
-    let place = lab.place("takeover", Helm::V4)?;
-    findings.push(waiting("takeover of a finished run", |note| takeover(&place, rounds, note))?);
-    findings.push(waiting("start", |_| start(&guard))?);
-    let place = lab.place("memory", Helm::V4)?;
-    findings.push(waiting("memory", |note| memory(&place, note))?);
-    findings.push(size(&guard)?);
+    if wanted("takeover") {
+        let place = lab.place("takeover", Helm::V4)?;
+        findings.push(waiting("takeover of a finished run", |note| takeover(&place, rounds, note))?);
+    }
+    if wanted("start") {
+        findings.push(waiting("start", |_| start(&guard))?);
+    }
+    if wanted("memory") {
+        let place = lab.place("memory", Helm::V4)?;
+        findings.push(waiting("memory", |note| memory(&place, note))?);
+    }
+    if wanted("fleet") {
+        findings.extend(waiting("the whole fleet", |note| fleet::compare(&lab, rounds, note))?);
+    }
+    if wanted("size") {
+        findings.push(size(&guard)?);
+    }
     lab.stop();
     finding::print(&screen, &findings);
     if let Some(file) = &arguments.json {
@@ -161,8 +181,7 @@ fn takeover(place: &Place<'_>, rounds: usize, note: &Note) -> Result<Finding> {
 /// waiting for what the rollback brings back), and guarded. Leaving it stuck is not measured. What is deployed in the
 /// end is new, as it is in life: pods change in either case, and `--wait` has something to wait for.
 fn stuck(place: &Place<'_>, helm: Helm, rounds: usize, note: &Note) -> Result<Finding> {
-    let names: Vec<String> = (1..=CONFIGS).map(|n| format!("settings-{n}")).collect();
-    let configs = format!("--set=configs={{{}}}", names.join(","));
+    let configs = configs();
     timed(place, "helm", &["install", "web", CHART, "--wait", &configs])?;
     let mut build = 0;
     let samples = take_turns(rounds, note, |guarded| {
@@ -180,6 +199,12 @@ fn stuck(place: &Place<'_>, helm: Helm, rounds: usize, note: &Note) -> Result<Fi
         Ok(took)
     })?;
     Ok(Finding::pairs("stuck to deployed", Some(helm), samples, STUCK_LIMIT))
+}
+
+/// The flag that gives a release its ConfigMaps.
+fn configs() -> String {
+    let names: Vec<String> = (1..=CONFIGS).map(|n| format!("settings-{n}")).collect();
+    format!("--set=configs={{{}}}", names.join(","))
 }
 
 /// Runs raw and guarded once each a round; who is first changes from round to round.

@@ -10,6 +10,7 @@ use crate::{lab::major, screen::Screen};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     Ratio,
+    Percent,
     Milliseconds,
     Megabytes,
     Requests,
@@ -19,6 +20,7 @@ impl Unit {
     fn show(self, value: f64) -> String {
         match self {
             Self::Ratio => format!("{value:.2}x"),
+            Self::Percent => format!("{value:.2} %"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Megabytes => format!("{value:.2} MB"),
             Self::Requests => format!("{value:.0}"),
@@ -28,6 +30,7 @@ impl Unit {
     fn name(self) -> &'static str {
         match self {
             Self::Ratio => "ratio",
+            Self::Percent => "percent",
             Self::Milliseconds => "milliseconds",
             Self::Megabytes => "megabytes",
             Self::Requests => "requests",
@@ -53,6 +56,13 @@ impl Finding {
     pub(crate) fn pairs(what: &'static str, helm: Option<Helm>, pair: [Samples; 2], limit: f64) -> Self {
         let samples = pair[1].per(&pair[0]);
         Self { what, helm, unit: Unit::Ratio, samples, pair: Some(pair), limit, largest_counts: false }
+    }
+
+    /// The same where what is guarded is a small part of what is raw.
+    pub(crate) fn shares(what: &'static str, helm: Option<Helm>, pair: [Samples; 2], limit: f64) -> Self {
+        let mut finding = Self::pairs(what, helm, pair, limit);
+        (finding.unit, finding.samples) = (Unit::Percent, finding.samples.times(100.0));
+        finding
     }
 
     pub(crate) fn single(what: &'static str, unit: Unit, samples: Samples, limit: f64) -> Self {
@@ -151,6 +161,13 @@ mod tests {
         let pair = || [samples(&[1.0, 1.0]), samples(&[1.25, 1.25])];
         assert!(Finding::pairs("upgrade", Some(Helm::V3), pair(), 1.25).within());
         assert!(!Finding::pairs("upgrade", Some(Helm::V3), pair(), 1.24).within());
+    }
+
+    #[test]
+    fn a_share_is_a_hundred_times_the_ratio() {
+        let pair = || [samples(&[10.0, 5.0]), samples(&[0.2, 0.1])];
+        assert!(Finding::shares("list", None, pair(), 2.0).within());
+        assert!(!Finding::shares("list", None, pair(), 1.9).within());
     }
 
     #[test]

@@ -17,12 +17,12 @@ use nix::{
 
 /// Runs a command to its end and returns its largest resident set, in bytes. It must succeed.
 pub(crate) fn peak(command: &mut Command) -> Result<f64> {
-    let child = command.spawn().context("run helm-guard")?;
+    let child = command.spawn().context("run the program")?;
     let pid = Pid::from_raw(i32::try_from(child.id()).context("read a process id")?);
-    ptrace::seize(pid, Options::PTRACE_O_TRACEEXIT).context("watch helm-guard's exit")?;
+    ptrace::seize(pid, Options::PTRACE_O_TRACEEXIT).context("watch its exit")?;
     let mut peak = None;
     loop {
-        match waitpid(pid, None).context("wait for helm-guard")? {
+        match waitpid(pid, None).context("wait for it")? {
             WaitStatus::PtraceEvent(_, _, event) => {
                 if event == Event::PTRACE_EVENT_EXIT as i32 {
                     peak = Some(high_water_mark(pid)?);
@@ -32,17 +32,17 @@ pub(crate) fn peak(command: &mut Command) -> Result<f64> {
             // On its way to the process: a child of it has ended, say.
             WaitStatus::Stopped(_, signal) => ptrace::cont(pid, signal)?,
             WaitStatus::Exited(_, code) => {
-                ensure!(code == 0, "helm-guard failed: exit code {code}");
-                return peak.context("helm-guard ended unseen");
+                ensure!(code == 0, "it failed: exit code {code}");
+                return peak.context("it ended unseen");
             }
-            WaitStatus::Signaled(_, signal, _) => bail!("helm-guard was ended by {signal}"),
+            WaitStatus::Signaled(_, signal, _) => bail!("it was ended by {signal}"),
             _ => {}
         }
     }
 }
 
 fn high_water_mark(pid: Pid) -> Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("read helm-guard's status")?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("read its status")?;
     kibibytes(&status).map(|kibibytes| kibibytes * 1024.0).context("find VmHWM")
 }
 

@@ -31,6 +31,11 @@ impl Samples {
         Self(self.0.iter().zip(&base.0).map(|(value, base)| value / base).collect())
     }
 
+    /// Each so many times.
+    pub(crate) fn times(&self, factor: f64) -> Self {
+        Self(self.0.iter().map(|value| value * factor).collect())
+    }
+
     /// Between two values in proportion; not a number if there are none.
     fn quantile(&self, at: f64) -> f64 {
         let mut sorted = self.0.clone();

@@ -1,0 +1,358 @@
+//! Reads what a list of releases is made of: the metadata of Helm's records, and the Leases; and prints the list.
+//! Which of it matters is decided in `status/fleet.rs`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, Namespace, Secret},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ListParams, PostParams},
+    core::Request,
+};
+use serde::Deserialize;
+
+use super::fleet::{self, Sighting, UNSETTLED};
+use crate::{
+    ci::Env,
+    cli::{Format, Status},
+    clock::Clock,
+    cluster::Cluster,
+    exit,
+    lock::{
+        command::{Stop, connect, lives, say},
+        lease::{self, LockError},
+        table::Row,
+    },
+    release::store::Driver,
+    request,
+};
+
+/// Objects of a page. Metadata of as many take half a megabyte.
+const PAGE: u32 = 500;
+/// Names in one selector: the API server takes URLs of 8 KiB, and a release's name has up to 53 bytes.
+const NAMES: usize = 50;
+/// Requests at once.
+const AT_ONCE: usize = 8;
+
+/// Runs `status` for many releases. Gives the exit code.
+pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
+    match list(args, env, clock).await {
+        Ok(()) => 0,
+        Err(stop) => stop.tell(),
+    }
+}
+
+async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
+    let usual = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    // Who says where Helm stores its records has them nowhere else.
+    let is_said = env.get("HELM_DRIVER").is_some_and(|driver| !driver.is_empty());
+    let drivers = if is_said { vec![usual] } else { vec![Driver::Secrets, Driver::ConfigMaps] };
+    let cluster = connect(&args.cluster, env).await?;
+    let sweep = Sweep { everywhere: args.all_namespaces, cluster: &cluster };
+    let (leases, found) =
+        tokio::join!(sweep.leases(), sweep.records(&drivers, args.release.as_deref(), args.all));
+    let (mut seen, mut unseen) = found?;
+    let leases = match leases {
+        Ok(Seen { items, missing }) => {
+            unseen.extend(missing);
+            items
+        }
+        Err(error) => {
+            unseen.push(format!("locks are not shown: {error}"));
+            Vec::new()
+        }
+    };
+    let lives = lives(&cluster, &leases, args.check, clock).await?;
+    let rows = leases.iter().zip(lives).map(|(found, (view, life))| {
+        Row::new(
+            &found.namespace().unwrap_or_default(),
+            &found.name_any(),
+            &view,
+            life,
+            lease::deployed(found),
+        )
+    });
+    let rows: Vec<Row> = rows.filter(|row| row.holder.is_some()).collect();
+    if args.release.is_none() && !args.all {
+        sweep.add_the_rest(&mut seen, &rows, &drivers).await?;
+    }
+    for note in &unseen {
+        say(&format!("warning: {note}"));
+    }
+    let all = args.all || args.release.is_some();
+    let entries = fleet::entries(&seen, &rows, all, usual, clock.wall());
+    if entries.is_empty() {
+        let place =
+            if args.all_namespaces { "any namespace" } else { &*format!("namespace {}", cluster.namespace) };
+        say(&match &args.release {
+            Some(release) => format!("no release {release} in {place}"),
+            None if args.all => format!("no release in {place}"),
+            None => format!("no release in {place} needs anybody; --all lists those that are well"),
+        });
+    }
+    if !entries.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
+        let text = fleet::render(&entries, &unseen, args.output, args.all_namespaces);
+        let _ = write!(std::io::stdout(), "{text}");
+    }
+    Ok(())
+}
+
+/// What was listed, and what could not be, in a sentence.
+struct Seen<T> {
+    items: Vec<T>,
+    missing: Option<String>,
+}
+
+struct Sweep<'a> {
+    cluster: &'a Cluster,
+    everywhere: bool,
+}
+
+impl Sweep<'_> {
+    /// The namespace to look in; `None` is all of them.
+    fn namespace(&self) -> Option<&str> {
+        (!self.everywhere).then_some(&self.cluster.namespace)
+    }
+
+    /// The records that may matter: of one release, of all, or those that are not settled.
+    async fn records(
+        &self,
+        drivers: &[Driver],
+        release: Option<&str>,
+        all: bool,
+    ) -> Result<(Vec<Sighting>, Vec<String>), Stop> {
+        let selector = match release {
+            Some(release) => format!("owner=helm,name={release}"),
+            // Of one that works all other records are superseded.
+            None if all => "owner=helm,status!=superseded".to_owned(),
+            None => UNSETTLED.to_owned(),
+        };
+        let (mut seen, mut unseen) = (Vec::new(), Vec::new());
+        let lists = drivers.iter().map(|driver| self.sightings(*driver, &selector));
+        for (driver, listed) in drivers.iter().zip(futures::future::join_all(lists).await) {
+            match listed {
+                Ok(listed) => {
+                    seen.extend(listed.items);
+                    unseen.extend(listed.missing);
+                }
+                // It is not where most have their records.
+                Err(error) if *driver != drivers[0] && is_forbidden(&error) => {
+                    unseen.push(format!("records in {} are not shown: {}", driver.resource(), words(&error)));
+                }
+                Err(error) => return Err(unlisted(*driver, &error)),
+            }
+        }
+        Ok((seen, unseen))
+    }
+
+    /// All records of the releases that are in question, by what was seen or because somebody holds their lock: an
+    /// unsettled one may be below one that works.
+    async fn add_the_rest(
+        &self,
+        seen: &mut Vec<Sighting>,
+        locks: &[Row],
+        drivers: &[Driver],
+    ) -> Result<(), Stop> {
+        let named = seen.iter().map(|sighting| sighting.release.clone());
+        let locked = locks.iter().flat_map(|row| row.release.split(", ").map(str::to_owned));
+        let names: BTreeSet<String> = named.chain(locked).filter(|name| is_label(name)).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let questions = names.chunks(NAMES).flat_map(|names| {
+            let selector = format!("owner=helm,name in ({})", names.join(","));
+            drivers.iter().map(move |driver| (*driver, selector.clone()))
+        });
+        let answers = stream::iter(questions.collect::<Vec<_>>()).map(|(driver, selector)| async move {
+            match self.sightings(driver, &selector).await {
+                Err(error) if driver != drivers[0] && is_forbidden(&error) => Ok(Vec::new()),
+                answer => answer.map(|listed| listed.items).map_err(|error| unlisted(driver, &error)),
+            }
+        });
+        let answers: Vec<Vec<Sighting>> = answers.buffer_unordered(AT_ONCE).try_collect().await?;
+        *seen = answers.concat();
+        Ok(())
+    }
+
+    async fn sightings(&self, driver: Driver, selector: &str) -> Result<Seen<Sighting>, kube::Error> {
+        let list = async |namespace: Option<String>| {
+            let path = match driver {
+                Driver::Secrets => Secret::url_path(&(), namespace.as_deref()),
+                Driver::ConfigMaps => ConfigMap::url_path(&(), namespace.as_deref()),
+            };
+            let listed = self.metadata(&path, selector).await?;
+            let sighting = |Meta { metadata: About { namespace, labels, creation_timestamp, .. } }| {
+                Sighting::new(driver, namespace, &labels, creation_timestamp)
+            };
+            Ok(listed.into_iter().filter_map(sighting).collect())
+        };
+        self.allowed(("", driver.resource()), list, is_forbidden).await
+    }
+
+    async fn leases(&self) -> Result<Seen<Lease>, LockError> {
+        let list = |namespace: Option<String>| async move {
+            lease::list(self.cluster.client.clone(), namespace.as_deref()).await
+        };
+        let is_forbidden = |error: &LockError| matches!(error, LockError::Forbidden { .. });
+        self.allowed(("coordination.k8s.io", "leases"), list, is_forbidden).await
+    }
+
+    /// Lists in one go; where all namespaces are asked for and may not be listed, in each that may be.
+    async fn allowed<T, E: From<kube::Error> + std::fmt::Display, F: Future<Output = Result<Vec<T>, E>>>(
+        &self,
+        (group, resource): (&str, &str),
+        list: impl Fn(Option<String>) -> F,
+        is_forbidden: impl Fn(&E) -> bool,
+    ) -> Result<Seen<T>, E> {
+        let at_once = list(self.namespace().map(str::to_owned)).await;
+        let refusal = match at_once {
+            Ok(items) => return Ok(Seen { items, missing: None }),
+            Err(error) if self.everywhere && is_forbidden(&error) => error,
+            Err(error) => return Err(error),
+        };
+        let (known, of) = match self.metadata(&Namespace::url_path(&(), None), "").await {
+            Ok(namespaces) => {
+                let names: Vec<String> = namespaces.into_iter().map(|meta| meta.metadata.name).collect();
+                let of = format!("{} namespaces", names.len());
+                (names, of)
+            }
+            Err(error) if self::is_forbidden(&error) => {
+                let of = "namespaces that cannot be listed".to_owned();
+                (vec![self.cluster.namespace.clone()], of)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let asked = stream::iter(known).map(|namespace| async move {
+            let may = self.may_list(&namespace, group, resource).await?;
+            Ok::<_, kube::Error>(may.then_some(namespace))
+        });
+        let allowed: Vec<Option<String>> = asked.buffered(AT_ONCE).try_collect().await?;
+        let allowed: Vec<String> = allowed.into_iter().flatten().collect();
+        if allowed.is_empty() {
+            return Err(refusal);
+        }
+        let missing = format!(
+            "{resource} may not be listed in all namespaces at once: shown are {} of {of}: {}",
+            allowed.len(),
+            named(&allowed)
+        );
+        let lists = stream::iter(allowed).map(|namespace| list(Some(namespace)));
+        let items: Vec<Vec<T>> = lists.buffered(AT_ONCE).try_collect().await?;
+        Ok(Seen { items: items.into_iter().flatten().collect(), missing: Some(missing) })
+    }
+
+    async fn may_list(&self, namespace: &str, group: &str, resource: &str) -> Result<bool, kube::Error> {
+        let attributes = ResourceAttributes {
+            namespace: Some(namespace.to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            verb: Some("list".to_owned()),
+            ..ResourceAttributes::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.cluster.client.clone());
+        let answer = api.create(&PostParams::default(), &review).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Metadata of what is at a path, a page at a time: no page waits in memory for the next.
+    async fn metadata(&self, path: &str, selector: &str) -> Result<Vec<Meta>, kube::Error> {
+        let mut found = Vec::new();
+        let mut params = ListParams::default().labels(selector).limit(PAGE);
+        loop {
+            let request = Request::new(path).list_metadata(&params).map_err(kube::Error::BuildRequest)?;
+            match self.cluster.client.request::<Page>(request).await {
+                Ok(page) => {
+                    found.extend(page.items.unwrap_or_default());
+                    params.continue_token = Some(page.metadata.next).filter(|token| !token.is_empty());
+                    if params.continue_token.is_none() {
+                        return Ok(found);
+                    }
+                }
+                // The API server has forgotten where we were: all of it, then, and in one go.
+                Err(kube::Error::Api(status)) if status.code == 410 && params.continue_token.is_some() => {
+                    found.clear();
+                    params = ListParams::default().labels(selector);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// As much of a list as is looked at: the rest of it, which is most, is not kept.
+#[derive(Deserialize)]
+struct Page {
+    metadata: Place,
+    /// An empty list may be `null`.
+    items: Option<Vec<Meta>>,
+}
+
+#[derive(Deserialize)]
+struct Place {
+    #[serde(default, rename = "continue")]
+    next: String,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    metadata: About,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct About {
+    name: String,
+    namespace: String,
+    labels: BTreeMap<String, String>,
+    creation_timestamp: Option<jiff::Timestamp>,
+}
+
+/// Some of the names, and how many more there are.
+fn named(namespaces: &[String]) -> String {
+    const SOME: usize = 5;
+    let some = namespaces.iter().take(SOME).cloned().collect::<Vec<_>>().join(", ");
+    match namespaces.len().saturating_sub(SOME) {
+        0 => some,
+        more => format!("{some} and {more} more"),
+    }
+}
+
+/// Names in Leases are anybody's, and one that is no label's value has no record.
+fn is_label(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}
+
+fn unlisted(driver: Driver, error: &kube::Error) -> Stop {
+    let what = driver.resource();
+    let why = format!("Helm's records in {what} cannot be listed: {}", words(error));
+    if is_forbidden(error) {
+        let rule = format!(
+            "add this rule to your Role, or ClusterRole for -A: {{apiGroups: [\"\"], resources: [{what}], verbs: [list]}}"
+        );
+        return Stop::new(exit::REFUSED, why, &[&rule]);
+    }
+    Stop::new(exit::UNAVAILABLE, why, &["kubectl get --raw /readyz"])
+}

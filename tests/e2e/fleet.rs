@@ -1,0 +1,183 @@
+//! Many releases at once: who needs somebody, and why; also for whoever may not look everywhere.
+
+use std::{fmt::Write as _, process::Stdio};
+
+use serde_json::Value;
+use testbed::{Rule, tools::Helm};
+
+use crate::{
+    lock::lock_id,
+    stage::{Said, Stage, kill},
+};
+
+const HEALTHY: [&str; 2] = ["--wait", "--timeout=60s"];
+
+fn status(stage: &Stage, more: &[&str]) -> Said {
+    let mut command = stage.own(&["status", "-o", "json"]);
+    command.args(more);
+    Stage::run(command)
+}
+
+/// The entries of these namespaces, as `namespace state: cause: next`: the cluster is everybody's.
+fn entries(said: &Said, namespaces: &[&str]) -> Vec<String> {
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let list: Value = serde_json::from_str(&said.out).unwrap();
+    let items = list["items"].as_array().unwrap().iter();
+    let text = |item: &Value, name: &str| item[name].as_str().unwrap().to_owned();
+    let ours = items.filter(|item| namespaces.contains(&item["namespace"].as_str().unwrap()));
+    ours.map(|item| {
+        let [namespace, state, cause, next] =
+            ["namespace", "state", "cause", "next"].map(|name| text(item, name));
+        format!("{namespace} {state}: {cause}: {next}")
+    })
+    .collect()
+}
+
+/// One stuck, one failed, one being deployed and one well, each in a namespace of its own.
+fn the_whole_fleet(version: Helm) {
+    let [stuck, failed, busy, well] =
+        ["f-stuck", "f-failed", "f-busy", "f-well"].map(|n| Stage::new(n, version));
+    for stage in [&stuck, &failed, &busy, &well] {
+        Stage::ok(stage.raw("install", &HEALTHY));
+    }
+    stuck.stick("upgrade", &["--set=behavior=never-ready"]);
+    let failing = ["--set=behavior=never-ready", "--wait", "--timeout=1s"];
+    assert_eq!(Stage::run(failed.raw("upgrade", &failing)).code, Some(1));
+    // What failed once and works now needs nobody.
+    assert_eq!(Stage::run(well.raw("upgrade", &failing)).code, Some(1));
+    Stage::ok(well.raw("upgrade", &["--set=behavior=ready", "--wait", "--timeout=60s"]));
+    let mut guard = busy.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
+    let mut guard = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pending = busy.wait_for_record("pending-upgrade");
+    let listed = status(&stuck, &["-A"]);
+    let alive = status(&busy, &["--check"]);
+    let id = lock_id(&busy);
+    kill(&mut guard);
+    pending.unwrap();
+    let names = [&busy, &failed, &stuck, &well].map(|stage| stage.namespace.name());
+    let [b, f, s, w] = names;
+    let listed = entries(&listed, &names);
+    assert_eq!(listed.len(), 3, "{listed:#?}");
+    assert!(listed[0].starts_with(&format!("{b} deploying: revision 2 is pending-upgrade, upgrade of ada@")));
+    assert!(listed[0].ends_with(&format!(" holds the lock (lock {id}): ")), "{}", listed[0]);
+    assert_eq!(listed[1], format!("{f} failed: revision 2 is failed: "));
+    let repair = format!("helm-guard repair web -n {s}");
+    let cause = "revision 2 is pending-upgrade, and nobody holds its lock";
+    assert_eq!(listed[2], format!("{s} stuck: {cause}: {repair}"));
+    let alive = entries(&alive, &names);
+    assert!(alive[0].ends_with(&format!(" is alive (lock {id}): ")), "{alive:?}");
+
+    // Its holder is dead by now. The command that is named does mend it.
+    let dead = entries(&status(&busy, &["--check"]), &names);
+    let unlock = format!("helm-guard unlock web -n {b} --id {id}");
+    assert!(dead[0].contains(" stuck: ") && dead[0].ends_with(&unlock), "{dead:?}");
+    for (stage, command) in [(&busy, unlock), (&stuck, repair)] {
+        Stage::ok(stage.own(&command.split(' ').skip(1).collect::<Vec<_>>()));
+        let mended = entries(&status(stage, &[]), &names);
+        assert!(mended.len() == 1 && mended[0].contains(" failed: "), "{mended:?}");
+    }
+    let said = status(&well, &[]);
+    assert!(said.err.contains("needs anybody; --all lists"), "{}", said.err);
+    assert_eq!(entries(&said, &names), [] as [&str; 0]);
+    let all = entries(&status(&well, &["--all"]), &names);
+    assert_eq!(all, [format!("{w} deployed: revision 3 is deployed: ")]);
+    let named = status(&well, &["-A", "web"]);
+    assert_eq!(entries(&named, &names).len(), 4, "{}", named.out);
+}
+
+/// Nobody told where the records are: those in ConfigMaps are found too, and the command says where they are.
+fn records_of_both_kinds(version: Helm) {
+    let mut stage = Stage::new("f-kinds", version);
+    Stage::ok(stage.raw("install", &HEALTHY));
+    stage.driver = "configmap";
+    let values = "--set=name=api,configs={api},behavior=never-ready";
+    assert_eq!(Stage::run(stage.raw_of("api", "install", &[values, "--wait", "--timeout=1s"])).code, Some(1));
+    let record = "sh.helm.release.v1.api.v1";
+    let label = ["label", "configmap", record, "--overwrite", "status=pending-install"];
+    stage.namespace.kubectl(label).unwrap();
+    let name = stage.namespace.name();
+    let mut command = stage.own(&["status", "-o", "json"]);
+    command.env_remove("HELM_DRIVER");
+    let found = entries(&Stage::run(command), &[name]);
+    let next = format!("HELM_DRIVER=configmap helm-guard repair api -n {name}");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains(" stuck: ") && found[0].ends_with(&next), "{found:?}");
+    stage.driver = "secret";
+    assert_eq!(
+        entries(&status(&stage, &[]), &[name]),
+        [] as [&str; 0],
+        "who says where has them nowhere else"
+    );
+}
+
+/// Who may not list everywhere is shown what may be listed, and told so; no record is read, only metadata.
+#[test]
+fn where_all_namespaces_may_not_be_listed_those_are_that_may_be() {
+    let stages = ["f-one", "f-two", "f-three"].map(|stem| Stage::new(stem, Helm::V4));
+    for stage in &stages {
+        stage.stick("install", &["--set=behavior=never-ready"]);
+    }
+    let [one, two, three] = stages.each_ref().map(|stage| stage.namespace.name());
+    let lists = [
+        Rule { groups: &[""], resources: &["secrets"], verbs: &["list"] },
+        Rule { groups: &["coordination.k8s.io"], resources: &["leases"], verbs: &["list"] },
+    ];
+    let user = 5;
+    let file = stages[0].namespace.restricted_kubeconfig(user, &lists).unwrap();
+    stages[1].namespace.restricted_kubeconfig(user, &lists).unwrap();
+    let flag = format!("--kubeconfig={}", file.display());
+
+    // Not even which namespaces there are.
+    let said = status(&stages[0], &["-A", &flag]);
+    assert_eq!(entries(&said, &[one, two, three]).len(), 1, "{}", said.out);
+    let told = format!("shown are 1 of namespaces that cannot be listed: {one}");
+    assert!(said.err.contains(&told), "{}", said.err);
+
+    let role = format!("helm-guard-{one}");
+    let mut rights = String::new();
+    write!(
+        rights,
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: {role}}}\n\
+         rules: [{{apiGroups: [''], resources: [namespaces], verbs: [list]}}]\n---\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {role}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
+         subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: user-{user}}}]\n"
+    )
+    .unwrap();
+    stages[0].namespace.apply(&rights).unwrap();
+    let said = status(&stages[0], &["-A", &flag]);
+    let found = entries(&said, &[one, two, three]);
+    stages[0].namespace.kubectl(["delete", "clusterrole,clusterrolebinding", &role]).unwrap();
+    let namespaces: Vec<&str> = found.iter().filter_map(|entry| entry.split(' ').next()).collect();
+    assert_eq!(namespaces, [one, two], "{}", said.err);
+    assert!(said.err.contains("secrets may not be listed in all namespaces at once: shown are 2 of "));
+    assert!(said.out.contains("shown are 2 of "), "programs are told too: {}", said.out);
+
+    let nothing = stages[2].namespace.restricted_kubeconfig(6, &[]).unwrap();
+    let refused = status(&stages[2], &["-A", &format!("--kubeconfig={}", nothing.display())]);
+    assert_eq!(refused.code, Some(77), "{}", refused.err);
+    assert!(refused.err.contains("add this rule to your Role, or ClusterRole for -A"), "{}", refused.err);
+}
+
+/// What `helm history` has not: which revision is the last good one.
+fn a_history(version: Helm) {
+    let stage = Stage::new("f-history", version);
+    Stage::ok(stage.raw("install", &HEALTHY));
+    Stage::ok(stage.raw("upgrade", &HEALTHY));
+    stage.stick("upgrade", &["--set=behavior=never-ready"]);
+    let said = Stage::ok(stage.own(&["history", "web"]));
+    assert!(said.out.ends_with("\nthe last good revision is 2\n"), "{}", said.out);
+    let json: Value =
+        serde_json::from_str(&Stage::ok(stage.own(&["history", "web", "-o", "json"])).out).unwrap();
+    let rows = json["revisions"].as_array().unwrap();
+    let rows = rows
+        .iter()
+        .map(|row| (row["revision"].as_u64().unwrap(), row["status"].as_str().unwrap().to_owned()));
+    let helms = stage.history().into_iter().map(|(revision, status)| (u64::from(revision), status));
+    assert_eq!(rows.collect::<Vec<_>>(), helms.collect::<Vec<_>>());
+    assert_eq!(json["lastGood"], 2);
+    assert_eq!(Stage::run(stage.own(&["history", "nobody"])).code, Some(1));
+}
+
+crate::with_both_helms! { the_whole_fleet a_history }
+crate::with_either_helm! { V3 records_of_both_kinds }
