@@ -282,7 +282,7 @@ pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History
     cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates)
 }
 
-pub(super) fn manifest_of(record: &Record, namespace: &str) -> Manifest {
+pub(crate) fn manifest_of(record: &Record, namespace: &str) -> Manifest {
     read_manifest(record, namespace).unwrap_or_default()
 }
 
