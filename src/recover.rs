@@ -126,6 +126,7 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         | Command::Unlock(_)
         | Command::Lock(_)
         | Command::Status(_)
+        | Command::Diagnose(_)
         | Command::Repair(_)
         | Command::Action => Ok(()),
     };

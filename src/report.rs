@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::release::{Revision, Status};
+use crate::{
+    diagnose::{Cause, Refusal},
+    release::{Revision, Status},
+};
 
 pub mod github;
 pub mod gitlab;
@@ -297,6 +300,13 @@ pub enum Event {
         /// The last lines of Helm's stderr, bounded. Untrusted text.
         error: String,
     },
+    /// Why Helm failed, as far as that is known.
+    Diagnosed {
+        /// The most telling first.
+        causes: Vec<Cause>,
+        /// Helm's writes that the API server refused.
+        refusals: Vec<Refusal>,
+    },
     /// State of the cluster after a failure.
     Trouble {
         /// Pods not ready.
@@ -349,6 +359,12 @@ pub struct Summary {
     pub settled: Vec<String>,
     /// Helm's run.
     pub helm: Option<HelmSummary>,
+    /// Why Helm failed, the most telling cause first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// Helm's writes that the API server refused, after a failure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
     /// Pods not ready after a failure.
     pub pods: Vec<PodTrouble>,
     /// Recent warning events after a failure.
@@ -475,6 +491,10 @@ impl Summary {
                 if *code == Some(0) {
                     helm.waiting_for.clear();
                 }
+            }
+            Event::Diagnosed { causes, refusals } => {
+                self.causes.clone_from(causes);
+                self.refusals.clone_from(refusals);
             }
             Event::Trouble { pods, events } => {
                 self.pods.clone_from(pods);

@@ -111,6 +111,7 @@ impl Request {
             cli::Command::Restore(_)
             | cli::Command::Settle(_)
             | cli::Command::Status(_)
+            | cli::Command::Diagnose(_)
             | cli::Command::Repair(_)
             | cli::Command::Unlock(_)
             | cli::Command::Lock(_)

@@ -9,6 +9,7 @@
 
 mod bad_input;
 mod cancels;
+mod diagnose;
 mod faults;
 mod fence;
 mod kills;
