@@ -37,6 +37,9 @@ pub enum Command {
     /// List a release's revisions, and say which of them is the last good one
     #[command(after_help = HISTORY)]
     History(History),
+    /// Say why a release does not work: causes, what shows them, what to do
+    #[command(long_about = DIAGNOSE)]
+    Diagnose(Diagnose),
     /// Repair a stuck release under the lock, without a deploy
     #[command(long_about = REPAIR, after_help = REPAIR_CODES)]
     Repair(Repair),
@@ -88,6 +91,14 @@ Exit codes: 0 saved; 1 no such release; 64 bad usage; 69 cluster unavailable; 77
 
 Example:
   helm-guard restore $(helm-guard backup web -n shop)";
+const DIAGNOSE: &str = "\
+Say why a release does not work: its pods, Jobs, hooks, claims and events, and the last words of Helm in its record, become \
+causes, the most telling first, each with what shows it and the commands that help. Where no known cause fits, what was seen \
+is shown. Reads only, and takes no lock; a kind that may not be read is left out.
+
+Logs are bounded, and values of Secrets and of the release are taken out of them.
+
+Exit codes: 0 said; 64 bad usage; 69 cluster unavailable; 77 no permission.";
 
 const REPAIR: &str = "\
 Repair a stuck release under the lock, without a deploy and so without a chart.
@@ -168,6 +179,22 @@ pub struct Status {
     /// Name of the Lease [default: helm-guard-RELEASE]
     #[arg(long, value_name = "NAME")]
     pub lock_name: Option<String>,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
+
+/// `diagnose`.
+#[derive(Debug, Args)]
+pub struct Diagnose {
+    /// Release name
+    pub release: String,
+    /// Format
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
+    /// Also save what was looked at as JSON, without what is secret, for those who are asked for help
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
     /// The cluster
     #[command(flatten)]
     pub cluster: ClusterFlags,

@@ -198,7 +198,7 @@ impl Cluster {
 }
 
 /// What the API server calls a kind; `None` if it does not know it.
-async fn known_kind(
+pub(crate) async fn known_kind(
     client: &Client,
     (api_version, kind): (&str, &str),
 ) -> Result<Option<(ApiResource, ApiCapabilities)>, kube::Error> {

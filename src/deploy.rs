@@ -25,7 +25,10 @@ pub(crate) use mend::{manifest_of, precious};
 use crate::{
     clock::Clock,
     cluster::Cluster,
-    diagnose::Trouble,
+    diagnose::{
+        self, Refusal, Snapshot,
+        look::{Scope, Seen},
+    },
     exit,
     fence::proxy::{self, Fence},
     helm::{
@@ -49,6 +52,9 @@ use crate::{
     signals::Signals,
 };
 
+/// Refused writes that a report has.
+const REFUSALS: usize = 20;
+
 /// How often the status line on a terminal is renewed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -62,7 +68,7 @@ pub async fn deploy(request: &Request, reporter: &Arc<Reporter>, clock: Clock, s
     }
     let end = match Run::prepare(request, reporter, clock, &signals).await {
         Ok(run) => run.finish(&signals).await,
-        Err(end) => end,
+        Err(end) => explained(end, reporter),
     };
     reporter.emit(Event::Finished {
         outcome: end.outcome,
@@ -71,6 +77,18 @@ pub async fn deploy(request: &Request, reporter: &Arc<Reporter>, clock: Clock, s
         exit_code: end.code,
     });
     end.code
+}
+
+/// Why the cluster cannot be reached may have a known cause.
+fn explained(end: End, reporter: &Reporter) -> End {
+    let snapshot = Snapshot { error: format!("Error: {}", end.reason), ..Snapshot::default() };
+    let causes = if end.code == exit::UNAVAILABLE { diagnose::causes(&snapshot) } else { Vec::new() };
+    if causes.is_empty() {
+        return end;
+    }
+    let next = diagnose::next(&snapshot, &causes);
+    reporter.emit(Event::Diagnosed { causes, refusals: Vec::new() });
+    End { next, ..end }
 }
 
 /// A run that holds its locks.
@@ -224,7 +242,15 @@ impl<'a> Run<'a> {
             self.settle(&mut plans, signals, done).await;
             return End::broken_off(signal, "helm was about to start");
         }
-        let ended = match self.helm(&plans, signals).await {
+        let mut seen = Seen::default();
+        let uninstall = self.request.invocation.command == Command::Uninstall;
+        // Of what is uninstalled no record may be left.
+        let mut scope = match plans.first().filter(|_| uninstall) {
+            Some((release, _)) => self.scope(release).await,
+            None => Scope::default(),
+        };
+        scope.leaving = uninstall;
+        let ended = match self.helm(&plans, signals, &mut seen).await {
             Ok(ended) => ended,
             Err(error) => {
                 self.settle(&mut plans, signals, done).await;
@@ -245,7 +271,7 @@ impl<'a> Run<'a> {
                 self.reporter.emit(Event::Changed(changes));
             }
         }
-        self.outcome(&ended, &histories, signals, done).await
+        self.outcome(&ended, &histories, signals, done, (scope, seen)).await
     }
 
     /// The repair was all that was asked for.
@@ -302,7 +328,12 @@ impl<'a> Run<'a> {
     }
 
     /// Helm itself, with what the user gave.
-    async fn helm(&self, plans: &[(String, Mended<'_>)], signals: &Signals) -> std::io::Result<child::Ended> {
+    async fn helm(
+        &self,
+        plans: &[(String, Mended<'_>)],
+        signals: &Signals,
+        seen: &mut Seen,
+    ) -> std::io::Result<child::Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         argv.extend(self.invocation.tokens().iter().cloned());
         if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
@@ -324,7 +355,14 @@ impl<'a> Run<'a> {
         };
         let invocation = &self.request.invocation;
         let manner = Manner::of(invocation.command, invocation.atomic());
-        let mut child = std::pin::pin!(self.child(&argv, manner, signals, tick));
+        let attended = async {
+            tokio::select! {
+                biased;
+                ended = self.child(&argv, manner, signals, tick) => ended,
+                never = self.attend(release, seen, signals) => match never {},
+            }
+        };
+        let mut child = std::pin::pin!(attended);
         // Started by the first poll, if it can be.
         if let Poll::Ready(ended) = futures::poll!(&mut child) {
             return ended;
@@ -352,6 +390,34 @@ impl<'a> Run<'a> {
             }
         }
         ended
+    }
+
+    /// Looks at the release before Helm changes what shows why it failed. Helm waits for that, unless somebody is in a hurry.
+    async fn attend(&self, release: &str, seen: &mut Seen, signals: &Signals) -> std::convert::Infallible {
+        if let Some(fence) =
+            self.fence.as_ref().filter(|_| self.request.invocation.command != Command::Uninstall)
+        {
+            let mut moments = fence.moments();
+            while let Some(moment) = moments.recv().await {
+                let look = async {
+                    let scope = self.scope(release).await;
+                    seen.look(&self.cluster, scope, moment.gives_up).await;
+                };
+                tokio::select! {
+                    biased;
+                    _ = signals.first() => {}
+                    () = look => {}
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// What is the release's, as its last record says.
+    async fn scope(&self, release: &str) -> Scope {
+        let history = self.store.history(release).await.ok();
+        let last = history.as_ref().and_then(History::last);
+        last.map(|last| Scope::of(last, &self.cluster.namespace)).unwrap_or_default()
     }
 
     /// Workloads of Helm's new revision that are not ready. Its manifest is read once: records can be large.
@@ -435,6 +501,7 @@ impl<'a> Run<'a> {
         histories: &[History],
         signals: &Signals,
         done: &mut Done,
+        known: (Scope, Seen),
     ) -> End {
         let uninstall = self.request.invocation.command == Command::Uninstall;
         done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
@@ -452,7 +519,6 @@ impl<'a> Run<'a> {
             };
             return End::broken_off(signal, what);
         }
-        let (pods, events) = in_time(signals, self.cluster.trouble()).await.unwrap_or_default();
         let last = histories.first().and_then(History::last);
         let rolled_back = self.request.invocation.atomic()
             && last.is_some_and(|last| last.status() == Status::Deployed)
@@ -460,17 +526,16 @@ impl<'a> Run<'a> {
                 .and_then(|last| last.row().description.strip_prefix("Rollback to ").map(str::to_owned))
                 .is_some();
         let code = ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-        let trouble = Trouble {
-            command: self.request.invocation.command,
-            namespace: &self.cluster.namespace,
-            error: &ended.error,
-            pods: &pods,
-        };
-        let (reason, next) = (trouble.reason(), trouble.next());
-        self.reporter.emit(Event::Trouble { pods, events });
+        let (mut scope, seen) = known;
+        if let Some(last) = last.filter(|_| !scope.leaving) {
+            scope = Scope::of(last, &self.cluster.namespace);
+        }
+        let next = in_time(signals, self.diagnose(ended, scope, seen)).await.unwrap_or_default();
+        let reason = diagnose::reason(&ended.error);
         if rolled_back {
-            let reason = "helm failed and went back to the last good revision";
-            return End::new(Outcome::RolledBack, code, reason, &["fix the cause and run it again"]);
+            let reason = "helm failed and went back to the last good revision".to_owned();
+            let next = next.into_iter().chain(["fix the cause and run it again".to_owned()]).collect();
+            return End { outcome: Outcome::RolledBack, code, reason, next };
         }
         let release = self.request.releases().join(" ");
         let command = self.request.invocation.command.as_str();
@@ -481,6 +546,43 @@ impl<'a> Run<'a> {
             None => format!("helm {command} {release} failed without a word"),
         });
         End { outcome: Outcome::Failed, code, reason, next }
+    }
+
+    /// Says why Helm failed. Gives what to do next.
+    async fn diagnose(&self, ended: &child::Ended, scope: Scope, seen: Seen) -> Vec<String> {
+        let invocation = &self.request.invocation;
+        let (scope, live) = seen.end(&self.cluster, scope).await;
+        let snapshot = Snapshot {
+            command: invocation.command.as_str().to_owned(),
+            release: self.request.releases().join(" "),
+            namespace: self.cluster.namespace.clone(),
+            error: ended.error.clone(),
+            timeout: invocation.timeout().map(|timeout| timeout.as_secs()),
+            refusals: self.refusals(),
+            hooks: scope.hooks,
+            live,
+        };
+        let causes = diagnose::causes(&snapshot);
+        let next = diagnose::next(&snapshot, &causes);
+        let (pods, events) = diagnose::render::facts(&snapshot.live);
+        self.reporter.emit(Event::Diagnosed { causes, refusals: snapshot.refusals });
+        self.reporter.emit(Event::Trouble { pods, events });
+        next
+    }
+
+    /// Helm's writes that the API server refused; that something to be deleted is not there is none.
+    fn refusals(&self) -> Vec<Refusal> {
+        let written = self.fence.as_ref().map(Fence::written).unwrap_or_default();
+        let refused = written.into_iter().filter(|write| write.code >= 400 && write.code != 404);
+        let refused = refused.map(|write| Refusal {
+            method: write.method.to_string(),
+            path: write.path,
+            code: write.code,
+            message: write.message,
+        });
+        let mut refused: Vec<Refusal> = refused.collect();
+        refused.drain(..refused.len().saturating_sub(REFUSALS));
+        refused
     }
 }
 

@@ -1,111 +1,274 @@
-//! Why Helm failed, and what to do next.
-//! Pure: what Helm said and how the pods are is passed in.
+//! Why a release does not work: what was seen of it becomes causes, the most telling first.
+//! Pure: the cluster is looked at in `diagnose/look.rs`, Helm's requests are seen by the fence.
+//!
+//! A rule is a function from what was seen to causes, and the list of rules is the ranking: what ended the deploy at once
+//! stands before what made it wait, and a sure sign before a guess. No rule looks at what another found, so each can be
+//! taken out, or tried, alone. Where none applies nothing is guessed: the report shows what was seen.
 
-use crate::{helm::Command, report::PodTrouble};
+mod deletes;
+mod helm;
+mod hooks;
+mod images;
+pub mod look;
+mod pods;
+pub mod redact;
+mod refusals;
+pub mod render;
+mod seats;
+mod storage;
+mod timing;
 
-/// What is known of a failure.
-#[derive(Clone, Copy, Debug)]
-pub struct Trouble<'a> {
-    /// What Helm was to do.
-    pub command: Command,
-    /// Namespace of the release.
-    pub namespace: &'a str,
-    /// The end of Helm's stderr.
-    pub error: &'a str,
-    /// Pods that are not ready.
-    pub pods: &'a [PodTrouble],
+pub mod act;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One cause, with what shows it and what to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cause {
+    /// Which rule found it: a stable word for programs, such as `crash-loop`.
+    pub id: &'static str,
+    /// `Kind/name` it is about; empty where it is about no object.
+    pub object: String,
+    /// One sentence. Has untrusted text in it.
+    pub summary: String,
+    /// What was seen, a line each. Untrusted text.
+    pub evidence: Vec<String>,
+    /// Shell commands or advice, a line each, the most useful first.
+    pub remedy: Vec<String>,
 }
 
-impl Trouble<'_> {
-    /// Helm's own reason: the line that it prints last, though more may follow when the error has line breaks.
-    pub fn reason(&self) -> Option<String> {
-        let reason = self.error.lines().rev().find_map(|line| line.strip_prefix("Error: "))?;
-        (!reason.trim().is_empty()).then(|| reason.to_owned())
-    }
+/// A write of Helm's that the API server refused, in its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// HTTP method.
+    pub method: String,
+    /// Path, without the query.
+    pub path: String,
+    /// HTTP status; 0 if there was no answer.
+    pub code: u16,
+    /// What the API server says. Untrusted text.
+    pub message: String,
+}
 
-    /// Commands, or advice in a line, the most useful first.
-    pub fn next(&self) -> Vec<String> {
-        let says = |words: &str| self.error.contains(words);
-        let list = format!("helm list --all -n {}", self.namespace);
-        if says("has no deployed releases") {
-            return vec!["add --install, or check the release's name".to_owned(), list];
-        }
-        if says("release: not found") {
-            let gone = self.command == Command::Uninstall;
-            let ignore =
-                gone.then(|| "it is gone already: --ignore-not-found makes that a success".to_owned());
-            return ignore.into_iter().chain([list]).collect();
-        }
-        if says("another operation (install/upgrade/rollback) is in progress") {
-            return vec!["without --repair off helm-guard would have repaired the release".to_owned()];
-        }
-        if says("cannot re-use a name that is still in use") {
-            return vec!["use upgrade --install, which does either".to_owned()];
-        }
-        match self.pods.first() {
-            Some(pod) => vec![self.look_at(pod)],
-            None => vec![format!("kubectl get pods,events -n {}", self.namespace)],
-        }
-    }
+/// The end of a container's log: bounded, and without what is secret in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Log {
+    /// Pod.
+    pub pod: String,
+    /// Container.
+    pub container: String,
+    /// Its last lines, oldest first. Untrusted text.
+    pub lines: Vec<String>,
+    /// Why there are none; empty if there could be.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub withheld: String,
+}
 
-    /// A container that ran has a log; one that never did has only events.
-    fn look_at(&self, pod: &PodTrouble) -> String {
-        let (name, namespace) = (&pod.pod, self.namespace);
-        if pod.restarts == 0 {
-            return format!("kubectl describe pod {name} -n {namespace}");
-        }
-        let container =
-            if pod.container.is_empty() { String::new() } else { format!(" -c {}", pod.container) };
-        format!("kubectl logs {name}{container} -n {namespace} --previous")
+/// What lives in the cluster: objects as the API server has them, less what no rule asks about.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Live {
+    /// Deployments, StatefulSets, DaemonSets and Jobs of the release, hooks among them.
+    pub workloads: Vec<Value>,
+    /// Pods of those, and hooks that are pods.
+    pub pods: Vec<Value>,
+    /// Warning events about any of these, oldest first.
+    pub events: Vec<Value>,
+    /// Claims that the release or its pods name.
+    pub claims: Vec<Value>,
+    /// Names of Services of the namespace without a ready endpoint.
+    pub unready_services: Vec<String>,
+    /// Objects of the release that are being deleted and still there.
+    pub terminating: Vec<Value>,
+    /// Logs of containers in trouble.
+    pub logs: Vec<Log>,
+    /// Kinds that may not be read: what is said of them is nothing.
+    pub hidden: Vec<String>,
+}
+
+impl Live {
+    /// Adds what was seen before and is gone: hooks are deleted, with their logs.
+    pub fn add(&mut self, before: Live) {
+        let add = |own: &mut Vec<Value>, before: Vec<Value>| {
+            let is_new = |object: &Value| {
+                !own.iter().any(|known| known["metadata"]["uid"] == object["metadata"]["uid"])
+            };
+            let new: Vec<Value> = before.into_iter().filter(is_new).collect();
+            own.extend(new);
+        };
+        add(&mut self.workloads, before.workloads);
+        add(&mut self.pods, before.pods);
+        add(&mut self.events, before.events);
+        let is_new =
+            |log: &Log| !self.logs.iter().any(|own| (&own.pod, &own.container) == (&log.pod, &log.container));
+        let new: Vec<Log> = before.logs.into_iter().filter(is_new).collect();
+        self.logs.extend(new);
     }
+}
+
+/// All that is known of a failure, or of a release at any time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Snapshot {
+    /// What Helm was to do: `upgrade`, …; empty where it did nothing.
+    pub command: String,
+    /// Release name.
+    pub release: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The end of Helm's stderr. Untrusted text.
+    pub error: String,
+    /// How long Helm was to wait, seconds, if its flags say.
+    pub timeout: Option<u64>,
+    /// `Kind/name` of the release's hooks.
+    pub hooks: Vec<String>,
+    /// Writes that were refused, oldest first.
+    pub refusals: Vec<Refusal>,
+    /// The cluster.
+    pub live: Live,
+}
+
+/// A rule and its name, which is the [`Cause::id`] of what it finds.
+type Rule = (&'static str, fn(&Snapshot) -> Vec<Cause>);
+
+/// The ranking.
+const RULES: [Rule; 40] = [
+    ("api-unreachable", refusals::unreachable),
+    ("credentials-expired", refusals::credentials),
+    ("forbidden", refusals::forbidden),
+    ("crd-missing", refusals::kind_missing),
+    ("statefulset-immutable", refusals::stateful_set),
+    ("selector-immutable", refusals::selector),
+    ("claim-not-resizable", refusals::resize),
+    ("immutable-field", refusals::immutable),
+    ("field-conflict", refusals::conflict),
+    ("changed-meanwhile", refusals::changed),
+    ("webhook-unreachable", refusals::webhook_down),
+    ("admission-refused", refusals::admission),
+    ("quota-exceeded", refusals::quota),
+    ("schema-refused", refusals::schema),
+    ("never-installed", helm::never_installed),
+    ("not-found", helm::not_found),
+    ("in-progress", helm::in_progress),
+    ("name-in-use", helm::name_in_use),
+    ("hook-failed", hooks::failed),
+    ("image-not-found", images::not_found),
+    ("image-denied", images::denied),
+    ("image-rate-limit", images::rate_limit),
+    ("image-pull-failed", images::other),
+    ("config-missing", pods::config),
+    ("container-refused", pods::refused),
+    ("out-of-memory", pods::out_of_memory),
+    ("dependency-not-ready", pods::dependency),
+    ("liveness-probe", pods::liveness),
+    ("crash-loop", pods::crash),
+    ("claim-pending", storage::pending),
+    ("claim-missing", storage::missing),
+    ("volume-not-mounted", storage::not_mounted),
+    ("unschedulable", pods::unschedulable),
+    ("pods-refused", pods::not_created),
+    ("init-stuck", pods::init_stuck),
+    ("startup-probe", pods::startup),
+    ("readiness-probe", pods::readiness),
+    ("hook-running", hooks::running),
+    ("delete-blocked", deletes::blocked),
+    ("timeout-too-short", timing::too_short),
+];
+
+/// Causes kept: a report shows the first of them whole.
+const MOST: usize = 50;
+/// Lines of evidence of one cause.
+const LINES: usize = 10;
+
+/// Causes, the most telling first; none where nothing is known.
+pub fn causes(snapshot: &Snapshot) -> Vec<Cause> {
+    by(&RULES, snapshot)
+}
+
+fn by(rules: &[Rule], snapshot: &Snapshot) -> Vec<Cause> {
+    let mut found: Vec<Cause> = Vec::new();
+    for (id, rule) in rules {
+        for cause in rule(snapshot) {
+            // Pods of one workload fail alike.
+            let same = |known: &&mut Cause| {
+                (known.id, &known.object, &known.summary) == (*id, &cause.object, &cause.summary)
+            };
+            match found.iter_mut().find(same) {
+                Some(known) => known.evidence.extend(cause.evidence),
+                None => found.push(Cause { id, ..cause }),
+            }
+        }
+    }
+    found.truncate(MOST);
+    for cause in &mut found {
+        cause.evidence.dedup();
+        cause.evidence.truncate(LINES);
+    }
+    found
+}
+
+/// Helm's own reason: the line that it prints last, though more may follow when the error has line breaks.
+pub fn reason(error: &str) -> Option<String> {
+    let reason = error.lines().rev().find_map(|line| line.strip_prefix("Error: "))?;
+    (!reason.trim().is_empty()).then(|| reason.to_owned())
+}
+
+/// Commands or advice, the most useful first: of the causes, or where to look when there is none.
+pub fn next(snapshot: &Snapshot, causes: &[Cause]) -> Vec<String> {
+    let mut next: Vec<String> = Vec::new();
+    for line in causes.iter().take(3).flat_map(|cause| cause.remedy.iter().take(3)) {
+        if !next.contains(line) {
+            next.push(line.clone());
+        }
+    }
+    if next.is_empty() {
+        let unready = snapshot.live.pods.iter().find(|pod| !seats::is_ready(pod));
+        next.push(match unready {
+            Some(pod) => describe(snapshot, pod),
+            None => format!("kubectl get pods,events -n {}", snapshot.namespace),
+        });
+    }
+    next
+}
+
+fn describe(snapshot: &Snapshot, pod: &Value) -> String {
+    format!("kubectl describe pod {} -n {}", text(pod, "/metadata/name"), snapshot.namespace)
+}
+
+/// The text at a place in an object; empty where there is none.
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The list at a place in an object; empty where there is none.
+fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn number(object: &Value, pointer: &str) -> i64 {
+    object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// `Kind/name`.
+fn label(object: &Value) -> String {
+    format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name"))
+}
+
+/// What stands between the first `before` and the next `after`.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    rest.split_once(after).map(|(found, _)| found)
+}
+
+/// Does it contain one of them, whatever the case?
+fn says(text: &str, words: &[&str]) -> bool {
+    let text = text.to_lowercase();
+    words.iter().any(|word| text.contains(word))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn next(command: Command, error: &str, pods: &[PodTrouble]) -> Vec<String> {
-        Trouble { command, namespace: "shop", error, pods }.next()
-    }
-
-    #[test]
-    fn the_reason_is_the_last_line_that_helm_calls_an_error() {
-        let reason = |error| Trouble { command: Command::Upgrade, namespace: "", error, pods: &[] }.reason();
-        assert_eq!(
-            reason("coalesce.go: warning\nError: UPGRADE FAILED: a\nb\n").unwrap(),
-            "UPGRADE FAILED: a"
-        );
-        assert_eq!(reason("Error: first\nError: last").unwrap(), "last");
-        assert_eq!(reason("panic"), None);
-        assert_eq!(reason("Error: "), None);
-    }
-
-    #[test]
-    fn each_failure_has_its_next_command() {
-        let pod = |restarts| PodTrouble {
-            pod: "web-1".into(),
-            container: "c".into(),
-            restarts,
-            ..PodTrouble::default()
-        };
-        let upgrade = |error| next(Command::Upgrade, error, &[]).join("; ");
-        assert!(upgrade("Error: UPGRADE FAILED: \"web\" has no deployed releases").contains("--install"));
-        assert!(upgrade("Error: cannot re-use a name that is still in use").contains("upgrade --install"));
-        assert!(
-            upgrade("Error: UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
-                .contains("--repair")
-        );
-        assert_eq!(upgrade("Error: x"), "kubectl get pods,events -n shop");
-        let gone = "Error: uninstall: Release not loaded: web: release: not found";
-        assert!(next(Command::Uninstall, gone, &[])[0].contains("--ignore-not-found"));
-        assert_eq!(next(Command::Rollback, "Error: release: not found", &[]), ["helm list --all -n shop"]);
-        assert_eq!(
-            next(Command::Upgrade, "Error: timed out", &[pod(0)]),
-            ["kubectl describe pod web-1 -n shop"]
-        );
-        assert_eq!(
-            next(Command::Upgrade, "Error: timed out", &[pod(3)]),
-            ["kubectl logs web-1 -c c -n shop --previous"]
-        );
-    }
-}
+mod tests;

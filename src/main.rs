@@ -12,7 +12,7 @@ use helm_guard::{
     ci::{self, Env, System, checkout},
     cli::{self, Cli},
     clock::Clock,
-    deploy, exit,
+    deploy, diagnose, exit,
     helm::{Command, child},
     lock,
     repair::walk::{self, Walk},
@@ -68,6 +68,9 @@ fn main() -> ExitCode {
             }
             Ok(Cli { command: cli::Command::History(args) }) => {
                 runtime.block_on(status::act::history(&args, &env)).into()
+            }
+            Ok(Cli { command: cli::Command::Diagnose(args) }) => {
+                runtime.block_on(diagnose::act::diagnose(&args, &env)).into()
             }
             Ok(Cli { command: cli::Command::Repair(args) }) if args.dry_run => {
                 runtime.block_on(status::act::dry_run(&args, &env, clock)).into()

@@ -121,6 +121,7 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         | Command::Status(_)
         | Command::History(_)
         | Command::Backup(_)
+        | Command::Diagnose(_)
         | Command::Repair(_)
         | Command::Action => Ok(()),
     };

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     changes::Changes,
+    diagnose::{Cause, Refusal},
     release::{Revision, Status},
 };
 
@@ -306,6 +307,13 @@ pub enum Event {
         /// The last lines of Helm's stderr, bounded. Untrusted text.
         error: String,
     },
+    /// Why Helm failed, as far as that is known.
+    Diagnosed {
+        /// The most telling first.
+        causes: Vec<Cause>,
+        /// Helm's writes that the API server refused.
+        refusals: Vec<Refusal>,
+    },
     /// State of the cluster after a failure.
     Trouble {
         /// Pods not ready.
@@ -368,6 +376,12 @@ pub struct Summary {
     pub changes: Option<Changes>,
     /// The stages that the run entered, in order.
     pub stages: Vec<Stage>,
+    /// Why Helm failed, the most telling cause first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// Helm's writes that the API server refused, after a failure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
     /// Pods not ready after a failure.
     pub pods: Vec<PodTrouble>,
     /// Recent warning events after a failure.
@@ -513,6 +527,10 @@ impl Summary {
                 if *code == Some(0) {
                     helm.waiting_for.clear();
                 }
+            }
+            Event::Diagnosed { causes, refusals } => {
+                self.causes.clone_from(causes);
+                self.refusals.clone_from(refusals);
             }
             Event::Trouble { pods, events } => {
                 self.pods.clone_from(pods);

@@ -115,6 +115,7 @@ impl Request {
             | cli::Command::Status(_)
             | cli::Command::History(_)
             | cli::Command::Backup(_)
+            | cli::Command::Diagnose(_)
             | cli::Command::Repair(_)
             | cli::Command::Unlock(_)
             | cli::Command::Lock(_)

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 38] = [
+const ACTING: [(&str, &str); 40] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -18,6 +18,8 @@ const ACTING: [(&str, &str); 38] = [
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
+    ("diagnose/act.rs", "reads a release's record and what lives of it, prints"),
+    ("diagnose/look.rs", "reads what lives of a release"),
     ("fence/home.rs", "writes Helm's kubeconfig"),
     ("fence/memory.rs", "keeps descriptions of the API"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),

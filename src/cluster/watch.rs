@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, StatefulSet},
     batch::v1::Job,
-    core::v1::{ContainerStatus, Event, Pod},
+    core::v1::{ContainerStatus, Pod},
 };
 use kube::{Api, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::Cluster;
 use crate::{
     manifest::Manifest,
-    report::{PodTrouble, WarningEvent, Workload},
+    report::{PodTrouble, Workload},
 };
 
 const MOST: u32 = 200;
@@ -91,28 +91,6 @@ impl Cluster {
             add("Job", object.name_any(), done, spec.completions.unwrap_or(1), &selector);
         }
         found
-    }
-
-    /// Pods of the namespace that are in trouble, and its latest warning events: bounded, for a report.
-    pub async fn trouble(&self) -> (Vec<PodTrouble>, Vec<WarningEvent>) {
-        let warnings = ListParams::default().fields("type=Warning");
-        let all = ListParams::default();
-        let (pods, mut events) = tokio::join!(self.some::<Pod>(&all), self.some::<Event>(&warnings));
-        let pods = pods.iter().filter(|pod| !is_fine(pod)).map(trouble_of).take(20).collect();
-        events.sort_by_key(|event| {
-            event.last_timestamp.clone().map(|time| time.0).or(event.event_time.clone().map(|t| t.0))
-        });
-        let events = events.into_iter().rev().take(10).map(|event| WarningEvent {
-            object: format!(
-                "{}/{}",
-                event.involved_object.kind.unwrap_or_default(),
-                event.involved_object.name.unwrap_or_default()
-            ),
-            reason: event.reason.unwrap_or_default(),
-            message: event.message.unwrap_or_default(),
-            count: event.count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
-        });
-        (pods, events.collect())
     }
 }
 

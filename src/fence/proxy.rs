@@ -25,7 +25,7 @@ use hyper_util::{client::legacy, rt::TokioIo};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
 use tower::BoxError;
@@ -63,6 +63,21 @@ pub struct Written {
     pub message: String,
 }
 
+/// Helm is about to write what changes the cluster so that the cause of a failure is hard to see afterwards. It waits until
+/// this is dropped, but not for long.
+#[derive(Debug)]
+pub struct Moment {
+    /// It gives up: it saves that it failed, and may then roll back. Else it takes a Job or a pod away.
+    pub gives_up: bool,
+    _pause: oneshot::Sender<Infallible>,
+}
+
+/// The longest pause.
+const PAUSE: Duration = Duration::from_secs(4);
+
+/// Who is told of moments, if anybody.
+type Attention = Arc<Mutex<Option<mpsc::UnboundedSender<Moment>>>>;
+
 /// What is known of Helm's writes.
 #[derive(Debug, Default)]
 struct Log {
@@ -90,6 +105,7 @@ pub struct Fence {
     environment: Vec<(&'static str, Option<String>)>,
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
+    attention: Attention,
     files: Files,
 }
 
@@ -167,6 +183,7 @@ impl Fence {
         let written = Arc::<Mutex<Log>>::default();
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
+        let attention = Attention::default();
         let proxy = Arc::new(Proxy {
             secret,
             lock_id: place.lock_id.to_owned(),
@@ -177,13 +194,14 @@ impl Fence {
             written: written.clone(),
             helm,
             asked: asked.clone(),
+            attention: attention.clone(),
         });
         let server = tokio::spawn(async move {
             tokio::join!(serve(listener, proxy.clone()), proxy.warm());
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, files })
+        Ok(Self { server, environment, written, helm: helm_seen, attention, files })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -199,6 +217,13 @@ impl Fence {
             // The fence is down: no request comes any more.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Whoever asks for them is told of moments, and with that answers for their pauses.
+    pub fn moments(&self) -> mpsc::UnboundedReceiver<Moment> {
+        let (sender, moments) = mpsc::unbounded_channel();
+        *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        moments
     }
 
     /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.
@@ -256,6 +281,7 @@ struct Proxy {
     written: Arc<Mutex<Log>>,
     helm: watch::Sender<Option<String>>,
     asked: Arc<Mutex<Vec<Description>>>,
+    attention: Attention,
 }
 
 impl Proxy {
@@ -278,11 +304,14 @@ impl Proxy {
         let is_write = super::is_write(request.method(), request.headers());
         let (method, path) = (request.method().clone(), inside.path().to_owned());
         let words = record::in_words(&method, &inside);
-        let (request, of_record) = match self.readdress(request, inside, is_write).await {
+        let (request, of_record, gives_up) = match self.readdress(request, inside, is_write).await {
             Ok(readdressed) => readdressed,
             // Helm broke off in the middle of its request.
             Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
         };
+        if gives_up || record::takes_log(&method, &path) {
+            self.pause(gives_up).await;
+        }
         let answer = self.pass(request, is_write).await;
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
@@ -300,32 +329,45 @@ impl Proxy {
         }
     }
 
-    /// Makes a request one to the API server. Also says whether it writes a release record.
+    /// Before a write that hides why Helm failed, whoever wants to know looks.
+    async fn pause(&self, gives_up: bool) {
+        let attention = self.attention.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (pause, over) = oneshot::channel();
+        let told = attention.is_some_and(|to| to.send(Moment { gives_up, _pause: pause }).is_ok());
+        if told {
+            let _ = tokio::time::timeout(PAUSE, over).await;
+        }
+    }
+
+    /// Makes a request one to the API server. Also says whether it writes a release record, and whether that says that Helm
+    /// gives up.
     async fn readdress(
         &self,
         request: Request<Incoming>,
         inside: http::uri::PathAndQuery,
         is_write: bool,
-    ) -> Result<(Request<Body>, bool), BoxError> {
+    ) -> Result<(Request<Body>, bool, bool), BoxError> {
         let (mut parts, body) = request.into_parts();
         let mut body = passed_on(body);
         let of_record = if is_write { record::of_record(&parts.method, inside.path()) } else { OfRecord::No };
+        let is_update = of_record == OfRecord::Yes && parts.method == Method::PUT;
+        let mut beginning = Bytes::new();
+        if is_update || of_record == OfRecord::AskBody {
+            (beginning, body) = begin(body, ENOUGH).await?;
+        }
         let marked = match of_record {
             OfRecord::Yes => true,
             OfRecord::No => false,
-            OfRecord::AskBody => {
-                let (beginning, whole) = begin(body, ENOUGH).await?;
-                body = whole;
-                record::creates_record(&beginning)
-            }
+            OfRecord::AskBody => record::creates_record(&beginning),
         };
+        let gives_up = is_update && record::gives_up(&beginning);
         let inside = match record::with_field_manager(&inside, &self.lock_id) {
             Some(with) if marked => with,
             _ => inside,
         };
         parts.uri = Uri::from(inside);
         super::rewrite(&mut parts.headers, &self.lock_id);
-        Ok((Request::from_parts(parts, body), marked))
+        Ok((Request::from_parts(parts, body), marked, gives_up))
     }
 
     async fn pass(&self, mut request: Request<Body>, is_write: bool) -> Response<Body> {

@@ -71,6 +71,24 @@ pub fn creates_record(beginning: &[u8]) -> bool {
     beginning.windows(wanted.len()).any(|window| window == wanted.as_bytes())
 }
 
+/// Does the beginning of a record say, by its label, that the release failed, or that its uninstall begins? That is the
+/// first write of a Helm that gives up.
+pub fn gives_up(beginning: &[u8]) -> bool {
+    let is_in = |wanted: &[u8]| beginning.windows(wanted.len()).any(|window| window == wanted);
+    if protobuf(beginning).is_some() {
+        // Entries of a map: the first field is the key, the second the value.
+        return is_in(b"\x0a\x06status\x12\x06failed") || is_in(b"\x0a\x06status\x12\x0cuninstalling");
+    }
+    is_in(b"\"status\":\"failed\"") || is_in(b"\"status\":\"uninstalling\"")
+}
+
+/// Does it take a Job or a pod away, and with it a log?
+pub fn takes_log(method: &Method, path: &str) -> bool {
+    let mut parts = path.rsplit('/');
+    let (_name, kind) = (parts.next(), parts.next());
+    *method == Method::DELETE && matches!(kind, Some("jobs" | "pods"))
+}
+
 /// What a `Status` says, in either form; empty if it is none. Untrusted text.
 pub fn message(body: &[u8]) -> String {
     if let Some(status) = protobuf(body) {

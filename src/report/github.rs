@@ -1,7 +1,7 @@
 //! The report for GitHub Actions: job summary, annotations and outputs.
 //! Pure: text only, writing is the sink's. Text from elsewhere is inert in all of it.
 
-use super::terminal::{durations, outcome, since, slashed, waiting, who};
+use super::terminal::{durations, of_object, outcome, since, slashed, waiting, who};
 use super::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
 use super::{Holder, Outcome, Owner, Summary, timeline};
 use crate::release::Revision;
@@ -27,6 +27,7 @@ pub fn summary(summary: &Summary, budget: usize) -> String {
     let headline = format!("### {}\n", headline(summary));
     let unchanged = summary.before == summary.after;
     let mut sections: Vec<Section> = [
+        causes(summary),
         reason(summary),
         repair(summary),
         after_helm(summary),
@@ -71,7 +72,12 @@ pub fn annotations(summary: &Summary) -> Vec<String> {
         let is_mild = summary.outcome == Some(Outcome::Cancelled) || summary.exit_code == Some(0);
         if is_mild { &mut warnings } else { &mut errors }.push(("helm-guard".to_owned(), text));
     }
-    for pod in &summary.pods {
+    for cause in &summary.causes {
+        let object = if cause.object.is_empty() { cause.id } else { &cause.object };
+        errors.push((object.to_owned(), cause.summary.clone()));
+    }
+    // Causes say the same, and more.
+    for pod in summary.pods.iter().filter(|_| summary.causes.is_empty()) {
         let text = sentence(&format!("{}, {} restarts", pod.reason, pod.restarts), &pod.message);
         errors.push((format!("pod {}", slashed(&pod.pod, &pod.container)), text));
     }
@@ -156,6 +162,25 @@ fn headline(summary: &Summary) -> String {
         None => "⚠️",
     };
     format!("{icon} {}", markdown_cell(&outcome(summary)))
+}
+
+/// Causes that are shown whole.
+const CAUSES: usize = 5;
+
+fn causes(summary: &Summary) -> Option<Section> {
+    let mut out = String::new();
+    for cause in summary.causes.iter().take(CAUSES) {
+        out.push_str(&format!("**Cause:** {}\n\n", markdown_cell(&of_object(cause))));
+        let evidence: Vec<String> = cause.evidence.iter().map(|line| terminal_safe(line)).collect();
+        if !evidence.is_empty() {
+            out.push_str(&markdown_code_block(&evidence.join("\n"), "text", ROWS));
+            out.push('\n');
+        }
+    }
+    for cause in summary.causes.iter().skip(CAUSES) {
+        out.push_str(&format!("- {}\n", markdown_cell(&of_object(cause))));
+    }
+    (!out.is_empty()).then(|| section("causes", 98, out))
 }
 
 fn reason(summary: &Summary) -> Option<Section> {

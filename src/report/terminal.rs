@@ -3,7 +3,7 @@
 
 use super::text::{shorten, terminal_safe};
 use super::{Event, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
-use crate::{changes::Changes, release::Revision};
+use crate::{changes::Changes, diagnose::Cause, release::Revision};
 
 const PREFIX: &str = "helm-guard: ";
 /// Rows of the history in the closing report.
@@ -69,6 +69,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         // stands above, in its own words.
         Event::Disproven { .. }
         | Event::HelmVersion(_)
+        | Event::Diagnosed { .. }
         | Event::Trouble { .. }
         | Event::LookedAgain(_)
         | Event::Changed(_)
@@ -94,6 +95,7 @@ pub fn status(event: &Event) -> Option<String> {
 /// The last words, at most twelve lines: pods and hints make room for a repair and for each other.
 pub fn closing(summary: &Summary) -> Vec<String> {
     let mut out = one(outcome(summary));
+    out.extend(causes(summary));
     if !summary.reason.is_empty() {
         out.push(line(&format!("reason: {}", summary.reason)));
     }
@@ -107,8 +109,8 @@ pub fn closing(summary: &Summary) -> Vec<String> {
             out.push(line(&format!("to undo the repair: helm-guard restore {}", repair.backup)));
         }
     }
-    // One pod stands for the others: most often they fail alike.
-    if let Some(pod) = summary.pods.first() {
+    // One pod stands for the others: most often they fail alike. A cause says more.
+    if let Some(pod) = summary.pods.first().filter(|_| summary.causes.is_empty()) {
         let name = slashed(&pod.pod, &pod.container);
         let more = summary.pods.len() - 1;
         let more = if more > 0 { format!(" (and {more} more pods)") } else { String::new() };
@@ -119,13 +121,39 @@ pub fn closing(summary: &Summary) -> Vec<String> {
         out.push(line(&changed(changes)));
     }
     let history = summary.last_history();
-    out.extend(history.iter().skip(history.len().saturating_sub(HISTORY)).map(|r| line(&revision(r))));
+    let rows = if summary.causes.is_empty() { HISTORY } else { HISTORY / 2 };
+    out.extend(history.iter().skip(history.len().saturating_sub(rows)).map(|r| line(&revision(r))));
     if let Some(durations) = durations(summary) {
         out.push(line(&durations));
     }
     let room = 12usize.saturating_sub(out.len()).max(1);
     out.extend(summary.next.iter().take(room).map(|command| line(&format!("hint: {command}"))));
     out
+}
+
+/// Why it failed: the first cause with what shows it, and the second.
+fn causes(summary: &Summary) -> Vec<String> {
+    let mut out = Vec::new();
+    for (at, cause) in summary.causes.iter().take(2).enumerate() {
+        let left = summary.causes.len() - 2.min(summary.causes.len());
+        let more = if at == 1 && left > 0 { format!(" (and {left} more)") } else { String::new() };
+        out.push(line(&format!("cause: {}{more}", shorten(&of_object(cause), 400))));
+        let evidence = cause.evidence.iter().filter(|_| at == 0);
+        // A log tells most at its end.
+        let told: Vec<&String> = evidence.collect();
+        let few = if told.len() > 2 { vec![told[0], told[told.len() - 1]] } else { told };
+        out.extend(few.into_iter().map(|seen| line(&format!("seen: {}", shorten(seen, 300)))));
+    }
+    out
+}
+
+/// `Deployment/web: container web crashes: exit code 1`.
+pub(super) fn of_object(cause: &Cause) -> String {
+    if cause.object.is_empty() {
+        cause.summary.clone()
+    } else {
+        format!("{}: {}", cause.object, cause.summary)
+    }
 }
 
 /// The outcome as a sentence without a full stop, for every sink.

@@ -137,7 +137,7 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
     Ok(standing)
 }
 
-fn unreadable(release: &str, error: StoreError) -> Stop {
+pub(crate) fn unreadable(release: &str, error: StoreError) -> Stop {
     let forbidden = matches!(&error, StoreError::Api(kube::Error::Api(status)) if status.code == 403);
     let why = anyhow::Error::new(error).context(format!("records of release {release}"));
     if forbidden {

@@ -26,7 +26,7 @@ type fault struct {
 	// How the container ended before; empty: it never started.
 	LastReason string
 	LastExit   int
-	// The event that goes with it.
+	// The event that goes with it; none without a reason.
 	Event, EventMessage string
 }
 
@@ -52,6 +52,19 @@ var faults = []fault{
 		Message:  "back-off 1m20s restarting failed container",
 		Restarts: 4, LastReason: "Error", LastExit: 1,
 		Event: "BackOff", EventMessage: "Back-off restarting failed container",
+	},
+	{
+		Behavior: "init-stuck", Init: true, Phase: "Pending", // it runs and does not end
+	},
+	{
+		Behavior: "liveness", Phase: "Running", Reason: "CrashLoopBackOff",
+		Message:  "back-off 1m20s restarting failed container",
+		Restarts: 4, LastReason: "Error", LastExit: 137,
+		Event: "Unhealthy", EventMessage: `Liveness probe failed: Get "http://10.0.0.1:8080/healthz": context deadline exceeded (Client.Timeout exceeded while awaiting headers)`,
+	},
+	{
+		Behavior: "startup", Phase: "Running",
+		Event: "Unhealthy", EventMessage: "Startup probe failed: dial tcp 10.0.0.1:8080: connect: connection refused",
 	},
 	{
 		Behavior: "config-error", Phase: "Pending", Reason: "CreateContainerConfigError",

@@ -11,6 +11,7 @@ mod backup;
 mod bad_input;
 mod canary;
 mod cancels;
+mod diagnose;
 mod faults;
 mod fence;
 mod fleet;

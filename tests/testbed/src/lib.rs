@@ -17,7 +17,7 @@
 //!
 //! | annotation | meaning |
 //! |---|---|
-//! | `behavior` | `ready` (the default), `fail` (a pod that is not restarted fails), or a state to get stuck in: `never-ready`, `crash-loop`, `oom`, `init-crash-loop`, `config-error`, `image-error` (`ImagePullBackOff`), `image-pull-error` (`ErrImagePull`), `stuck-creating` |
+//! | `behavior` | `ready` (the default), `fail` (a pod that is not restarted fails), or a state to get stuck in: `never-ready`, `crash-loop`, `oom`, `init-crash-loop`, `init-stuck` (the init container runs on), `liveness` (restarted for it), `startup` (its probe fails), `config-error`, `image-error` (`ImagePullBackOff`), `image-pull-error` (`ErrImagePull`), `stuck-creating` |
 //! | `delay` | how long until the pod is ready (it runs meanwhile), or stuck: `20s` |
 //! | `run-for` | how long a Job's or hook's pod runs once it is ready |
 //! | `delete-delay` | how long a deleted pod takes to go |

@@ -68,6 +68,8 @@ fn every_behaviour_shows_the_state_it_is_named_for() -> Result<()> {
         ("crash-loop", "Always", "Running, not ready, CrashLoopBackOff, Error, 1, 4"),
         ("oom", "Always", "Running, not ready, CrashLoopBackOff, OOMKilled, 137, 4"),
         ("init-crash-loop", "Always", "Pending, not ready, CrashLoopBackOff, Error, 1, 4"),
+        ("liveness", "Always", "Running, not ready, CrashLoopBackOff, Error, 137, 4"),
+        ("startup", "Always", "Running, not ready"),
         ("config-error", "Always", "Pending, not ready, CreateContainerConfigError"),
         ("image-error", "Always", "Pending, not ready, ImagePullBackOff"),
         ("image-pull-error", "Always", "Pending, not ready, ErrImagePull"),

@@ -1,0 +1,66 @@
+//! `diagnose`: reads a release's last record and what lives of it, and says what is wrong with it.
+//! What it means is decided in `diagnose.rs`. Writes nothing to the cluster.
+
+use std::io::Write;
+
+use super::{
+    Snapshot, causes,
+    look::{self, Scope},
+    render::{Diagnosis, facts, render},
+};
+use crate::{
+    ci::Env,
+    cli::Diagnose,
+    exit,
+    lock::command::{Stop, connect},
+    release::{Status, store::Store},
+    request,
+    status::act::unreadable,
+};
+
+/// Runs `diagnose`. Gives the exit code.
+pub async fn diagnose(args: &Diagnose, env: &Env) -> u8 {
+    match look(args, env).await {
+        Ok(()) => 0,
+        Err(stop) => stop.tell(),
+    }
+}
+
+async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
+    let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    let cluster = connect(&args.cluster, env).await?;
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
+    let history = store.history(&args.release).await.map_err(|error| unreadable(&args.release, error))?;
+    let last = history.last();
+    let mut scope = last.map(|last| Scope::of(last, &cluster.namespace)).unwrap_or_default();
+    scope.leaving = last.is_some_and(|last| last.status() == Status::Uninstalling);
+    // Of a run that is over, this is what is left of Helm's words.
+    let failed = last.filter(|last| last.status() == Status::Failed);
+    let error = failed.map(|last| format!("Error: {}", last.row().description)).unwrap_or_default();
+    let snapshot = Snapshot {
+        release: args.release.clone(),
+        namespace: cluster.namespace.clone(),
+        error,
+        hooks: scope.hooks.clone(),
+        live: look::live(&cluster, &scope).await,
+        ..Snapshot::default()
+    };
+    if let Some(path) = &args.save {
+        let text = serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n";
+        std::fs::write(path, text)
+            .map_err(|error| Stop::new(exit::USAGE, format!("--save {}: {error}", path.display()), &[]))?;
+    }
+    let (pods, events) = facts(&snapshot.live);
+    let diagnosis = Diagnosis {
+        schema_version: 1,
+        release: args.release.clone(),
+        namespace: cluster.namespace.clone(),
+        status: last.map(|last| last.status().to_string()).unwrap_or_default(),
+        causes: causes(&snapshot),
+        pods,
+        events,
+        hidden: snapshot.live.hidden,
+    };
+    let _ = write!(std::io::stdout(), "{}", render(&diagnosis, args.output));
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Claims that are not bound, and volumes that cannot be mounted.
+//! Pure. The words are those of the volume controllers and the kubelet.
+
+use serde_json::Value;
+
+use super::{
+    Cause, Snapshot, between, describe, list,
+    pods::unplaced,
+    seats::{self, events, owner},
+    text,
+};
+
+/// Claims that a pod names.
+fn named(pod: &Value) -> impl Iterator<Item = &str> {
+    list(pod, "/spec/volumes")
+        .iter()
+        .map(|volume| text(volume, "/persistentVolumeClaim/claimName"))
+        .filter(|name| !name.is_empty())
+}
+
+/// Pods that want a claim which is not bound.
+pub(super) fn pending(snapshot: &Snapshot) -> Vec<Cause> {
+    let pending = snapshot.live.claims.iter().filter(|claim| text(claim, "/status/phase") == "Pending");
+    pending
+        .filter_map(|claim| {
+            let name = text(claim, "/metadata/name");
+            let waiting = snapshot
+                .live
+                .pods
+                .iter()
+                .find(|pod| !seats::is_ready(pod) && named(pod).any(|one| one == name));
+            let told: Vec<&Value> = events(snapshot, "PersistentVolumeClaim", name).collect();
+            // One that nobody mounts is bound when somebody does, with most classes.
+            if waiting.is_none() && told.is_empty() {
+                return None;
+            }
+            let class = text(claim, "/spec/storageClassName");
+            let why = told.first().map(|event| text(event, "/message"));
+            let class_text =
+                if class.is_empty() { "without a class".to_owned() } else { format!("of class {class}") };
+            let why_text = why.map_or(String::new(), |why| format!(": {why}"));
+            let mut evidence = vec![format!("PersistentVolumeClaim/{name}: Pending, {class_text}")];
+            evidence.extend(
+                told.iter()
+                    .take(2)
+                    .map(|event| format!("{}: {}", text(event, "/reason"), text(event, "/message"))),
+            );
+            evidence.extend(waiting.map(|pod| format!("{} waits for it", super::label(pod))));
+            Some(Cause {
+                object: format!("PersistentVolumeClaim/{name}"),
+                summary: format!("claim {name} {class_text} is not bound{why_text}"),
+                evidence,
+                remedy: vec![
+                    format!("kubectl describe pvc {name} -n {}", snapshot.namespace),
+                    "kubectl get storageclass".to_owned(),
+                ],
+                ..Cause::default()
+            })
+        })
+        .collect()
+}
+
+/// A claim that is not there at all.
+pub(super) fn missing(snapshot: &Snapshot) -> Vec<Cause> {
+    let pods = snapshot.live.pods.iter().filter_map(|pod| {
+        let message = unplaced(pod)?;
+        let name = between(message, "persistentvolumeclaim \"", "\" not found")?;
+        Some(Cause {
+            object: owner(snapshot, pod),
+            summary: format!("its pod wants claim {name}, which does not exist"),
+            evidence: vec![format!("Pod/{}: {message}", text(pod, "/metadata/name"))],
+            remedy: vec![
+                format!("kubectl get pvc -n {}", snapshot.namespace),
+                format!("render claim {name}, create it before the deploy, or name another"),
+            ],
+            ..Cause::default()
+        })
+    });
+    pods.collect()
+}
+
+/// The kubelet cannot put a volume into a pod.
+pub(super) fn not_mounted(snapshot: &Snapshot) -> Vec<Cause> {
+    let unready = snapshot.live.pods.iter().filter(|pod| !seats::is_ready(pod));
+    let told = unready.filter_map(|pod| {
+        let is_it = |event: &&Value| matches!(text(event, "/reason"), "FailedMount" | "FailedAttachVolume");
+        let starts =
+            seats::of(pod).any(|seat| matches!(seat.waits(), "ContainerCreating" | "PodInitializing"));
+        let event = events(snapshot, "Pod", text(pod, "/metadata/name")).find(is_it).filter(|_| starts)?;
+        Some((pod, text(event, "/message")))
+    });
+    told.map(|(pod, message)| {
+        let volume = between(message, "volume \"", "\"").map_or(String::new(), |name| format!(" {name}"));
+        let why = message.split_once(" : ").map_or(message, |(_, why)| why);
+        Cause {
+            object: owner(snapshot, pod),
+            summary: format!("volume{volume} cannot be mounted: {why}"),
+            evidence: vec![format!("Pod/{}: {message}", text(pod, "/metadata/name"))],
+            remedy: vec![describe(snapshot, pod)],
+            ..Cause::default()
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,68 @@
+use std::{collections::BTreeMap, path::Path};
+
+use super::*;
+
+/// What real API servers, Helms and kubelet-shaped pods left: recorded by the stories of `tests/e2e/diagnose.rs`.
+fn recorded() -> BTreeMap<String, Snapshot> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnose");
+    let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        let snapshot = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        (path.file_stem().unwrap().to_str().unwrap().to_owned(), snapshot)
+    };
+    files.map(read).collect()
+}
+
+#[test]
+fn what_was_recorded_has_its_causes() {
+    let told = recorded().into_iter().map(|(case, snapshot)| {
+        let causes = causes(&snapshot);
+        let lines =
+            causes.iter().map(|cause| format!("  {}  {}: {}\n", cause.id, cause.object, cause.summary));
+        format!("{case}\n{}", lines.collect::<String>())
+    });
+    insta::assert_snapshot!(told.collect::<String>());
+}
+
+/// Each rule has a real case, and nothing but its own causes goes with it: no rule leans on another or hides one.
+#[test]
+fn a_rule_taken_out_takes_its_cases_with_it_and_no_other() {
+    let recorded = recorded();
+    for (index, (id, _)) in RULES.iter().enumerate() {
+        let mut others = RULES.to_vec();
+        others.remove(index);
+        let mut cases = 0;
+        for (case, snapshot) in &recorded {
+            let all = causes(snapshot);
+            let kept: Vec<Cause> = all.iter().filter(|cause| cause.id != *id).cloned().collect();
+            assert_eq!(by(&others, snapshot), kept, "{case} without {id}");
+            // The first of a case of one fault is what ended the deploy.
+            cases += usize::from(kept.len() < all.len());
+        }
+        assert!(cases > 0, "{id} has no real case");
+    }
+}
+
+#[test]
+fn ids_are_told_apart() {
+    let ids: std::collections::BTreeSet<&str> = RULES.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids.len(), RULES.len());
+}
+
+#[test]
+fn the_reason_is_the_last_line_that_helm_calls_an_error() {
+    let said = "coalesce.go: warning\nError: UPGRADE FAILED: a\nb\n";
+    assert_eq!(reason(said).unwrap(), "UPGRADE FAILED: a");
+    assert_eq!(reason("Error: first\nError: last").unwrap(), "last");
+    assert_eq!(reason("panic"), None);
+    assert_eq!(reason("Error: "), None);
+}
+
+#[test]
+fn without_a_cause_the_next_command_shows_what_there_is() {
+    let pod = serde_json::json!({"kind": "Pod", "metadata": {"name": "web-1"}});
+    let mut snapshot = Snapshot { namespace: "shop".into(), ..Snapshot::default() };
+    assert_eq!(next(&snapshot, &[]), ["kubectl get pods,events -n shop"]);
+    snapshot.live.pods.push(pod);
+    assert_eq!(next(&snapshot, &[]), ["kubectl describe pod web-1 -n shop"]);
+}
