@@ -213,6 +213,35 @@ mod tests {
         assert_eq!(message(b"<html>"), "");
     }
 
+    /// Both forms of a record's labels, and what is none.
+    #[test]
+    fn a_helm_that_gives_up_says_so_in_a_label() {
+        let proto = |label: &str| {
+            let entry = [&b"\x0a\x06status\x12"[..], &[u8::try_from(label.len()).unwrap()], label.as_bytes()]
+                .concat();
+            [&b"k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\xf1\x03"[..], &entry].concat()
+        };
+        let json =
+            |label: &str| format!("{{\"metadata\":{{\"labels\":{{\"status\":\"{label}\"}}}}}}").into_bytes();
+        for (label, wanted) in [
+            ("failed", true),
+            ("uninstalling", true),
+            ("deployed", false),
+            ("superseded", false),
+            ("pending-upgrade", false),
+        ] {
+            assert_eq!((gives_up(&proto(label)), gives_up(&json(label))), (wanted, wanted), "{label}");
+        }
+        for (method, path, wanted) in [
+            (Method::DELETE, "/apis/batch/v1/namespaces/shop/jobs/migrate", true),
+            (Method::DELETE, "/api/v1/namespaces/shop/pods/test", true),
+            (Method::PATCH, "/apis/batch/v1/namespaces/shop/jobs/migrate", false),
+            (Method::DELETE, "/apis/apps/v1/namespaces/shop/deployments/jobs", false),
+        ] {
+            assert_eq!(takes_log(&method, path), wanted, "{method} {path}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_are_too_odd_to_look_into(body: Vec<u8>) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::changes::Change;
+use crate::diagnose::{Cause, Refusal};
 
 /// The run that the examples are about.
 pub(crate) fn subject() -> Subject {
@@ -202,6 +203,20 @@ pub(crate) fn crash_loop() -> Vec<Event> {
         Event::Warning("chart web is deprecated".to_owned()),
         progress(60, 1, "CrashLoopBackOff"),
         helm_ended(Some(1), 300, "Error: UPGRADE FAILED: context deadline exceeded"),
+        Event::Diagnosed {
+            causes: vec![Cause {
+                id: "crash-loop",
+                object: "Deployment/web".to_owned(),
+                summary: "container app crashes: exit code 1".to_owned(),
+                evidence: vec![
+                    "Pod/web-6d9f7c-4x2lp container app: Error, exit code 1, 5 restarts".to_owned(),
+                    "log: connecting".to_owned(),
+                    "log: panic: no such table: users".to_owned(),
+                ],
+                remedy: vec!["kubectl logs web-6d9f7c-4x2lp -c app -n shop --previous".to_owned()],
+            }],
+            refusals: Vec::new(),
+        },
         Event::Trouble {
             pods: vec![pod("web-6d9f7c-4x2lp", 5), pod("web-6d9f7c-9qk7d", 4)],
             events: vec![WarningEvent {
@@ -369,6 +384,19 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         },
         Event::Stopping { cause: x() },
         helm_ended(Some(1), 2, text),
+        Event::Diagnosed {
+            causes: vec![
+                Cause {
+                    id: "crash-loop",
+                    object: x(),
+                    summary: x(),
+                    evidence: vec![x(), x(), x()],
+                    remedy: vec![x()],
+                };
+                7
+            ],
+            refusals: vec![Refusal { method: x(), path: x(), code: 422, message: x() }],
+        },
         Event::Trouble {
             pods: vec![PodTrouble { pod: x(), container: x(), reason: x(), message: x(), restarts: 1 }],
             events: vec![WarningEvent { object: x(), reason: x(), message: x(), count: 1 }],

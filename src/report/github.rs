@@ -180,7 +180,7 @@ fn causes(summary: &Summary) -> Option<Section> {
     for cause in summary.causes.iter().skip(CAUSES) {
         out.push_str(&format!("- {}\n", markdown_cell(&of_object(cause))));
     }
-    (!out.is_empty()).then(|| section("causes", 98, out))
+    (!out.is_empty()).then(|| section("causes", 98, format!("{}\n", out.trim_end())))
 }
 
 fn reason(summary: &Summary) -> Option<Section> {

@@ -138,7 +138,7 @@ fn no_budget_is_too_small() {
 #[test]
 fn ten_annotations_of_a_level() {
     let mut known = ex::summary(&ex::crash_loop());
-    known.pods = vec![known.pods[0].clone(); 30];
+    known.causes = vec![known.causes[0].clone(); 30];
     known.warnings = (0..30).map(|n| n.to_string()).collect();
     let all = annotations(&known);
     assert_eq!(all.iter().filter(|a| a.starts_with("::error ")).count(), 10);

@@ -138,9 +138,15 @@ fn causes(summary: &Summary) -> Vec<String> {
         let left = summary.causes.len() - 2.min(summary.causes.len());
         let more = if at == 1 && left > 0 { format!(" (and {left} more)") } else { String::new() };
         out.push(line(&format!("cause: {}{more}", shorten(&of_object(cause), 400))));
-        let evidence = cause.evidence.iter().filter(|_| at == 0);
+        // What Helm says of it stands below.
+        let is_new = |seen: &&String| {
+            let words = seen
+                .strip_prefix("helm: Error: ")
+                .or_else(|| Some(seen.strip_prefix("HTTP ")?.split_once(": ")?.1));
+            !summary.reason.contains(words.unwrap_or(seen).lines().next().unwrap_or_default())
+        };
         // A log tells most at its end.
-        let told: Vec<&String> = evidence.collect();
+        let told: Vec<&String> = cause.evidence.iter().filter(|_| at == 0).filter(is_new).collect();
         let few = if told.len() > 2 { vec![told[0], told[told.len() - 1]] } else { told };
         out.extend(few.into_iter().map(|seen| line(&format!("seen: {}", shorten(seen, 300)))));
     }
