@@ -10,6 +10,8 @@ pub mod lock;
 pub mod manifest;
 pub mod release;
 
+pub mod preflight;
+
 pub mod repair;
 
 pub mod fence;

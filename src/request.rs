@@ -151,6 +151,8 @@ impl Request {
             // It deploys nothing, so it brings nothing old.
             outdated: cli::Outdated::Allow,
             repair: args.strategy.into(),
+            preflight: cli::Preflight::Off,
+            recreate_statefulsets: false,
             run: args.run.clone(),
         };
         Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 34] = [
+const ACTING: [(&str, &str); 36] = [
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -16,6 +16,7 @@ const ACTING: [(&str, &str); 34] = [
     ("deploy/end.rs", "waits for signals and the time after them"),
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
+    ("deploy/preflight.rs", "asks the API server before a deploy, saves and deletes StatefulSets"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("fence/home.rs", "writes Helm's kubeconfig"),
     ("fence/memory.rs", "keeps descriptions of the API"),
@@ -29,6 +30,7 @@ const ACTING: [(&str, &str); 34] = [
     ("lock/queue.rs", "asks in the background, lets time pass"),
     ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
+    ("preflight/act.rs", "asks the API server by dry runs"),
     ("process.rs", "finds and ends processes"),
     ("recover.rs", "writes records after the fact, keeps the state file"),
     ("recover/settle.rs", "ends processes and writes records after the fact"),

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -63,6 +64,22 @@ pub struct Written {
     pub message: String,
 }
 
+/// Looks at the payload of the record that Helm is about to create, before anything of the release is changed. Else says why
+/// it must not be.
+pub struct Inspector(pub Box<dyn FnOnce(Vec<u8>) -> Inspected + Send>);
+
+/// What an inspection comes to.
+pub type Inspected = BoxFuture<'static, Result<(), String>>;
+
+impl std::fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inspector")
+    }
+}
+
+/// Most bytes of a record's body that are inspected: no API server takes more.
+const INSPECTED: usize = 4 << 20;
+
 /// What is known of Helm's writes.
 #[derive(Debug, Default)]
 struct Log {
@@ -90,6 +107,7 @@ pub struct Fence {
     environment: Vec<(&'static str, Option<String>)>,
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
+    inspector: Arc<Mutex<Option<Inspector>>>,
     files: Files,
 }
 
@@ -167,6 +185,7 @@ impl Fence {
         let written = Arc::<Mutex<Log>>::default();
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
+        let inspector = Arc::<Mutex<Option<Inspector>>>::default();
         let proxy = Arc::new(Proxy {
             secret,
             lock_id: place.lock_id.to_owned(),
@@ -176,6 +195,7 @@ impl Fence {
             server: cluster.server.clone(),
             written: written.clone(),
             helm,
+            inspector: inspector.clone(),
             asked: asked.clone(),
         });
         let server = tokio::spawn(async move {
@@ -183,7 +203,7 @@ impl Fence {
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, files })
+        Ok(Self { server, environment, written, helm: helm_seen, inspector, files })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -199,6 +219,11 @@ impl Fence {
             // The fence is down: no request comes any more.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// The next record that Helm creates is looked at first, and no other.
+    pub fn inspect(&self, inspector: Inspector) {
+        *self.inspector.lock().unwrap_or_else(PoisonError::into_inner) = Some(inspector);
     }
 
     /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.
@@ -255,6 +280,7 @@ struct Proxy {
     server: String,
     written: Arc<Mutex<Log>>,
     helm: watch::Sender<Option<String>>,
+    inspector: Arc<Mutex<Option<Inspector>>>,
     asked: Arc<Mutex<Vec<Description>>>,
 }
 
@@ -283,7 +309,10 @@ impl Proxy {
             // Helm broke off in the middle of its request.
             Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        let answer = self.pass(request, is_write).await;
+        let answer = match self.inspected(request, of_record && method == Method::POST).await {
+            Ok(request) => self.pass(request, is_write).await,
+            Err(why) => said(StatusCode::FORBIDDEN, &why),
+        };
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
     }
@@ -326,6 +355,18 @@ impl Proxy {
         parts.uri = Uri::from(inside);
         super::rewrite(&mut parts.headers, &self.lock_id);
         Ok((Request::from_parts(parts, body), marked))
+    }
+
+    /// A new record is held until it was looked at.
+    async fn inspected(&self, request: Request<Body>, creates: bool) -> Result<Request<Body>, String> {
+        let inspector = self.inspector.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| creates);
+        let Some(inspector) = inspector else { return Ok(request) };
+        let (parts, body) = request.into_parts();
+        let (beginning, body) = begin(body, INSPECTED).await.map_err(|error| error.to_string())?;
+        if let Some(payload) = record::payload(&beginning).filter(|_| beginning.len() < INSPECTED) {
+            (inspector.0)(payload).await?;
+        }
+        Ok(Request::from_parts(parts, body))
     }
 
     async fn pass(&self, mut request: Request<Body>, is_write: bool) -> Response<Body> {
