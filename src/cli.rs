@@ -495,6 +495,18 @@ pub enum Outdated {
     Allow,
 }
 
+/// What is done about what the API server would refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Preflight {
+    /// What is certain to fail is refused before anything is changed.
+    #[default]
+    Enforce,
+    /// It is said, and Helm runs.
+    Warn,
+    /// Nobody asks.
+    Off,
+}
+
 /// Whether Helm works behind the fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fence {
@@ -557,13 +569,19 @@ pub struct GuardFlags {
     /// How to repair a stuck release
     #[arg(long, value_enum, default_value = "auto")]
     pub repair: Strategy,
+    /// Whether what the API server would refuse stops an upgrade or install before anything is changed
+    #[arg(long, value_enum, default_value = "enforce")]
+    pub preflight: Preflight,
+    /// Delete StatefulSets whose change the API server refuses; pods and volumes stay, and Helm makes the sets anew
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL")]
+    pub recreate_statefulsets: bool,
     /// How it works under the lock
     #[command(flatten)]
     pub run: RunFlags,
 }
 
 /// The own flags as the argument splitter needs them.
-pub const OWN_FLAGS: [OwnFlag; 15] = [
+pub const OWN_FLAGS: [OwnFlag; 17] = [
     OwnFlag { name: "helm-bin", takes_value: true },
     OwnFlag { name: "lock", takes_value: true },
     OwnFlag { name: "lock-name", takes_value: true },
@@ -572,6 +590,8 @@ pub const OWN_FLAGS: [OwnFlag; 15] = [
     OwnFlag { name: "outdated", takes_value: true },
     OwnFlag { name: "fence", takes_value: true },
     OwnFlag { name: "repair", takes_value: true },
+    OwnFlag { name: "preflight", takes_value: true },
+    OwnFlag { name: "recreate-statefulsets", takes_value: false },
     OwnFlag { name: "backup-dir", takes_value: true },
     OwnFlag { name: "backup-keep", takes_value: true },
     OwnFlag { name: "backup-redact", takes_value: false },

@@ -26,7 +26,7 @@ use crate::manifest::ObjectKey;
 use wire::{Proxies, Wire};
 
 /// Requests at once when many objects are asked about.
-const AT_ONCE: usize = 8;
+pub(crate) const AT_ONCE: usize = 8;
 
 /// Which cluster and who there: Helm's flags and variables, already merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

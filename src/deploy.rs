@@ -3,6 +3,7 @@
 mod end;
 mod locks;
 mod mend;
+mod preflight;
 mod prove;
 
 use std::{
@@ -108,6 +109,7 @@ struct Run<'a> {
     claims: Claims,
     lock_id: String,
     ledger: Ledger,
+    judged: Arc<preflight::Judged>,
 }
 
 impl<'a> Run<'a> {
@@ -187,6 +189,7 @@ impl<'a> Run<'a> {
             claims,
             lock_id,
             ledger,
+            judged: Arc::default(),
         })
     }
 
@@ -242,6 +245,10 @@ impl<'a> Run<'a> {
             self.settle(&mut plans, signals, done).await;
             return End::broken_off(signal, "helm was about to start");
         }
+        if let Err(end) = self.ready(&mut plans).await {
+            self.settle(&mut plans, signals, done).await;
+            return end;
+        }
         let mut seen = Seen::default();
         let uninstall = self.request.invocation.command == Command::Uninstall;
         // Of what is uninstalled no record may be left.
@@ -257,15 +264,22 @@ impl<'a> Run<'a> {
                 return unusable_helm(&self.request.helm, &error.to_string());
             }
         };
-        self.reporter.emit(Event::HelmEnded {
-            code: ended.code,
-            took: ended.took,
-            error: ended.error.clone(),
-        });
+        let refused = self.judged.refused();
+        if refused.is_none() {
+            self.reporter.emit(Event::HelmEnded {
+                code: ended.code,
+                took: ended.took,
+                error: ended.error.clone(),
+            });
+        }
         if let Some(why) = &ended.lock_lost {
             return End::lock_lost("helm ran", why);
         }
         let histories = if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
+        if let Some(findings) = refused {
+            return preflight::refusal(&findings);
+        }
+        self.look_after(&ended).await;
         for ((_, mended), history) in plans.iter().zip(&histories) {
             if let Some(changes) = mended.before.changes(history, &self.cluster.namespace) {
                 self.reporter.emit(Event::Changed(changes));
@@ -368,7 +382,10 @@ impl<'a> Run<'a> {
             return ended;
         }
         self.reporter.emit(Event::HelmStarted);
-        self.locks.iter().for_each(lease::Held::helm_started);
+        if !self.judged.is_awaited() {
+            // Else when what it is about to do is found good.
+            self.locks.iter().for_each(lease::Held::helm_started);
+        }
         let introduced = async {
             match &self.fence {
                 Some(fence) => Some(fence.helm_version().await),

@@ -11,6 +11,8 @@ pub mod manifest;
 pub mod release;
 
 pub mod backup;
+pub mod preflight;
+
 pub mod repair;
 
 pub mod fence;

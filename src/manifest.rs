@@ -59,10 +59,11 @@ impl Manifest {
                 )
             })?;
         let mut objects = Vec::new();
-        for document in documents {
+        for mut document in documents {
             if document.is_null() {
                 continue;
             }
+            whole_numbers(&mut document);
             let field = |pointer: &str| {
                 document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
             };
@@ -84,12 +85,12 @@ impl Manifest {
 
     /// Does it name this object, in whatever version?
     pub fn contains(&self, key: &ObjectKey) -> bool {
-        self.objects.iter().any(|(own, _)| own.identity() == key.identity())
+        self.get(key).is_some()
     }
 
-    /// The content of this object, in whatever version.
+    /// The object as this manifest has it, in whatever version.
     pub fn get(&self, key: &ObjectKey) -> Option<&Value> {
-        self.objects.iter().find(|(own, _)| own.identity() == key.identity()).map(|(_, value)| value)
+        self.objects.iter().find(|(own, _)| own.identity() == key.identity()).map(|(_, object)| object)
     }
 
     /// The keys, in order.
@@ -145,9 +146,25 @@ impl Manifest {
 /// body of a record (up to `codec::MAX_DECODED`) can hold thousands of objects. What grows as it is read is limited more.
 fn as_helm_reads() -> serde_yaml::Options {
     serde_yaml::options! {
+        legacy_octal_numbers: true,
         duplicate_keys: serde_yaml::options::DuplicateKeyPolicy::LastWins,
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 100_000 },
         budget: serde_yaml::budget! { max_documents: 100_000, max_nodes: 5_000_000, max_events: 10_000_000 },
+    }
+}
+
+/// What Helm's parser makes of `1e3`: Go writes a float without a fraction as an integer.
+fn whole_numbers(value: &mut Value) {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT) {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        _ => {}
     }
 }
 
@@ -206,6 +223,31 @@ mod tests {
             manifest("---\n# Source: a.yaml\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
         assert_eq!(parsed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["ConfigMap/a"]);
         assert_eq!(parsed.objects[0].0.namespace, "ns");
+    }
+
+    /// The old YAML that Helm's parser reads: `defaultMode: 0644` is 420.
+    #[test]
+    fn scalars_are_what_helm_takes_them_for() {
+        for (text, value) in [
+            ("0644", serde_json::json!(420)),
+            ("yes", serde_json::json!(true)),
+            ("off", serde_json::json!(false)),
+            ("1e3", serde_json::json!(1000)),
+            ("2.0", serde_json::json!(2)),
+            ("1.5", serde_json::json!(1.5)),
+            ("0x1F", serde_json::json!(31)),
+            ("~", serde_json::json!(null)),
+            ("1", serde_json::json!(1)),
+            ("'0644'", serde_json::json!("0644")),
+            ("1Gi", serde_json::json!("1Gi")),
+            ("2001-01-01", serde_json::json!("2001-01-01")),
+            ("1.2.3", serde_json::json!("1.2.3")),
+        ] {
+            let parsed = manifest(&format!("kind: A\napiVersion: v1\nmetadata: {{name: a}}\nx: {text}\n"));
+            assert_eq!(parsed.objects[0].1["x"], value, "{text}");
+        }
+        let twice = manifest("kind: A\napiVersion: v1\nmetadata: {name: a}\nx: 1\nx: 2\n");
+        assert_eq!(twice.objects[0].1["x"], 2);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     changes::Changes,
     diagnose::{Cause, Refusal},
+    preflight::Finding,
     release::{Revision, Status},
 };
 
@@ -255,6 +256,15 @@ pub enum Event {
         /// The last lines of Helm's stderr, bounded. Untrusted text.
         error: String,
     },
+    /// The API server was asked whether it would take what Helm is about to apply.
+    Foreseen {
+        /// What it has against it, the certain refusals first.
+        findings: Vec<Finding>,
+        /// How long that took.
+        took: Duration,
+    },
+    /// A StatefulSet was deleted so that Helm makes it anew, or Helm did; what is to be known of it.
+    Recreated(String),
     /// What will be repaired and why.
     RepairPlanned {
         /// `rebase`, `mark-failed`, `rollback`, `delete-record`, `uninstall`.
@@ -365,6 +375,9 @@ pub struct Summary {
     /// Where the records are saved as they were before the deploy; empty if they are not.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub backup: String,
+    /// What was foreseen, if the API server was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<PreflightSummary>,
     /// Repair, if one was needed.
     pub repair: Option<RepairSummary>,
     /// Statuses that were set right after Helm was gone.
@@ -415,6 +428,19 @@ pub struct LockSummary {
     /// How it was known that the holder is dead before its Lease ran out; empty when that was waited for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub run_over: String,
+}
+
+/// What was foreseen, in a summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreflightSummary {
+    /// Seconds it took.
+    pub seconds: f64,
+    /// The certain refusals first.
+    pub findings: Vec<Finding>,
+    /// StatefulSets that were made anew, step by step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recreated: Vec<String>,
 }
 
 /// The repair, in a summary.
@@ -493,6 +519,12 @@ impl Summary {
                 self.before.clone_from(revisions);
             }
             Event::Proven { .. } => self.enter("planning the repair"),
+            Event::Foreseen { findings, took } => {
+                let preflight = self.preflight.get_or_insert_default();
+                preflight.seconds = took.as_secs_f64();
+                preflight.findings.clone_from(findings);
+            }
+            Event::Recreated(step) => self.preflight.get_or_insert_default().recreated.push(step.clone()),
             Event::Disproven { error } => self.helm.get_or_insert_default().error.clone_from(error),
             Event::RepairPlanned { strategy, finding, why } => {
                 self.enter("repairing the release");
@@ -551,6 +583,12 @@ impl Summary {
     /// Was the release changed before Helm ran? A plan alone is no repair.
     pub fn repaired(&self) -> bool {
         self.repair.as_ref().is_some_and(|repair| !repair.steps.is_empty())
+    }
+
+    /// Was it refused because of what was foreseen?
+    pub fn foreseen(&self) -> bool {
+        let certain = |preflight: &PreflightSummary| preflight.findings.iter().any(|finding| finding.certain);
+        self.outcome == Some(Outcome::Refused) && self.preflight.as_ref().is_some_and(certain)
     }
 
     /// The revision that is deployed at the end, or before if the end is not known.

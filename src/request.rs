@@ -157,6 +157,8 @@ impl Request {
             // It deploys nothing, so it brings nothing old.
             outdated: cli::Outdated::Allow,
             repair: args.strategy.unwrap_or_default().into(),
+            preflight: cli::Preflight::Off,
+            recreate_statefulsets: false,
             run: args.run.clone(),
         };
         Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)

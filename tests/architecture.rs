@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 40] = [
+const ACTING: [(&str, &str); 42] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -17,6 +17,7 @@ const ACTING: [(&str, &str); 40] = [
     ("deploy/end.rs", "waits for signals and the time after them"),
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
+    ("deploy/preflight.rs", "asks the API server before a deploy, saves and deletes StatefulSets"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("diagnose/act.rs", "reads a release's record and what lives of it, prints"),
     ("diagnose/look.rs", "reads what lives of a release"),
@@ -32,6 +33,7 @@ const ACTING: [(&str, &str); 40] = [
     ("lock/queue.rs", "asks in the background, lets time pass"),
     ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
+    ("preflight/act.rs", "asks the API server by dry runs"),
     ("process.rs", "finds and ends processes"),
     ("recover.rs", "writes records after the fact, keeps the state file"),
     ("recover/restore.rs", "reads the backup, writes records after the fact"),

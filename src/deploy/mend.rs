@@ -42,8 +42,16 @@ impl Run<'_> {
             Before { last: history.last().map(|last| last.revision), good: history.last_good().cloned() };
         let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
         let rollback_to = if unnamed { history.better_rollback() } else { None };
-        let mut mended =
-            Mended { plan: None, base: None, hands: self.hands(release), untouchable, rollback_to, before };
+        let mut mended = Mended {
+            plan: None,
+            base: None,
+            before,
+            in_force: None,
+            hands: self.hands(release),
+            untouchable,
+            rollback_to,
+            sets: Vec::new(),
+        };
         let precious = precious(&self.cluster, release, &history);
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let alone = self.request.task == Task::Repair;
@@ -66,6 +74,7 @@ impl Run<'_> {
             Answer::Healthy => {
                 let upgrades = invocation.command == Command::Upgrade && !alone;
                 mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
+                self.foresee_unrepaired(release, &history, &mut mended, signals).await?;
                 return Ok(mended);
             }
             Answer::Refuse { finding, why, next } => {
@@ -73,8 +82,8 @@ impl Run<'_> {
             }
             Answer::Repair(plan) => plan,
         };
-        if !alone {
-            self.prove(release, &history, &plan, signals).await?;
+        if !alone && let Some(rendered) = self.prove(release, &history, &plan, signals).await? {
+            mended.sets = self.foresee(release, &rendered, &history, signals).await?;
         }
         self.reporter.emit(Event::RepairPlanned {
             strategy: plan.strategy.to_owned(),
@@ -240,6 +249,10 @@ pub(super) struct Mended<'a> {
     pub(super) plan: Option<Plan>,
     /// The revision that was deployed, where an upgrade starts without a repair.
     pub(super) base: Option<u32>,
+    /// The manifest in force, where what Helm is about to apply is looked at when Helm has rendered it.
+    pub(super) in_force: Option<Manifest>,
+    /// StatefulSets to be made anew, as they live.
+    pub(super) sets: Vec<(ObjectKey, serde_json::Value)>,
     pub(super) hands: steps::Hands<'a>,
     /// With `--repair off`: up to this revision nothing is changed.
     pub(super) untouchable: Option<u32>,

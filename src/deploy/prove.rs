@@ -21,15 +21,23 @@ use crate::{
 /// How Helm refused: its exit code and the end of its stderr.
 type Refusal = (Option<i32>, String);
 
+/// What `helm template` prints.
+pub(super) struct Rendered {
+    pub(super) text: Vec<u8>,
+    /// As an upgrade, not as an install?
+    pub(super) upgrade: bool,
+}
+
 impl Run<'_> {
-    /// A bad flag, chart or value must be found while the records are as they were.
+    /// A bad flag, chart or value must be found while the records are as they were. Gives what the chart renders to, and
+    /// whether as an upgrade, if it was rendered.
     pub(super) async fn prove(
         &self,
         release: &str,
         history: &History,
         plan: &Plan,
         signals: &Signals,
-    ) -> Result<(), End> {
+    ) -> Result<Option<Rendered>, End> {
         let invocation = &self.invocation;
         let started = self.clock.monotonic();
         let upgrade = invocation.command == Command::Upgrade && !installs_anew(history, plan);
@@ -55,20 +63,24 @@ impl Run<'_> {
         // Side by side: a red pipeline waits for both.
         let both = async { tokio::join!(self.refusal(flags), rendered) };
         let (flags, template) = unless_stopped(signals, "rendering the chart", both).await?;
-        if let Some(refusal) = flags? {
+        if let Err(refusal) = flags? {
             return Err(self.disproven(refusal, "helm refuses the flags", plan));
         }
-        if let Some(refusal) = template? {
-            let kinds = helm::unknown_kinds(&refusal.1).filter(|_| !upgrade);
-            match kinds {
-                Some(kinds) if self.chart_defines(&kinds, signals).await? => {
-                    let names: Vec<String> = kinds.into_iter().map(|(kind, _)| kind).collect();
-                    self.reporter.emit(Event::Warning(format!(
+        let mut text = None;
+        match template? {
+            Ok(rendered) => text = Some(rendered),
+            Err(refusal) => {
+                let kinds = helm::unknown_kinds(&refusal.1).filter(|_| !upgrade);
+                match kinds {
+                    Some(kinds) if self.chart_defines(&kinds, signals).await? => {
+                        let names: Vec<String> = kinds.into_iter().map(|(kind, _)| kind).collect();
+                        self.reporter.emit(Event::Warning(format!(
                         "the cluster does not know {} yet, so its objects were not validated; the chart's CRDs define it",
                         names.join(", ")
                     )));
+                    }
+                    _ => return Err(self.disproven(refusal, "the chart does not render", plan)),
                 }
-                _ => return Err(self.disproven(refusal, "the chart does not render", plan)),
             }
         }
         if let Some(source) = once {
@@ -76,21 +88,35 @@ impl Run<'_> {
             self.reporter.emit(Event::Warning(why));
         }
         if !renders {
-            return Ok(());
+            return Ok(None);
         }
         self.reporter.emit(Event::Proven { took: self.clock.monotonic() - started });
-        Ok(())
+        Ok(text.map(|text| Rendered { text, upgrade }))
     }
 
-    async fn version(&self) -> Result<Version, End> {
+    /// What the chart renders to, where nothing is to be repaired and no fence sees Helm's own rendering. What Helm refuses it
+    /// will say itself.
+    pub(super) async fn render(&self, upgrade: bool, signals: &Signals) -> Result<Option<Rendered>, End> {
+        let invocation = &self.invocation;
+        if read_once(invocation).is_some() || (upgrade && reuses_values(invocation)) {
+            let why = "the preflight was left out: without the fence it cannot see values that are read once or reused";
+            self.reporter.emit(Event::Warning(why.to_owned()));
+            return Ok(None);
+        }
+        let argv = helm::template_argv(invocation, &self.version().await?, upgrade, None);
+        let rendered = self.ask(&argv, signals, "rendering the chart").await?;
+        Ok(rendered.ok().map(|text| Rendered { text, upgrade }))
+    }
+
+    pub(super) async fn version(&self) -> Result<Version, End> {
         self.version.clone().await.map_err(|why| unusable_helm(&self.request.helm, &why))
     }
 
     /// Runs Helm to learn whether it refuses; without a command line it has nothing to refuse.
-    async fn refusal(&self, argv: Option<Vec<String>>) -> Result<Option<Refusal>, End> {
-        let Some(argv) = argv else { return Ok(None) };
+    async fn refusal(&self, argv: Option<Vec<String>>) -> Result<Result<Vec<u8>, Refusal>, End> {
+        let Some(argv) = argv else { return Ok(Ok(Vec::new())) };
         let answer = child::quiet(&self.launch, &argv).await;
-        answer.map(Result::err).map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
+        answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
 
     /// Runs Helm for its answer. An error is a signal, or no Helm.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -77,6 +78,21 @@ const PAUSE: Duration = Duration::from_secs(4);
 
 /// Who is told of moments, if anybody.
 type Attention = Arc<Mutex<Option<mpsc::UnboundedSender<Moment>>>>;
+/// Looks at the payload of the record that Helm is about to create, before anything of the release is changed. Else says why
+/// it must not be.
+pub struct Inspector(pub Box<dyn FnOnce(Vec<u8>) -> Inspected + Send>);
+
+/// What an inspection comes to.
+pub type Inspected = BoxFuture<'static, Result<(), String>>;
+
+impl std::fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inspector")
+    }
+}
+
+/// Most bytes of a record's body that are inspected: no API server takes more.
+const INSPECTED: usize = 4 << 20;
 
 /// What is known of Helm's writes.
 #[derive(Debug, Default)]
@@ -106,6 +122,7 @@ pub struct Fence {
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
     attention: Attention,
+    inspector: Arc<Mutex<Option<Inspector>>>,
     files: Files,
 }
 
@@ -184,6 +201,7 @@ impl Fence {
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
         let attention = Attention::default();
+        let inspector = Arc::<Mutex<Option<Inspector>>>::default();
         let proxy = Arc::new(Proxy {
             secret,
             lock_id: place.lock_id.to_owned(),
@@ -193,6 +211,7 @@ impl Fence {
             server: cluster.server.clone(),
             written: written.clone(),
             helm,
+            inspector: inspector.clone(),
             asked: asked.clone(),
             attention: attention.clone(),
         });
@@ -201,7 +220,7 @@ impl Fence {
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, attention, files })
+        Ok(Self { server, environment, written, helm: helm_seen, attention, inspector, files })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -224,6 +243,11 @@ impl Fence {
         let (sender, moments) = mpsc::unbounded_channel();
         *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         moments
+    }
+
+    /// The next record that Helm creates is looked at first, and no other.
+    pub fn inspect(&self, inspector: Inspector) {
+        *self.inspector.lock().unwrap_or_else(PoisonError::into_inner) = Some(inspector);
     }
 
     /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.
@@ -280,6 +304,7 @@ struct Proxy {
     server: String,
     written: Arc<Mutex<Log>>,
     helm: watch::Sender<Option<String>>,
+    inspector: Arc<Mutex<Option<Inspector>>>,
     asked: Arc<Mutex<Vec<Description>>>,
     attention: Attention,
 }
@@ -312,7 +337,10 @@ impl Proxy {
         if gives_up || record::takes_log(&method, &path) {
             self.pause(gives_up).await;
         }
-        let answer = self.pass(request, is_write).await;
+        let answer = match self.inspected(request, of_record && method == Method::POST).await {
+            Ok(request) => self.pass(request, is_write).await,
+            Err(why) => said(StatusCode::FORBIDDEN, &why),
+        };
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
     }
@@ -368,6 +396,18 @@ impl Proxy {
         parts.uri = Uri::from(inside);
         super::rewrite(&mut parts.headers, &self.lock_id);
         Ok((Request::from_parts(parts, body), marked, gives_up))
+    }
+
+    /// A new record is held until it was looked at.
+    async fn inspected(&self, request: Request<Body>, creates: bool) -> Result<Request<Body>, String> {
+        let inspector = self.inspector.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| creates);
+        let Some(inspector) = inspector else { return Ok(request) };
+        let (parts, body) = request.into_parts();
+        let (beginning, body) = begin(body, INSPECTED).await.map_err(|error| error.to_string())?;
+        if let Some(payload) = record::payload(&beginning).filter(|_| beginning.len() < INSPECTED) {
+            (inspector.0)(payload).await?;
+        }
+        Ok(Request::from_parts(parts, body))
     }
 
     async fn pass(&self, mut request: Request<Body>, is_write: bool) -> Response<Body> {

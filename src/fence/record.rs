@@ -89,6 +89,22 @@ pub fn takes_log(method: &Method, path: &str) -> bool {
     *method == Method::DELETE && matches!(kind, Some("jobs" | "pods"))
 }
 
+/// The payload of the release record that a create brings: base64 of gzip of JSON, whichever object holds it. `None` if the
+/// body is not whole, or none of a record.
+pub fn payload(body: &[u8]) -> Option<Vec<u8>> {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    if let Some(object) = protobuf(body) {
+        // Helm puts one entry into it.
+        return field(object, 2).and_then(|entry| field(entry, 2)).map(<[u8]>::to_vec);
+    }
+    let object: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let payload = object["data"]["release"].as_str()?;
+    if object["kind"] == "ConfigMap" || object["type"].is_null() {
+        return Some(payload.as_bytes().to_vec());
+    }
+    STANDARD.decode(payload).ok()
+}
+
 /// What a `Status` says, in either form; empty if it is none. Untrusted text.
 pub fn message(body: &[u8]) -> String {
     if let Some(status) = protobuf(body) {

@@ -197,6 +197,45 @@ pub fn manifest(json: &[u8]) -> Result<String, CodecError> {
     Ok(body.manifest)
 }
 
+/// What a record says of a deploy that is about to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Planned {
+    /// All objects, hooks among them, as Helm prints them.
+    pub manifest: String,
+    /// A first install?
+    pub installs: bool,
+    /// Helm 4's server-side apply?
+    pub server_side: bool,
+}
+
+/// Reads what is about to be done out of a decoded body.
+///
+/// # Errors
+/// When it is not the JSON of a release.
+pub fn planned(json: &[u8]) -> Result<Planned, CodecError> {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(default)]
+        manifest: String,
+        #[serde(default)]
+        hooks: Option<Vec<Hook>>,
+    }
+    #[derive(Deserialize)]
+    struct Hook {
+        #[serde(default)]
+        manifest: String,
+    }
+    let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
+    let hooks = body.hooks.unwrap_or_default();
+    let manifest = hooks.iter().fold(body.manifest, |all, hook| format!("{all}\n---\n{}", hook.manifest));
+    let essentials = essentials(json)?;
+    Ok(Planned {
+        manifest,
+        installs: essentials.status == Status::PendingInstall,
+        server_side: essentials.apply_method == "ssa",
+    })
+}
+
 /// The values the user gave, as JSON text; `{}` when there were none.
 ///
 /// # Errors

@@ -297,6 +297,37 @@ pub(crate) fn refused() -> Vec<Event> {
     ]
 }
 
+pub(crate) fn foreseen() -> Vec<Event> {
+    let claim = Finding {
+        certain: true,
+        object: "PersistentVolumeClaim/data".to_owned(),
+        field: "spec.resources.requests.storage".to_owned(),
+        cause: "only dynamically provisioned pvc can be resized".to_owned(),
+        live: "1Gi, storage class slow".to_owned(),
+        wanted: "2Gi".to_owned(),
+        remedy: vec!["in the values, set the size of data back to 1Gi".to_owned()],
+    };
+    let secret = Finding {
+        object: "Deployment/web".to_owned(),
+        field: "containers[web].env[A]".to_owned(),
+        cause: "Secret/db does not exist, and this release does not render it".to_owned(),
+        remedy: vec!["create it first, or correct the name: kubectl get secret -n shop".to_owned()],
+        ..Finding::default()
+    };
+    let reason = format!("the API server would refuse it: {}", claim.sentence());
+    let next = claim.remedy[0].clone();
+    vec![
+        Event::Started(subject()),
+        acquired(90, None),
+        Event::Looked(history(3)),
+        Event::HelmStarted,
+        helm_version(),
+        Event::Foreseen { findings: vec![claim, secret], took: Duration::from_millis(40) },
+        Event::LookedAgain(history(3)),
+        finished(Outcome::Refused, 77, &reason, &[&next]),
+    ]
+}
+
 pub(crate) fn cancelled() -> Vec<Event> {
     let mut after = history(3);
     after.push(row(4, Status::Failed, "Upgrade \"web\" failed: release web failed: context canceled"));
@@ -371,6 +402,19 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         Event::RunOver { holder: holder.clone(), why: x() },
         Event::LockAcquired { lock_id: x(), lease: x(), waited: Duration::ZERO, taken_over: Some(holder) },
         Event::Looked(vec![revision.clone(), broken.clone()]),
+        Event::Foreseen {
+            findings: vec![Finding {
+                certain: true,
+                object: x(),
+                field: x(),
+                cause: x(),
+                live: x(),
+                wanted: x(),
+                remedy: vec![x()],
+            }],
+            took: Duration::ZERO,
+        },
+        Event::Recreated(x()),
         Event::RepairPlanned { strategy: x(), finding: x(), why: x() },
         Event::BackedUp { path: x() },
         Event::BackupSaved { path: x(), revisions: vec![1] },

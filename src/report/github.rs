@@ -31,6 +31,7 @@ pub fn summary(summary: &Summary, budget: usize) -> String {
         reason(summary),
         repair(summary),
         after_helm(summary),
+        foreseen(summary),
         next(summary),
         changes(summary),
         pods(summary),
@@ -204,6 +205,39 @@ fn repair(summary: &Summary) -> Option<Section> {
         out.push_str(&format!("- Backup of the records: {}\n", markdown_cell(&repair.backup)));
     }
     Some(section("repair", 90, out))
+}
+
+/// What the API server has against the release, with the remedies folded.
+fn foreseen(summary: &Summary) -> Option<Section> {
+    let preflight = summary.preflight.as_ref()?;
+    let mut out: String = preflight
+        .recreated
+        .iter()
+        .take(ROWS)
+        .map(|step| format!("- Recreating: {}\n", markdown_cell(step)))
+        .collect();
+    let findings = &preflight.findings;
+    let rows = findings.iter().take(ROWS).map(|finding| {
+        let word = if finding.certain { "will fail" } else { "warning" };
+        let change = match (finding.live.as_str(), finding.wanted.as_str()) {
+            ("", wanted) => wanted.to_owned(),
+            (live, "") => live.to_owned(),
+            (live, wanted) => format!("{live} → {wanted}"),
+        };
+        [word, &finding.object, &finding.field, &change, &finding.cause].map(str::to_owned).to_vec()
+    });
+    let table = table(&["Preflight", "Object", "Field", "Is → wanted", "Cause"], rows.collect());
+    if !table.is_empty() {
+        let gap = if out.is_empty() { "" } else { "\n" };
+        out.push_str(&format!("{gap}{table}\n"));
+        let remedies = findings.iter().take(ROWS).flat_map(|finding| {
+            let title = format!("# {}", terminal_safe(&finding.object));
+            std::iter::once(title).chain(finding.remedy.iter().map(|line| terminal_safe(line)))
+        });
+        let block = markdown_code_block(&remedies.collect::<Vec<_>>().join("\n"), "sh", 5 * ROWS);
+        out.push_str(&format!("<details><summary>What to do about it</summary>\n\n{block}\n</details>\n"));
+    }
+    (!out.is_empty()).then(|| section("preflight", 92, out))
 }
 
 fn next(summary: &Summary) -> Option<Section> {

@@ -57,6 +57,11 @@ fn an_outdated_run() {
 }
 
 #[test]
+fn a_refusal_that_was_foreseen() {
+    assert_snapshot!(told(&ex::foreseen()));
+}
+
+#[test]
 fn a_missing_permission() {
     assert_snapshot!(told(&ex::refused()));
 }
@@ -162,9 +167,9 @@ proptest! {
         for tag in ["<a", "<img", "<script", "<!--", "<em", "<del", "<h1", "<blockquote", "<input", "<sup", "<hr", "<span"] {
             prop_assert!(!html.contains(tag), "{tag} in {html}");
         }
-        // The timeline, and about this run.
-        prop_assert_eq!(html.matches("<details").count(), 2);
-        prop_assert_eq!(html.matches("</details").count(), 2);
+        // What to do about findings, the timeline, and about this run.
+        prop_assert_eq!(html.matches("<details").count(), 3);
+        prop_assert_eq!(html.matches("</details").count(), 3);
         prop_assert_eq!(html.matches("<h3").count(), 1);
     }
 

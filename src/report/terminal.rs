@@ -3,13 +3,15 @@
 
 use super::text::{shorten, terminal_safe};
 use super::{Event, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
-use crate::{changes::Changes, diagnose::Cause, release::Revision};
+use crate::{changes::Changes, diagnose::Cause, preflight::Finding, release::Revision};
 
 const PREFIX: &str = "helm-guard: ";
 /// Rows of the history in the closing report.
 const HISTORY: usize = 4;
 /// Workloads in a progress line.
 const FEW: usize = 3;
+/// Findings of the preflight that are shown.
+const FINDINGS: usize = 20;
 
 /// What to print when `event` happens; often nothing.
 pub fn lines(event: &Event) -> Vec<String> {
@@ -43,6 +45,15 @@ pub fn lines(event: &Event) -> Vec<String> {
             None => "no revision yet".to_owned(),
         }),
         Event::Proven { took } => one(format!("new manifest renders without error: {}", time(*took))),
+        Event::Foreseen { findings, .. } => {
+            let more = findings.len().saturating_sub(FINDINGS);
+            let mut out: Vec<String> = findings.iter().take(FINDINGS).flat_map(finding).collect();
+            if more > 0 {
+                out.push(line(&format!("preflight: {more} more findings, see the report")));
+            }
+            out
+        }
+        Event::Recreated(step) => one(format!("recreating: {step}")),
         Event::RepairPlanned { strategy, finding, why } => {
             vec![line(&format!("repair needed: {finding}")), line(&format!("repairing by {strategy}: {why}"))]
         }
@@ -76,6 +87,14 @@ pub fn lines(event: &Event) -> Vec<String> {
         | Event::LockKept(_)
         | Event::Finished { .. } => Vec::new(),
     }
+}
+
+/// What was found, and what to do about it.
+fn finding(finding: &Finding) -> Vec<String> {
+    let word = if finding.certain { "will fail" } else { "warning" };
+    let mut out = one(format!("preflight: {word}: {}", finding.sentence()));
+    out.extend(finding.remedy.iter().map(|remedy| line(&format!("  hint: {remedy}"))));
+    out
 }
 
 /// What a status line says while `event` is the latest; `None` where it belongs into the log.
@@ -181,6 +200,9 @@ pub(super) fn outcome(summary: &Summary) -> String {
         Some(Outcome::Healthy) => format!("{name} needs no repair{}", state(summary)),
         Some(Outcome::Failed) => format!("{command} of {name} failed"),
         Some(Outcome::RolledBack) => format!("{command} of {name} failed and was rolled back{at}"),
+        Some(Outcome::Refused) if summary.foreseen() => {
+            format!("{command} of {name} refused by the preflight: nothing was changed")
+        }
         Some(Outcome::Refused) => format!("{command} of {name} refused: helm did not run"),
         Some(Outcome::Outdated) => format!("{command} of {name} skipped: a newer run outdates this one"),
         Some(Outcome::LockTimeout) => format!("{command} of {name} did not start: the lock stayed taken"),

@@ -30,6 +30,11 @@ fn a_failing_chart() {
 }
 
 #[test]
+fn a_refusal_that_was_foreseen() {
+    assert_snapshot!(told(&ex::foreseen()));
+}
+
+#[test]
 fn a_lock_timeout() {
     assert_snapshot!(told(&ex::lock_timeout()));
 }

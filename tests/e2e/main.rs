@@ -19,6 +19,7 @@ mod kills;
 mod lock;
 mod locking;
 mod outdated;
+mod preflight;
 mod properties;
 mod records;
 mod repair;

@@ -206,9 +206,17 @@ impl Held {
     /// Helm starts: from now on this run outdates older ones, however it ends. Written with a renewal, at once if this run is
     /// one of a line.
     pub fn helm_started(&self) {
-        self.work.helm_started.store(true, Ordering::Relaxed);
-        if Lines::default().lacks(&self.me) {
-            self.work.changed.notify_one();
+        self.starter()();
+    }
+
+    /// Says so later, when this is called.
+    pub fn starter(&self) -> impl Fn() + Send + Sync + 'static {
+        let (work, in_line) = (self.work.clone(), Lines::default().lacks(&self.me));
+        move || {
+            work.helm_started.store(true, Ordering::Relaxed);
+            if in_line {
+                work.changed.notify_one();
+            }
         }
     }
 

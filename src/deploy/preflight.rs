@@ -1,0 +1,335 @@
+//! When the API server is asked whether it would take what Helm is about to apply, and what comes of its answers.
+//!
+//! Helm says itself what it is about to do: its first write of a deploy is the new release's record, with the whole manifest in
+//! it. The fence holds that one request until the API server was asked about all objects; if it is bound to refuse one, the
+//! record is refused, and nothing is changed. So the deploy costs no second rendering, and what is judged is what would have
+//! been applied: random values, `lookup`, post-renderers and values from a pipe included. A stuck release is rendered before
+//! its repair anyway; there that text is judged, before the repair. Without the fence the chart is rendered for it.
+
+use std::{
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use kube::Client;
+use serde_json::Value;
+
+use super::{
+    Run,
+    end::{End, unless_stopped},
+    mend::{Mended, manifest_of},
+    prove::Rendered,
+};
+use crate::{
+    cli::Preflight,
+    clock::Clock,
+    cluster::Cluster,
+    exit,
+    fence::proxy::Inspector,
+    helm::{Command, Invocation, Major, child},
+    manifest::{Manifest, ObjectKey},
+    preflight::{
+        Finding,
+        act::{self, Apply, Deploy, Found},
+        part,
+    },
+    release::{History, Record, codec},
+    report::{Event, Outcome, sink::Reporter},
+    request::{Request, Task},
+    signals::Signals,
+};
+
+/// A StatefulSet as it lives.
+type Set = (ObjectKey, Value);
+
+/// What is known of a deploy that is judged while Helm holds its breath.
+#[derive(Default)]
+pub(super) struct Judged {
+    awaited: AtomicBool,
+    refused: Mutex<Option<Vec<Finding>>>,
+    recreated: Mutex<Vec<Set>>,
+}
+
+impl Judged {
+    /// Why Helm's record was refused.
+    pub(super) fn refused(&self) -> Option<Vec<Finding>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Is what Helm is about to do yet to be looked at?
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+}
+
+/// Why the preflight ends a run.
+pub(super) fn refusal(findings: &[Finding]) -> End {
+    let certain: Vec<&Finding> = findings.iter().filter(|finding| finding.certain).collect();
+    let next: Vec<&str> = certain.iter().flat_map(|finding| &finding.remedy).map(String::as_str).collect();
+    End::new(Outcome::Refused, exit::REFUSED, sentence(&certain), &next)
+}
+
+fn sentence(certain: &[&Finding]) -> String {
+    let more = match certain.len() {
+        0 | 1 => String::new(),
+        2 => " (and one more finding)".to_owned(),
+        count => format!(" (and {} more findings)", count - 1),
+    };
+    let first = certain.first().map(|first| first.sentence()).unwrap_or_default();
+    format!("the API server would refuse it: {first}{more}")
+}
+
+/// Everything that judging needs, for a task of its own.
+#[derive(Clone)]
+struct Judge {
+    cluster: Cluster,
+    reporter: Arc<Reporter>,
+    clock: Clock,
+    mode: Preflight,
+}
+
+impl Judge {
+    /// Asks, and tells what was found. An error is a certain refusal that is to be heeded.
+    async fn judge(&self, deploy: &Deploy) -> Result<Vec<Set>, Vec<Finding>> {
+        let started = self.clock.monotonic();
+        let Found { findings, sets } = act::assess(&self.cluster, deploy).await;
+        let took = self.clock.monotonic() - started;
+        let stops = self.mode == Preflight::Enforce && findings.iter().any(|finding| finding.certain);
+        self.reporter.emit(Event::Foreseen { findings: findings.clone(), took });
+        if stops {
+            return Err(findings);
+        }
+        Ok(if deploy.recreates { sets } else { Vec::new() })
+    }
+
+    /// For what Helm rendered: a text that cannot be read is not judged.
+    fn parse(&self, text: &str, upgrade: bool) -> Option<(Manifest, Manifest)> {
+        let events = if upgrade { ["pre-upgrade", "post-upgrade"] } else { ["pre-install", "post-install"] };
+        match Manifest::parse(text, &self.cluster.namespace) {
+            Ok(all) => Some(part(all, events)),
+            Err(why) => {
+                self.reporter
+                    .emit(Event::Warning(format!("the preflight was left out: the manifest is {why}")));
+                None
+            }
+        }
+    }
+}
+
+/// Deletes StatefulSets, their pods and volumes left, with a copy of each saved first.
+#[derive(Clone)]
+struct Recreator {
+    client: Client,
+    reporter: Arc<Reporter>,
+    directory: std::path::PathBuf,
+    lock_id: String,
+    judged: Arc<Judged>,
+}
+
+impl Recreator {
+    async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
+        for (key, live) in sets {
+            let path = self.directory.join(format!("statefulset-{}-{}.json", key.name, self.lock_id));
+            let save = || -> std::io::Result<()> {
+                std::fs::create_dir_all(&self.directory)?;
+                let mut file =
+                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                file.write_all(live.to_string().as_bytes())?;
+                file.sync_all()
+            };
+            save().map_err(|error| format!("{key} was not deleted: copy {}: {error}", path.display()))?;
+            act::orphan(&self.client, &key, &live)
+                .await
+                .map_err(|why| format!("{key} was not deleted: {why}"))?;
+            let said = format!("{key} deleted, its pods and volumes left; a copy is in {}", path.display());
+            self.reporter.emit(Event::Recreated(said));
+            self.judged.recreated.lock().unwrap_or_else(PoisonError::into_inner).push((key, live));
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    fn judge(&self) -> Judge {
+        Judge {
+            cluster: self.cluster.clone(),
+            reporter: self.reporter.clone(),
+            clock: self.clock,
+            mode: self.request.guard.preflight,
+        }
+    }
+
+    fn recreator(&self) -> Recreator {
+        let lock = self.claims.clone();
+        let gate: crate::cluster::wire::Gate = Arc::new(move || lock.are_safe());
+        Recreator {
+            client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
+            reporter: self.reporter.clone(),
+            directory: self.request.backup_dir.clone(),
+            lock_id: self.lock_id.clone(),
+            judged: self.judged.clone(),
+        }
+    }
+
+    /// Where nothing is to be repaired: at Helm's first write if there is a fence, else now.
+    pub(super) async fn foresee_unrepaired(
+        &self,
+        release: &str,
+        history: &History,
+        mended: &mut Mended<'_>,
+        signals: &Signals,
+    ) -> Result<(), End> {
+        if !is_wanted(self.request) {
+            return Ok(());
+        }
+        if self.fence.is_some() {
+            mended.in_force = Some(self.in_force(history));
+            return Ok(());
+        }
+        let upgrade = self.request.invocation.command == Command::Upgrade
+            && history.records.iter().any(|record| !record.is_gone());
+        if let Some(rendered) = self.render(upgrade, signals).await? {
+            mended.sets = self.foresee(release, &rendered, history, signals).await?;
+        }
+        Ok(())
+    }
+
+    /// What Helm takes for the manifest in force; where nothing is deployed, all that revisions since may have left.
+    fn in_force(&self, history: &History) -> Manifest {
+        let manifest = |record: &Record| manifest_of(record, &self.cluster.namespace);
+        match history.deployed().next_back().or_else(|| history.last()).filter(|record| !record.is_gone()) {
+            Some(record) => manifest(record),
+            None => Manifest::default(),
+        }
+    }
+
+    /// Judges a rendered chart before anything is changed. Gives the StatefulSets that are to be made anew.
+    pub(super) async fn foresee(
+        &self,
+        release: &str,
+        rendered: &Rendered,
+        history: &History,
+        signals: &Signals,
+    ) -> Result<Vec<Set>, End> {
+        let judge = self.judge();
+        if !is_wanted(self.request) {
+            return Ok(Vec::new());
+        }
+        let Some((manifest, hooks)) = judge.parse(&String::from_utf8_lossy(&rendered.text), rendered.upgrade)
+        else {
+            return Ok(Vec::new());
+        };
+        let version = self.version().await?;
+        let last = history.last().and_then(|last| last.body.as_ref().ok());
+        let was_server_side = last.is_some_and(|last| last.apply_method == "ssa");
+        let server_side = version.major == Major::V4
+            && match self.invocation.server_side() {
+                Some("true") => true,
+                Some("false") => false,
+                _ => !rendered.upgrade || was_server_side,
+            };
+        let deploy = Deploy {
+            release: release.to_owned(),
+            namespace: self.cluster.namespace.clone(),
+            manifest,
+            hooks,
+            before: self.in_force(history),
+            apply: apply(&self.invocation, server_side),
+            first: if rendered.upgrade { "pre-upgrade" } else { "pre-install" },
+            recreates: self.request.guard.recreate_statefulsets,
+        };
+        let judged = unless_stopped(signals, "asking the API server", judge.judge(&deploy)).await?;
+        judged.map_err(|findings| refusal(&findings))
+    }
+
+    /// The last before Helm starts.
+    pub(super) async fn ready(&self, plans: &mut [(String, Mended<'_>)]) -> Result<(), End> {
+        for (release, mended) in plans {
+            if let (Some(fence), Some(before)) = (&self.fence, mended.in_force.take()) {
+                self.judged.awaited.store(true, Ordering::Relaxed);
+                fence.inspect(self.inspector(release, before));
+            }
+            let recreated = self.recreator().recreate(std::mem::take(&mut mended.sets)).await;
+            recreated.map_err(|why| {
+                End::new(Outcome::Refused, exit::REFUSED, why, &["run the same command again"])
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what Helm is about to do when it says so.
+    fn inspector(&self, release: &str, before: Manifest) -> Inspector {
+        let (judge, recreator) = (self.judge(), self.recreator());
+        let (release, judged) = (release.to_owned(), self.judged.clone());
+        let invocation = self.invocation.clone();
+        let recreates = self.request.guard.recreate_statefulsets;
+        let started: Vec<_> = self.locks.iter().map(super::lease::Held::starter).collect();
+        Inspector(Box::new(move |payload| {
+            Box::pin(async move {
+                let planned =
+                    codec::decode(&payload).and_then(|json| codec::planned(&json)).unwrap_or_default();
+                if let Some((manifest, hooks)) = judge.parse(&planned.manifest, !planned.installs) {
+                    let deploy = Deploy {
+                        release,
+                        namespace: judge.cluster.namespace.clone(),
+                        manifest,
+                        hooks,
+                        before,
+                        apply: apply(&invocation, planned.server_side),
+                        first: if planned.installs { "pre-install" } else { "pre-upgrade" },
+                        recreates,
+                    };
+                    let sets = judge.judge(&deploy).await.map_err(|findings| {
+                        let certain: Vec<&Finding> =
+                            findings.iter().filter(|finding| finding.certain).collect();
+                        let why =
+                            format!("helm-guard: preflight: nothing was changed: {}", sentence(&certain));
+                        *judged.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(findings);
+                        why
+                    })?;
+                    recreator.recreate(sets).await.map_err(|why| format!("helm-guard: {why}"))?;
+                }
+                started.iter().for_each(|start| start());
+                Ok(())
+            })
+        }))
+    }
+
+    /// Are the StatefulSets that were deleted there again?
+    pub(super) async fn look_after(&self, ended: &child::Ended) {
+        let sets = std::mem::take(&mut *self.judged.recreated.lock().unwrap_or_else(PoisonError::into_inner));
+        for (key, was) in sets {
+            let said = match act::uid(&self.cluster.client, &key).await {
+                Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
+                    format!("{key} is there again, made anew")
+                }
+                Ok(_) if ended.code != Some(0) => {
+                    format!("{key} is not there: helm failed before it made it anew; the next deploy does")
+                }
+                Ok(_) => format!("{key} is not there, though helm succeeded: look at the chart"),
+                Err(why) => format!("{key} could not be looked at: {why}"),
+            };
+            self.reporter.emit(Event::Recreated(said));
+        }
+    }
+}
+
+fn is_wanted(request: &Request) -> bool {
+    request.task == Task::Helm
+        && request.guard.preflight != Preflight::Off
+        && matches!(request.invocation.command, Command::Upgrade | Command::Install)
+}
+
+fn apply(invocation: &Invocation, server_side: bool) -> Apply {
+    if invocation.is_set("force-replace") || invocation.is_set("force") {
+        Apply::Replace
+    } else if server_side {
+        Apply::ServerSide { force: invocation.is_set("force-conflicts") }
+    } else {
+        Apply::ClientSide
+    }
+}

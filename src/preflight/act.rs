@@ -1,0 +1,365 @@
+//! Asks the API server, by dry runs, whether it would take what Helm is about to apply in the way Helm will apply it, and
+//! looks up what workloads refer to. Changes nothing, but for StatefulSets that are to be made anew.
+//! What the answers mean is decided in `preflight.rs`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+
+use super::{
+    Answer, Cause, Context, Finding, Refusal, acts_first, defines, is_fixed_set, judge,
+    patch::{self, Change},
+    references::{self, Reference},
+    resource::{self, Resource},
+    sorted,
+};
+use crate::{
+    cluster::{AT_ONCE, Cluster, known_kind},
+    manifest::{Manifest, ObjectKey},
+};
+
+/// How long all the questions together may take. Helm waits meanwhile.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How Helm writes an object that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apply {
+    /// Helm 3, and Helm 4 with `--server-side=false`: a patch made of three manifests.
+    ClientSide,
+    /// Server-side apply.
+    ServerSide {
+        /// `--force-conflicts`.
+        force: bool,
+    },
+    /// `--force`, `--force-replace`: the whole object.
+    Replace,
+}
+
+/// What is to be deployed, and over what.
+#[derive(Clone, Debug)]
+pub struct Deploy {
+    /// Release name.
+    pub release: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// What is applied.
+    pub manifest: Manifest,
+    /// Hooks that will run.
+    pub hooks: Manifest,
+    /// The manifest that Helm takes for the one in force.
+    pub before: Manifest,
+    /// How.
+    pub apply: Apply,
+    /// `pre-install` or `pre-upgrade`.
+    pub first: &'static str,
+    /// `--recreate-statefulsets`.
+    pub recreates: bool,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The certain ones first.
+    pub findings: Vec<Finding>,
+    /// StatefulSets that only a new one can change, as they live.
+    pub sets: Vec<(ObjectKey, Value)>,
+}
+
+/// Asks about everything.
+pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
+    let hook_first = acts_first(&deploy.hooks, deploy.first);
+    let context = Context { manifest: &deploy.manifest, hook_first, recreates: deploy.recreates };
+    let (answers, missing) = tokio::join!(ask_all(cluster, deploy), look_up(cluster, deploy));
+    let asked = deploy.manifest.objects.len() + deploy.hooks.objects.len();
+    let mut found = Found { findings: missing, ..Found::default() };
+    if answers.len() < asked {
+        let cause = format!("{} objects were not checked within {}s", asked - answers.len(), LIMIT.as_secs());
+        let remedy = vec!["kubectl get --raw /readyz".to_owned()];
+        found.findings.push(Finding {
+            object: "the API server".to_owned(),
+            cause,
+            remedy,
+            ..Finding::default()
+        });
+    }
+    for (key, answer) in answers {
+        found.findings.extend(judge(&key, &answer, &context));
+        let fixed = answer.refusal.as_ref().is_some_and(|refusal| is_fixed_set(&key, refusal));
+        if let Some(live) = answer.live.filter(|_| fixed) {
+            found.sets.push((key, live));
+        }
+    }
+    found.findings = sorted(found.findings);
+    found
+}
+
+/// The question is cut off after [`LIMIT`]; what was answered by then counts.
+async fn ask_all(cluster: &Cluster, deploy: &Deploy) -> Vec<(ObjectKey, Answer)> {
+    let all = || deploy.manifest.objects.iter().chain(&deploy.hooks.objects);
+    let kinds: BTreeSet<(&str, &str)> =
+        all().map(|(key, _)| (key.api_version.as_str(), key.kind.as_str())).collect();
+    // Boxed before anything is awaited: a closure over references is not general enough for a task.
+    let looks = kinds.into_iter().map(|kind| async move { (kind, resource_of(cluster, kind).await) }.boxed());
+    let looks: Vec<BoxFuture<'_, _>> = looks.collect();
+    let resources: BTreeMap<_, _> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+    let questions = all().enumerate().map(|(at, (key, object))| {
+        let resource = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten();
+        let is_hook = at >= deploy.manifest.objects.len();
+        async move {
+            let answer = match resource {
+                // A kind that nobody knows Helm itself refuses, before it changes anything.
+                Some(resource) if resource::is_addressable(key) && !defines(&deploy.manifest, key) => {
+                    let path = resource::collection(key, &resource);
+                    Question { client: &cluster.client, deploy, key, path }.ask(object, is_hook).await
+                }
+                _ => Answer { wanted: object.clone(), ..Answer::default() },
+            };
+            (key.clone(), answer)
+        }
+        .boxed()
+    });
+    let questions: Vec<BoxFuture<'_, _>> = questions.collect();
+    let limit = Box::pin(tokio::time::sleep(LIMIT));
+    stream::iter(questions).buffer_unordered(AT_ONCE).take_until(limit).collect().await
+}
+
+async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Option<Resource> {
+    if let Some(known) = resource::known(api_version, kind) {
+        return Some(known);
+    }
+    let (found, capabilities) = known_kind(&cluster.client, (api_version, kind)).await.ok().flatten()?;
+    let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
+    Some(Resource { plural: found.plural, namespaced })
+}
+
+struct Question<'a> {
+    client: &'a Client,
+    deploy: &'a Deploy,
+    key: &'a ObjectKey,
+    /// Of the collection.
+    path: String,
+}
+
+/// What the API server said, and its warnings.
+type Said = (Result<Value, Refusal>, Vec<String>);
+
+impl Question<'_> {
+    async fn ask(&self, object: &Value, is_hook: bool) -> Answer {
+        let mut wanted = object.clone();
+        if is_hook {
+            // Its predecessor is deleted first, and one that is there says nothing.
+            let (taken, warnings) = self.create(&wanted).await;
+            let refusal = taken.err().filter(|refusal| refusal.code != 409);
+            return Answer { wanted, live: None, refusal, warnings };
+        }
+        mark(&mut wanted, self.deploy);
+        if let Apply::ServerSide { force } = self.deploy.apply {
+            let query = format!("&force={force}&fieldValidation=Strict");
+            let patch = self.patch("application/apply-patch+yaml", &query, &wanted);
+            let (taken, warnings) = patch.await;
+            let looked_at = matches!(self.key.kind.as_str(), "PersistentVolumeClaim" | "StatefulSet");
+            let live = if taken.is_err() && looked_at { self.live().await.0.ok() } else { None };
+            return Answer { wanted, live, refusal: taken.err(), warnings };
+        }
+        let live = match self.live().await {
+            (Ok(live), _) => live,
+            (Err(refusal), _) if refusal.code == 404 => {
+                let (taken, warnings) = self.create(&wanted).await;
+                return Answer { wanted, live: None, refusal: taken.err(), warnings };
+            }
+            (Err(refusal), warnings) => {
+                return Answer { wanted, live: None, refusal: Some(refusal), warnings };
+            }
+        };
+        let (taken, warnings) = self.change(&wanted, &live).await;
+        Answer { wanted, live: Some(live), refusal: taken.err(), warnings }
+    }
+
+    /// As a client-side apply changes what lives.
+    async fn change(&self, wanted: &Value, live: &Value) -> Said {
+        if self.deploy.apply == Apply::Replace {
+            let mut whole = wanted.clone();
+            whole["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+            let path = format!("{}/{}", self.path, self.key.name);
+            return self.send(Method::PUT, &path, "application/json", "", Some(&whole)).await;
+        }
+        let before = self.deploy.before.get(self.key).unwrap_or(live);
+        let (change, content) = if resource::is_native(&self.key.api_version) {
+            (patch::strategic(before, wanted, live), "application/strategic-merge-patch+json")
+        } else {
+            let mut before = before.clone();
+            mark(&mut before, self.deploy);
+            (patch::plain(&before, wanted), "application/merge-patch+json")
+        };
+        match change {
+            Change::Patch(patch) => self.patch(content, "", &patch).await,
+            Change::None | Change::Unforeseen => (Ok(Value::Null), Vec::new()),
+        }
+    }
+
+    async fn live(&self) -> Said {
+        let path = format!("{}/{}", self.path, self.key.name);
+        send(self.client, Method::GET, &path, "application/json", None).await
+    }
+
+    async fn create(&self, object: &Value) -> Said {
+        self.send(Method::POST, &self.path, "application/json", "", Some(object)).await
+    }
+
+    async fn patch(&self, content: &str, query: &str, patch: &Value) -> Said {
+        let path = format!("{}/{}", self.path, self.key.name);
+        self.send(Method::PATCH, &path, content, query, Some(patch)).await
+    }
+
+    /// A write that is none.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content: &str,
+        query: &str,
+        body: Option<&Value>,
+    ) -> Said {
+        let path = format!("{path}?dryRun=All&fieldManager=helm{query}");
+        send(self.client, method, &path, content, body).await
+    }
+}
+
+/// By what Helm knows its own (`setMetadataVisitor`).
+fn mark(object: &mut Value, deploy: &Deploy) {
+    let metadata = &mut object["metadata"];
+    for part in ["labels", "annotations"] {
+        if metadata[part].is_null() {
+            metadata[part] = json!({});
+        }
+    }
+    metadata["labels"]["app.kubernetes.io/managed-by"] = "Helm".into();
+    metadata["annotations"]["meta.helm.sh/release-name"] = deploy.release.as_str().into();
+    metadata["annotations"]["meta.helm.sh/release-namespace"] = deploy.namespace.as_str().into();
+}
+
+async fn send(client: &Client, method: Method, path: &str, content: &str, body: Option<&Value>) -> Said {
+    let nothing = |why: String| (Err(Refusal { message: why, ..Refusal::default() }), Vec::new());
+    let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::ACCEPT, "application/json")
+        .header(header::CONTENT_TYPE, content)
+        .body(Body::from(bytes));
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return nothing(error.to_string()),
+    };
+    let answer = match client.send(request).await {
+        Ok(answer) => answer,
+        Err(error) => return nothing(error.to_string()),
+    };
+    let code = answer.status();
+    let warnings = answer.headers().get_all(header::WARNING).iter();
+    let warnings =
+        warnings.filter_map(|value| Some(value.to_str().ok()?.split('"').nth(1)?.to_owned())).collect();
+    let bytes = match answer.into_body().collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return nothing(error.to_string()),
+    };
+    let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if code.is_success() { (Ok(said), warnings) } else { (Err(refusal(code.as_u16(), &said)), warnings) }
+}
+
+fn refusal(code: u16, status: &Value) -> Refusal {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let causes = status["details"]["causes"].as_array().map_or(&[][..], Vec::as_slice);
+    let cause = |cause: &Value| Cause {
+        reason: text(&cause["reason"]),
+        field: text(&cause["field"]),
+        message: text(&cause["message"]),
+    };
+    Refusal {
+        code,
+        reason: text(&status["reason"]),
+        message: text(&status["message"]),
+        causes: causes.iter().map(cause).collect(),
+    }
+}
+
+/// Findings about what workloads refer to and is not there.
+async fn look_up(cluster: &Cluster, deploy: &Deploy) -> Vec<Finding> {
+    let mut all = deploy.manifest.clone();
+    all.objects.extend(deploy.hooks.objects.iter().cloned());
+    let wanted = references::to_check(&all, &deploy.before);
+    let targets: BTreeSet<&ObjectKey> = wanted.iter().map(|reference| &reference.to).collect();
+    let looks = targets.into_iter().map(|key| {
+        async move {
+            let resource =
+                resource::known(&key.api_version, &key.kind).filter(|_| resource::is_addressable(key));
+            let path = format!("{}/{}", resource::collection(key, &resource?), key.name);
+            match send(&cluster.client, Method::GET, &path, "application/json", None).await.0 {
+                Ok(object) => Some((key, Some(object))),
+                Err(refusal) if refusal.code == 404 => Some((key, None)),
+                // Who may not look cannot say that it is missing.
+                Err(_) => None,
+            }
+        }
+        .boxed()
+    });
+    let looks: Vec<BoxFuture<'_, _>> = looks.collect();
+    let limit = Box::pin(tokio::time::sleep(LIMIT));
+    let seen: Vec<Option<(&ObjectKey, Option<Value>)>> =
+        stream::iter(looks).buffer_unordered(AT_ONCE).take_until(limit).collect().await;
+    let seen: BTreeMap<&ObjectKey, Option<Value>> = seen.into_iter().flatten().collect();
+    let is_missing = |reference: &&Reference| match seen.get(&reference.to) {
+        Some(Some(object)) => !references::has(object, reference.key.as_deref()),
+        Some(None) => true,
+        None => false,
+    };
+    let missing = wanted.iter().filter(is_missing);
+    missing.map(|one| references::missing(one, seen.get(&one.to).is_some_and(Option::is_some))).collect()
+}
+
+/// Deletes a StatefulSet and leaves its pods and volumes, if it is still the one that was looked at, and waits until it is
+/// gone.
+///
+/// # Errors
+/// When the API server refuses, or the set does not go.
+pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value) -> Result<(), String> {
+    let Some(resource) = resource::known(&key.api_version, &key.kind) else {
+        return Err("not known".to_owned());
+    };
+    let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+    let options = json!({
+        "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Orphan",
+        "preconditions": {"uid": live["metadata"]["uid"]},
+    });
+    let deleted = send(client, Method::DELETE, &path, "application/json", Some(&options)).await.0;
+    deleted.map_err(|refusal| refusal.message)?;
+    for _ in 0..300 {
+        match send(client, Method::GET, &path, "application/json", None).await.0 {
+            Err(refusal) if refusal.code == 404 => return Ok(()),
+            Err(refusal) => return Err(refusal.message),
+            Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    Err("it is being deleted, and does not go".to_owned())
+}
+
+/// Of the object as it lives, if it does.
+///
+/// # Errors
+/// When the API server does not say.
+pub async fn uid(client: &Client, key: &ObjectKey) -> Result<Option<String>, String> {
+    let Some(resource) = resource::known(&key.api_version, &key.kind) else { return Ok(None) };
+    let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+    match send(client, Method::GET, &path, "application/json", None).await.0 {
+        Ok(object) => Ok(object["metadata"]["uid"].as_str().map(str::to_owned)),
+        Err(refusal) if refusal.code == 404 => Ok(None),
+        Err(refusal) => Err(refusal.message),
+    }
+}

@@ -1,0 +1,328 @@
+//! The patch that Helm's client-side apply sends for an object: what the last manifest, the new one and the live object make
+//! of each other. Written so that the API server judges the same change, not so that the bytes are the same.
+//! Pure.
+
+use serde_json::{Map, Value, json};
+
+/// What is to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The live object is as it is wanted: Helm sends nothing.
+    None,
+    /// A patch.
+    Patch(Value),
+    /// A list has two items with one key, and changes: what the API server would make of it is not foreseen here.
+    Unforeseen,
+}
+
+/// The merge for types that Kubernetes' client knows: lists are merged by the keys of their items.
+///
+/// What `before` has and `wanted` has not goes; what `wanted` has and `live` has not, or has otherwise, comes.
+pub fn strategic(before: &Value, wanted: &Value, live: &Value) -> Change {
+    let empty = Map::new();
+    let object = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let (before, live) = (object(before), object(live));
+    match merge_maps(&before, wanted.as_object().unwrap_or(&empty), &live, wanted["kind"] == "Service") {
+        None => Change::Unforeseen,
+        Some(patch) if patch.is_empty() => Change::None,
+        Some(patch) => Change::Patch(Value::Object(patch)),
+    }
+}
+
+/// The merge for all other types, which does not look at the live object.
+pub fn plain(before: &Value, wanted: &Value) -> Change {
+    match difference(before, wanted) {
+        Value::Object(patch) if patch.is_empty() => Change::None,
+        patch => Change::Patch(patch),
+    }
+}
+
+fn difference(before: &Value, wanted: &Value) -> Value {
+    let (Value::Object(before), Value::Object(wanted)) = (before, wanted) else { return wanted.clone() };
+    let gone = before.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let other = wanted.iter().filter_map(|(key, value)| match before.get(key) {
+        Some(was) if was == value => None,
+        Some(was) => Some((key.clone(), difference(was, value))),
+        None => Some((key.clone(), value.clone())),
+    });
+    Value::Object(gone.chain(other).collect())
+}
+
+type Fields = Map<String, Value>;
+
+fn merge_maps(before: &Fields, wanted: &Fields, live: &Fields, service: bool) -> Option<Fields> {
+    let mut patch = Map::new();
+    for (name, value) in wanted {
+        let was = before.get(name).unwrap_or(&Value::Null);
+        let Some(now) = live.get(name) else {
+            if !is_empty(value) {
+                patch.insert(name.clone(), value.clone());
+            }
+            continue;
+        };
+        match (value, now) {
+            (Value::Object(value), Value::Object(now)) => {
+                let empty = Map::new();
+                let mut inner = merge_maps(was.as_object().unwrap_or(&empty), value, now, service)?;
+                // `rollingUpdate` goes when the type is another (`patchStrategy: retainKeys`).
+                if name == "strategy" && !inner.is_empty() {
+                    inner.insert("$retainKeys".into(), value.keys().cloned().collect());
+                }
+                if !inner.is_empty() {
+                    patch.insert(name.clone(), Value::Object(inner));
+                }
+            }
+            (Value::Array(value), Value::Array(now)) => match merge_key(name, value, now, service) {
+                Some(key) => {
+                    let was = was.as_array().map_or(&[][..], Vec::as_slice);
+                    let inner = merge_lists(name, key, was, value, now, service)?;
+                    if !inner.is_empty() {
+                        patch.insert(name.clone(), Value::Array(inner));
+                    }
+                }
+                None if value.len() == now.len()
+                    && value.iter().zip(now).all(|(value, now)| covers(now, value)) => {}
+                None => drop(patch.insert(name.clone(), Value::Array(value.clone()))),
+            },
+            (value, now) if covers(now, value) => {}
+            (value, _) => drop(patch.insert(name.clone(), value.clone())),
+        }
+    }
+    for name in before.keys().filter(|name| !wanted.contains_key(*name) && live.contains_key(*name)) {
+        patch.insert(name.clone(), Value::Null);
+    }
+    Some(patch)
+}
+
+fn merge_lists(
+    name: &str,
+    key: &str,
+    before: &[Value],
+    wanted: &[Value],
+    live: &[Value],
+    service: bool,
+) -> Option<Vec<Value>> {
+    let of = |list: &[Value], item: &Value| list.iter().find(|other| other[key] == item[key]).cloned();
+    if repeats(wanted, key) || repeats(live, key) {
+        let alike =
+            wanted.len() == live.len() && wanted.iter().all(|item| live.iter().any(|now| covers(now, item)));
+        return alike.then(Vec::new);
+    }
+    let mut patch = Vec::new();
+    for item in wanted {
+        let (Some(value), Some(Value::Object(now))) = (item.as_object(), of(live, item)) else {
+            patch.push(item.clone());
+            continue;
+        };
+        let was = of(before, item).and_then(|was| was.as_object().cloned()).unwrap_or_default();
+        let mut inner = merge_maps(&was, value, &now, service)?;
+        if inner.is_empty() {
+            continue;
+        }
+        if name == "volumes" {
+            inner.insert("$retainKeys".into(), value.keys().cloned().collect());
+        }
+        inner.insert(key.to_owned(), item[key].clone());
+        patch.push(Value::Object(inner));
+    }
+    let gone = before.iter().filter(|item| of(wanted, item).is_none() && of(live, item).is_some());
+    patch.extend(gone.map(|item| json!({"$patch": "delete", key: item[key]})));
+    Some(patch)
+}
+
+fn repeats(list: &[Value], key: &str) -> bool {
+    list.iter().enumerate().any(|(at, item)| list[..at].iter().any(|other| other[key] == item[key]))
+}
+
+/// By which field the items of a list are told apart (`x-kubernetes-patch-merge-key`); `None` where a list is one value.
+fn merge_key(name: &str, wanted: &[Value], live: &[Value], service: bool) -> Option<&'static str> {
+    let key = match name {
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "env"
+        | "volumes"
+        | "imagePullSecrets"
+        | "secrets"
+        | "webhooks"
+        | "resourceClaims" => "name",
+        "volumeMounts" => "mountPath",
+        "volumeDevices" => "devicePath",
+        "hostAliases" => "ip",
+        "topologySpreadConstraints" => "topologyKey",
+        "ports" if service => "port",
+        "ports" => "containerPort",
+        _ => return None,
+    };
+    wanted.iter().chain(live).all(|item| item.get(key).is_some()).then_some(key)
+}
+
+/// Whether what lives has all that is wanted; it may have more, which the API server or others put there.
+pub fn covers(live: &Value, wanted: &Value) -> bool {
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => {
+            wanted.iter().all(|(name, value)| match live.get(name) {
+                Some(now) => covers(now, value),
+                None => is_empty(value),
+            })
+        }
+        (Value::Array(wanted), Value::Array(live)) => {
+            wanted.len() == live.len() && wanted.iter().zip(live).all(|(value, now)| covers(now, value))
+        }
+        // A quantity may be written as a number, and is read as a text.
+        (Value::Number(wanted), Value::String(live)) => wanted.to_string() == *live,
+        (wanted, live) => wanted == live,
+    }
+}
+
+/// What an object is stored without.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// Paths of the fields in which `wanted` differs from `live`, each with both values, in the order of `wanted`. A list whose
+/// items have names is looked into; any other is one value.
+pub fn differences(live: &Value, wanted: &Value, path: &str) -> Vec<(String, Value, Value)> {
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => wanted
+            .iter()
+            .flat_map(|(name, value)| {
+                let path = format!("{path}.{name}");
+                match live.get(name) {
+                    Some(now) => differences(now, value, &path),
+                    None if is_empty(value) => Vec::new(),
+                    None => vec![(path, Value::Null, value.clone())],
+                }
+            })
+            .collect(),
+        (Value::Array(wanted), Value::Array(live)) if wanted.len() == live.len() => {
+            let name = |item: &Value| item.pointer("/metadata/name").or(item.get("name")).cloned();
+            let same = |(value, now): (&Value, &Value)| name(value).is_some() && name(value) == name(now);
+            if !wanted.iter().zip(live).all(same) {
+                let all = Value::Array(live.clone());
+                return if covers(&all, &Value::Array(wanted.clone())) {
+                    Vec::new()
+                } else {
+                    vec![(path.to_owned(), all, Value::Array(wanted.clone()))]
+                };
+            }
+            let inner = wanted.iter().zip(live).flat_map(|(value, now)| {
+                let name = name(value).unwrap_or_default();
+                differences(now, value, &format!("{path}[{}]", name.as_str().unwrap_or_default()))
+            });
+            inner.collect()
+        }
+        (wanted, live) if covers(live, wanted) => Vec::new(),
+        (wanted, live) => vec![(path.to_owned(), live.clone(), wanted.clone())],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yaml(text: &str) -> Value {
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_strategic_patch_is_what_changes() {
+        for (what, before, wanted, live, patch) in [
+            ("nothing changes", "{a: 1}", "{a: 1}", "{a: 1, b: 2}", "{}"),
+            (
+                "a default is not missed",
+                "{s: {x: 1}}",
+                "{s: {x: 1, e: {}, n: null}}",
+                "{s: {x: 1, d: 1}}",
+                "{}",
+            ),
+            ("a quantity as number", "{cpu: 1}", "{cpu: 1}", "{cpu: '1'}", "{}"),
+            ("another value", "{a: 1}", "{a: 2}", "{a: 1}", "{a: 2}"),
+            ("drift is undone", "{a: 1}", "{a: 1}", "{a: 3}", "{a: 1}"),
+            ("what only others set stays", "{}", "{}", "{a: 3}", "{}"),
+            (
+                "a field goes",
+                "{a: 1, b: {c: 1, d: 1}}",
+                "{b: {d: 1}}",
+                "{a: 1, b: {c: 1, d: 1}}",
+                "{a: null, b: {c: null}}",
+            ),
+            ("what is gone need not go", "{a: 1}", "{}", "{}", "{}"),
+            (
+                "items are told apart by their key",
+                "{env: [{name: A, value: '1'}, {name: B, value: '1'}]}",
+                "{env: [{name: A, value: '2'}, {name: C, value: '1'}]}",
+                "{env: [{name: A, value: '1'}, {name: B, value: '1'}, {name: X, value: '1'}]}",
+                "{env: [{name: A, value: '2'}, {name: C, value: '1'}, {$patch: delete, name: B}]}",
+            ),
+            (
+                "a volume of another kind keeps nothing of the old one",
+                "{volumes: [{name: v, emptyDir: {}}]}",
+                "{volumes: [{name: v, secret: {secretName: s}}]}",
+                "{volumes: [{name: v, emptyDir: {}}]}",
+                "{volumes: [{name: v, secret: {secretName: s}, emptyDir: null, $retainKeys: [name, secret]}]}",
+            ),
+            (
+                "a strategy of another type keeps no parameters",
+                "{}",
+                "{strategy: {type: Recreate}}",
+                "{strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1}}}",
+                "{strategy: {type: Recreate, $retainKeys: [type]}}",
+            ),
+            ("a plain list is one value", "{args: [a]}", "{args: [a, b]}", "{args: [a]}", "{args: [a, b]}"),
+            (
+                "two ports of one number, unchanged",
+                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
+                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
+                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
+                "{}",
+            ),
+        ] {
+            let change = strategic(&yaml(before), &yaml(wanted), &yaml(live));
+            let expected = match yaml(patch) {
+                Value::Object(patch) if patch.is_empty() => Change::None,
+                patch => Change::Patch(patch),
+            };
+            assert_eq!(change, expected, "{what}");
+        }
+        let doubled =
+            yaml("{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}");
+        let other = yaml("{ports: [{containerPort: 53, protocol: UDP}]}");
+        assert_eq!(strategic(&other, &doubled, &other), Change::Unforeseen);
+    }
+
+    #[test]
+    fn a_plain_patch_looks_at_the_manifests_alone() {
+        for (before, wanted, patch) in [
+            ("{a: 1}", "{a: 1}", None),
+            ("{a: 1, b: 1}", "{a: 2}", Some("{a: 2, b: null}")),
+            ("{s: {x: 1, y: 1}}", "{s: {x: 1}}", Some("{s: {y: null}}")),
+            ("{l: [1, 2]}", "{l: [1]}", Some("{l: [1]}")),
+        ] {
+            let expected = patch.map_or(Change::None, |patch| Change::Patch(yaml(patch)));
+            assert_eq!(plain(&yaml(before), &yaml(wanted)), expected, "{before} {wanted}");
+        }
+    }
+
+    #[test]
+    fn differences_are_named_to_the_field() {
+        let live = yaml(
+            "{serviceName: a, volumeClaimTemplates: [{metadata: {name: data}, spec: {resources: {requests: {storage: 1Gi}}}}]}",
+        );
+        let wanted = yaml(
+            "{serviceName: b, volumeClaimTemplates: [{metadata: {name: data}, spec: {resources: {requests: {storage: 2Gi}}}}]}",
+        );
+        let paths: Vec<String> =
+            differences(&live, &wanted, "spec").into_iter().map(|found| found.0).collect();
+        assert_eq!(
+            paths,
+            ["spec.serviceName", "spec.volumeClaimTemplates[data].spec.resources.requests.storage"]
+        );
+        assert!(differences(&live, &live, "spec").is_empty());
+    }
+}

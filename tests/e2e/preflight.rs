@@ -1,0 +1,334 @@
+//! What the API server would refuse is known before anything is changed, and said with the object, the field and what to do.
+
+use std::{path::PathBuf, process::Command};
+
+use serde_json::Value;
+use testbed::tools::Helm;
+
+use crate::stage::{QUICK, Said, Stage};
+
+/// Writes a chart whose only template is this text; the next one replaces it.
+fn chart(stage: &Stage, template: &str) -> PathBuf {
+    let chart = stage.temporary.path().join("chart");
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: web\nversion: 1.0.0\n").unwrap();
+    std::fs::write(chart.join("templates/all.yaml"), template).unwrap();
+    chart
+}
+
+fn deploy(stage: &Stage, template: &str, more: &[&str]) -> Command {
+    let mut guard = stage.own(&["upgrade", "web", "--install"]);
+    guard.arg(chart(stage, template)).args(QUICK).args(more);
+    guard
+}
+
+/// The findings in a report, and the whole report.
+fn report(stage: &Stage) -> (Vec<Value>, Value) {
+    let text = std::fs::read_to_string(stage.temporary.path().join("report.json")).unwrap();
+    let report: Value = serde_json::from_str(&text).unwrap();
+    (report["preflight"]["findings"].as_array().cloned().unwrap_or_default(), report)
+}
+
+fn reported(stage: &Stage, template: &str, more: &[&str]) -> Said {
+    let report = format!("--report={}", stage.temporary.path().join("report.json").display());
+    let mut command = deploy(stage, template, more);
+    command.arg(report);
+    Stage::run(command)
+}
+
+/// Refused with the documented code, and the records and everything else are as they were.
+#[track_caller]
+fn assert_refused(stage: &Stage, template: &str, more: &[&str]) -> (Said, Value) {
+    let (records, uids) = (stage.records(), stage.uids());
+    let said = reported(stage, template, more);
+    assert_eq!(said.code, Some(77), "{}", said.err);
+    assert_eq!(stage.records(), records, "{}", said.err);
+    assert_eq!(stage.uids(), uids, "{}", said.err);
+    let (findings, report) = report(stage);
+    assert_eq!(report["outcome"], "refused", "{report:#}");
+    let certain: Vec<&Value> = findings.iter().filter(|finding| finding["certain"] == true).collect();
+    assert_eq!(certain.len(), 1, "{findings:#?}");
+    (said, certain[0].clone())
+}
+
+const CLAIM: &str = "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: SIZE}}
+";
+
+const SET: &str = "
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      containers: [{name: db, image: 'db:1', env: [{name: A, value: canary-env-77}]}]
+  volumeClaimTemplates:
+    - metadata: {name: data}
+      spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: SIZE}}}
+";
+
+const WEB: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: 'web:1'}]
+";
+
+/// A claim whose class cannot be expanded.
+fn a_claim_that_cannot_grow_is_found_before_the_upgrade(version: Helm) {
+    let stage = Stage::new("claim", version);
+    Stage::ok(deploy(&stage, &CLAIM.replace("SIZE", "1Gi"), &[]));
+    let bound = |object: &Value| object["status"]["phase"] == "Bound";
+    stage
+        .namespace
+        .watch_until(["persistentvolumeclaims", "data"], std::time::Duration::from_secs(60), bound)
+        .unwrap();
+    let (said, finding) = assert_refused(&stage, &CLAIM.replace("SIZE", "2Gi"), &[]);
+    assert_eq!(finding["object"], "PersistentVolumeClaim/data");
+    assert_eq!(finding["field"], "spec.resources.requests.storage");
+    assert_eq!(finding["live"], "1Gi, storage class kwok-volume");
+    assert_eq!(finding["wanted"], "2Gi");
+    assert!(said.err.contains("only dynamically provisioned pvc can be resized"), "{}", said.err);
+    assert!(said.err.contains("set the size of data back to 1Gi"), "{}", said.err);
+    // As it was it goes through, and with the check off Helm fails where it always did.
+    let said = reported(&stage, &CLAIM.replace("SIZE", "1Gi"), &[]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(report(&stage).0.is_empty());
+    for (mode, finds) in [("--preflight=warn", true), ("--preflight=off", false)] {
+        let said = reported(&stage, &CLAIM.replace("SIZE", "2Gi"), &[mode]);
+        assert_eq!(said.code, Some(1), "{mode}: {}", said.err);
+        assert_eq!(!report(&stage).0.is_empty(), finds, "{mode}");
+    }
+}
+
+/// A fixed field of a StatefulSet, which is made anew when that is asked for; its pods and volumes live on.
+fn a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew(version: Helm) {
+    let stage = Stage::new("sts", version);
+    let old = SET.replace("SIZE", "1Gi");
+    let new = SET.replace("SIZE", "2Gi");
+    Stage::ok(deploy(&stage, &old, &["--wait", "--timeout=60s"]));
+    let uid =
+        |object: &str| stage.namespace.kubectl(["get", object, "-o", "jsonpath={.metadata.uid}"]).unwrap();
+    let (set, pod, claim) = (uid("statefulset/db"), uid("pod/db-0"), uid("pvc/data-db-0"));
+    let (said, finding) = assert_refused(&stage, &new, &[]);
+    assert_eq!(finding["object"], "StatefulSet/db");
+    assert_eq!(finding["field"], "spec.volumeClaimTemplates[data].spec.resources.requests.storage");
+    assert_eq!((&finding["live"], &finding["wanted"]), (&"1Gi".into(), &"2Gi".into()));
+    let orphan = format!("kubectl delete statefulset db -n {} --cascade=orphan", stage.namespace.name());
+    assert!(said.err.contains(&orphan), "{}", said.err);
+    assert!(!said.err.contains("canary"), "{}", said.err);
+    assert_eq!(uid("statefulset/db"), set);
+
+    let said = reported(&stage, &new, &["--recreate-statefulsets", "--wait", "--timeout=60s"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("StatefulSet/db is there again, made anew"), "{}", said.err);
+    assert_ne!(uid("statefulset/db"), set);
+    assert_eq!((uid("pod/db-0"), uid("pvc/data-db-0")), (pod, claim), "{}", said.err);
+    let copies = std::fs::read_dir(stage.temporary.path().join("helm-guard-backups")).unwrap();
+    assert_eq!(copies.count(), 1);
+    let size = "jsonpath={.spec.volumeClaimTemplates[0].spec.resources.requests.storage}";
+    assert_eq!(stage.namespace.kubectl(["get", "statefulset", "db", "-o", size]).unwrap(), "2Gi");
+    stage.assert_deployed();
+}
+
+/// A stuck release: the refusal comes before its repair.
+fn a_stuck_release_is_not_repaired_for_a_deploy_that_must_fail(version: Helm) {
+    let stage = Stage::new("stuckpre", version);
+    Stage::ok(stage.raw("install", &["--set=claims={data}", "--wait"]));
+    stage.stick("upgrade", &["--set=claims={data}", "--set=behavior=never-ready"]);
+    let (said, finding) = assert_refused(&stage, &CLAIM.replace("SIZE", "3Gi"), &[]);
+    assert_eq!(finding["wanted"], "3Gi", "{}", said.err);
+    assert!(!said.err.contains("repaired:"), "{}", said.err);
+    stage.assert_history(&["deployed", "pending-upgrade"]);
+}
+
+/// Who else owns a field, under server-side apply; Helm 3 overwrites it, and is not kept from it.
+fn a_field_of_another_manager_is_a_conflict_only_where_helm_would_have_one(version: Helm) {
+    let stage = Stage::new("managers", version);
+    Stage::ok(deploy(&stage, WEB, &[]));
+    let scale = "{\"spec\":{\"replicas\":2}}";
+    stage
+        .namespace
+        .kubectl(["patch", "deployment", "web", "--field-manager=autoscaler", "--type=merge", "-p", scale])
+        .unwrap();
+    match version {
+        Helm::V3 => drop(Stage::ok(deploy(&stage, WEB, &[]))),
+        Helm::V4 => {
+            let (said, finding) = assert_refused(&stage, WEB, &[]);
+            assert_eq!(finding["field"], "spec.replicas");
+            assert!(said.err.contains("owned by autoscaler"), "{}", said.err);
+            Stage::ok(deploy(&stage, WEB, &["--force-conflicts"]));
+        }
+    }
+    stage.assert_deployed();
+}
+
+/// A custom resource without a required field, in the API server's own words.
+fn a_missing_field_of_a_custom_resource_is_found(version: Helm) {
+    let stage = Stage::new("custom", version);
+    let group = format!("{}.example.com", stage.namespace.name());
+    let crd = format!(
+        "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: sources.{group}}}
+spec:
+  group: {group}
+  scope: Namespaced
+  names: {{kind: Source, plural: sources, singular: source}}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec: {{type: object, required: [credentialsRef], properties: {{credentialsRef: {{type: string}}, kind: {{type: string}}}}}}
+"
+    );
+    stage.namespace.apply(&crd).unwrap();
+    stage
+        .namespace
+        .wait_for(
+            &format!("crd/sources.{group}"),
+            "condition=Established",
+            std::time::Duration::from_secs(30),
+        )
+        .unwrap();
+    let source =
+        |spec: &str| format!("apiVersion: {group}/v1\nkind: Source\nmetadata: {{name: s}}\nspec: {spec}\n");
+    let (said, finding) = assert_refused(&stage, &source("{kind: x}"), &["--disable-openapi-validation"]);
+    assert_eq!(finding["field"], "spec.credentialsRef", "{}", said.err);
+    assert!(said.err.contains("Required value"), "{}", said.err);
+    Stage::ok(deploy(&stage, &source("{credentialsRef: a}"), &[]));
+    let (_, finding) = assert_refused(&stage, &source("{kind: x}"), &["--disable-openapi-validation"]);
+    assert_eq!(finding["object"], "Source/s");
+    stage.namespace.kubectl(["delete", "crd", &format!("sources.{group}"), "--wait=false"]).unwrap();
+}
+
+/// What a pod refers to and is not there warns, by name, and stops nothing; what is rendered or optional does not.
+fn a_missing_secret_and_a_missing_key_are_warned_of(version: Helm) {
+    let stage = Stage::new("refs", version);
+    stage
+        .namespace
+        .kubectl(["create", "secret", "generic", "there", "--from-literal=known=canary-secret-31"])
+        .unwrap();
+    let pod = "
+      serviceAccountName: nobody
+      imagePullSecrets: [{name: registry}]
+      containers:
+        - name: web
+          image: web:1
+          env:
+            - {name: A, valueFrom: {secretKeyRef: {name: there, key: known}}}
+            - {name: B, valueFrom: {secretKeyRef: {name: there, key: lacking}}}
+            - {name: C, valueFrom: {secretKeyRef: {name: gone, key: x}}}
+            - {name: D, valueFrom: {secretKeyRef: {name: maybe, key: x, optional: true}}}
+            - {name: E, valueFrom: {configMapKeyRef: {name: rendered, key: x}}}
+";
+    let plain = "\n      containers: [{name: web, image: 'web:1'}]\n";
+    let template = format!(
+        "{}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: rendered}}\ndata: {{x: some}}\n",
+        WEB.replace(plain, pod)
+    );
+    let said = reported(&stage, &template, &[]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let causes: Vec<String> =
+        report(&stage).0.iter().map(|finding| finding["cause"].as_str().unwrap().to_owned()).collect();
+    let absent = |what: &str| format!("{what} does not exist, and this release does not render it");
+    assert_eq!(
+        causes,
+        [
+            absent("Secret/gone"),
+            absent("Secret/registry"),
+            "Secret/there has no key lacking".to_owned(),
+            absent("ServiceAccount/nobody"),
+        ]
+    );
+    assert!(!said.err.contains("canary"), "{}", said.err);
+    // What stays as it is starts no pods, and is not asked about again.
+    Stage::ok(deploy(&stage, &template, &[]));
+    let said = reported(&stage, &template, &[]);
+    assert_eq!((said.code, report(&stage).0.len()), (Some(0), 0), "{}", said.err);
+}
+
+/// Names of namespaces, kinds and accounts that the release brings itself, and objects that change in ways that are allowed.
+fn what_a_release_brings_itself_is_no_finding(version: Helm) {
+    let stage = Stage::new("brings", version);
+    let other = format!("{}-b", stage.namespace.name());
+    let brings = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: {other}}}\n"
+    );
+    let said = reported(&stage, &brings, &[]);
+    assert_eq!((said.code, report(&stage).0.len()), (Some(0), 0), "{}", said.err);
+    stage.namespace.kubectl(["delete", "namespace", &other, "--wait=false"]).unwrap();
+
+    let stage = Stage::new("changes", version);
+    let volume = |volume: &str, ports: &str| {
+        WEB.replace(
+            "image: 'web:1'}]",
+            &format!("image: 'web:1', ports: [{ports}]}}]\n      volumes: [{{name: v, {volume}}}]"),
+        )
+    };
+    let dns = "{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}";
+    for template in [
+        volume("emptyDir: {}", dns),
+        volume("configMap: {name: c, optional: true}", dns),
+        volume("emptyDir: {}", "{containerPort: 53, protocol: TCP}"),
+    ] {
+        let said = reported(&stage, &template, &[]);
+        assert_eq!((said.code, report(&stage).0), (Some(0), Vec::new()), "{}", said.err);
+    }
+    stage.assert_deployed();
+    // Helm 3 takes the parameters of the old strategy out. Helm 4 does not, and fails, which is found.
+    let other = WEB.replace("replicas: 1", "strategy: {type: Recreate}");
+    match version {
+        Helm::V3 => assert_eq!((reported(&stage, &other, &[]).code, report(&stage).0), (Some(0), Vec::new())),
+        Helm::V4 => {
+            assert_eq!(assert_refused(&stage, &other, &[]).1["field"], "spec.strategy.rollingUpdate");
+            assert_eq!(Stage::run(deploy(&stage, &other, &["--preflight=off"])).code, Some(1));
+        }
+    }
+}
+
+/// A first install that must fail leaves no record; and without the fence the chart is rendered for the check.
+fn a_first_install_that_must_fail_leaves_nothing(version: Helm) {
+    let stage = Stage::new("first", version);
+    let bad = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: ClusterIP, ports: [{port: 99999}]}\n";
+    for more in [&[][..], &["--fence=off"]] {
+        let (said, finding) = assert_refused(&stage, bad, more);
+        assert_eq!(finding["object"], "Service/web", "{}", said.err);
+        assert!(stage.records().is_empty());
+    }
+    let elsewhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: no-such-namespace}\n";
+    let (said, finding) = assert_refused(&stage, elsewhere, &[]);
+    assert!(
+        finding["remedy"][0].as_str().unwrap().contains("kubectl create namespace no-such-namespace"),
+        "{}",
+        said.err
+    );
+}
+
+crate::with_both_helms! {
+    a_claim_that_cannot_grow_is_found_before_the_upgrade a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew
+    a_stuck_release_is_not_repaired_for_a_deploy_that_must_fail
+    a_field_of_another_manager_is_a_conflict_only_where_helm_would_have_one a_missing_field_of_a_custom_resource_is_found
+    a_missing_secret_and_a_missing_key_are_warned_of what_a_release_brings_itself_is_no_finding
+    a_first_install_that_must_fail_leaves_nothing
+}
