@@ -197,7 +197,7 @@ impl Run<'_> {
         }
     }
 
-    fn no_records(&self, release: &str, error: StoreError) -> End {
+    pub(super) fn no_records(&self, release: &str, error: StoreError) -> End {
         let what = match self.request.driver {
             Driver::Secrets => "secrets",
             Driver::ConfigMaps => "configmaps",
