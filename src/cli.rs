@@ -31,6 +31,9 @@ pub enum Command {
     /// `helm uninstall` under the lock
     #[command(visible_aliases = ["delete"])]
     Uninstall(Deploy),
+    /// Ask the API server whether it would take an upgrade or first install, and change nothing
+    #[command(after_help = CHECK)]
+    Check(Deploy),
     /// Say how a release stands: its lock, its history, what a repair would do; without a name, which need somebody
     #[command(visible_alias = "show", after_help = STATUS)]
     Status(Status),
@@ -59,6 +62,17 @@ pub enum Command {
     /// Read the command line from the GitHub Action's inputs and run it (the action's main step)
     Action,
 }
+
+const CHECK: &str = "\
+The preflight of `helm-guard upgrade`, alone: no lock, nothing written. It takes RELEASE, CHART and the flags of `helm \
+upgrade`; a release that is not there yet is checked as a first install. Findings, and what to do about each, are printed; -o \
+json prints the whole report.
+
+Exit codes: 0 nothing is certain to fail; 1 the chart does not render; 64 bad usage; 69 cluster or Helm unavailable; 77 the \
+API server would refuse it.
+
+Example:
+  helm-guard check web ./chart -n shop -f values.yaml";
 
 const STATUS: &str = "\
 States: `none`; `deployed`; `failed`; `uninstalled`; `uninstalling`; `stuck`, which nobody works on; `deploying`, whose \

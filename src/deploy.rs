@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
         let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment, mask };
         let version = ask_version(launch.clone());
         let locks = async {
-            if invocation.create_namespace() && installing {
+            if invocation.create_namespace() && installing && request.task != Task::Check {
                 let made = cluster.ensure_namespace();
                 let made = unless_stopped(signals, "making sure of the namespace", made).await?;
                 made.map_err(|error| End::unavailable(&error.into(), "kubectl get --raw /readyz"))?;
@@ -227,6 +227,9 @@ impl<'a> Run<'a> {
     }
 
     async fn guarded(&self, signals: &Signals, done: &mut Done) -> End {
+        if self.request.task == Task::Check {
+            return self.check(signals).await.unwrap_or_else(|end| end);
+        }
         let mut plans = Vec::new();
         for release in self.request.releases() {
             match self.mend(&release, signals, done).await {

@@ -17,7 +17,7 @@ use helm_guard::{
     lock,
     repair::walk::{self, Walk},
     report::{
-        Event, Outcome, Subject,
+        Event, Outcome, Subject, json,
         sink::{Reporter, Sinks},
         text::{inert_line, workflow_value},
     },
@@ -49,6 +49,11 @@ fn main() -> ExitCode {
         Err(error) => return complain(&format!("cannot start: {error}"), exit::UNAVAILABLE),
     };
     let command = argv.first().and_then(|word| Command::parse(word));
+    if argv.first().is_some_and(|word| word == "check") && !asks_for_help(&argv) {
+        let code = runtime.block_on(check(&argv[1..], &env, clock));
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        return code;
+    }
     if command.is_none() {
         // The others listen when they have something to set right; until then a signal just ends them.
         signals::let_come();
@@ -113,7 +118,7 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
         Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
     };
     signals::let_come();
-    if tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help" || token == "-h") {
+    if asks_for_help(tokens) {
         return help(command, env);
     }
     let mut request = match Request::parse(command, tokens, env, &host()) {
@@ -128,6 +133,30 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
     }
     request.warnings.extend(checkout::oddities(env, &request.limits()));
     guarded(&request, env, clock, signals).await.into()
+}
+
+fn asks_for_help(tokens: &[String]) -> bool {
+    tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help" || token == "-h")
+}
+
+/// The preflight without a deploy.
+async fn check(tokens: &[String], env: &Env, clock: Clock) -> ExitCode {
+    let (request, json) = match Request::check(tokens, env, &host()) {
+        Ok(checked) => checked,
+        Err(error) => return misused("check", &error, env, clock),
+    };
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
+    };
+    signals::let_come();
+    let reporter = reporter(&request, env, clock);
+    let code = deploy::deploy(&request, &reporter, clock, signals).await;
+    if json {
+        use std::io::Write;
+        let _ = std::io::stdout().write_all(json::render(&reporter.summary()).as_bytes());
+    }
+    code.into()
 }
 
 /// A repair without a deploy, of one release or of one after the other.
@@ -157,11 +186,14 @@ async fn repair(args: &cli::Repair, env: &Env, clock: Clock) -> ExitCode {
 }
 
 async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -> u8 {
-    let guard = &request.guard;
-    let sinks =
-        Sinks { report_file: guard.run.report.clone(), dotenv: guard.run.dotenv.clone(), ..sinks(env) };
-    let reporter = Arc::new(Reporter::new(sinks, clock));
+    let reporter = reporter(request, env, clock);
     deploy::deploy(request, &reporter, clock, signals).await
+}
+
+fn reporter(request: &Request, env: &Env, clock: Clock) -> Arc<Reporter> {
+    let run = &request.guard.run;
+    let sinks = Sinks { report_file: run.report.clone(), dotenv: run.dotenv.clone(), ..sinks(env) };
+    Arc::new(Reporter::new(sinks, clock))
 }
 
 /// The action's main step: this process becomes the one that the inputs ask for, under the same process id, so that the

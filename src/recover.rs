@@ -113,6 +113,7 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         Command::Restore(args) => restore::restore(&args, env, clock).await,
         Command::Settle(args) => settle::settle_all(&args, env, clock).await,
         Command::Upgrade(_)
+        | Command::Check(_)
         | Command::Install(_)
         | Command::Rollback(_)
         | Command::Uninstall(_)

@@ -23,6 +23,8 @@ pub enum Task {
     Helm,
     /// The repair alone.
     Repair,
+    /// The preflight alone.
+    Check,
 }
 
 /// All that is known before anything is touched.
@@ -112,6 +114,7 @@ impl Request {
             | cli::Command::Uninstall(deploy) => deploy.guard,
             cli::Command::Restore(_)
             | cli::Command::Settle(_)
+            | cli::Command::Check(_)
             | cli::Command::Status(_)
             | cli::Command::History(_)
             | cli::Command::Backup(_)
@@ -127,6 +130,33 @@ impl Request {
         }
         warnings.sort();
         Self::of(Task::Helm, invocation, guard, warnings, env, host)
+    }
+
+    /// A preflight alone, with the tokens of an upgrade. Also says whether the report is to be printed as JSON.
+    ///
+    /// # Errors
+    /// As [`Request::parse`].
+    pub fn check(tokens: &[String], env: &Env, host: &str) -> Result<(Self, bool), String> {
+        let mut request = Self::parse(Command::Upgrade, tokens, env, host)?;
+        let json = match request.invocation.value("output") {
+            None => false,
+            Some("json") => true,
+            Some(other) => return Err(format!("check: --output {other}: only json is printed")),
+        };
+        if request.invocation.chart().is_none() {
+            return Err("check: name the release and its chart".to_owned());
+        }
+        request.invocation = request.invocation.without(&["output"]).map_err(|error| error.to_string())?;
+        request.task = Task::Check;
+        request.state_dir = None;
+        // Nothing is written, so nothing is held, and Helm needs no fence.
+        let guard = &mut request.guard;
+        (guard.lock, guard.run.fence, guard.outdated) =
+            (cli::Lock::Off, cli::Fence::Off, cli::Outdated::Allow);
+        if guard.preflight == cli::Preflight::Off {
+            guard.preflight = cli::Preflight::Enforce;
+        }
+        Ok((request, json))
     }
 
     /// A repair alone.
@@ -230,7 +260,7 @@ impl Request {
 
     /// Does Helm run? A repair that sets only records right can do without.
     pub fn needs_helm(&self) -> bool {
-        self.task == Task::Helm || matches!(self.guard.repair, Strategy::Rollback | Strategy::Uninstall)
+        self.task != Task::Repair || matches!(self.guard.repair, Strategy::Rollback | Strategy::Uninstall)
     }
 
     /// What is done, in one word.
@@ -238,6 +268,7 @@ impl Request {
         match self.task {
             Task::Helm => self.invocation.command.as_str(),
             Task::Repair => "repair",
+            Task::Check => "check",
         }
     }
 
@@ -257,7 +288,7 @@ impl Request {
             command: self.operation().to_owned(),
             release: release.to_owned(),
             namespace: namespace.to_owned(),
-            helm_flags: if self.task == Task::Helm { self.invocation.flag_names() } else { Vec::new() },
+            helm_flags: if self.task != Task::Repair { self.invocation.flag_names() } else { Vec::new() },
             owner: self.owner.clone(),
         }
     }

@@ -226,7 +226,7 @@ impl Run<'_> {
         }
     }
 
-    fn no_records(&self, release: &str, error: StoreError) -> End {
+    pub(super) fn no_records(&self, release: &str, error: StoreError) -> End {
         let what = self.request.driver.resource();
         match error {
             StoreError::Api(kube::Error::Api(status)) if status.code == 403 => {

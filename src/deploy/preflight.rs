@@ -22,7 +22,7 @@ use super::{
     Run,
     end::{End, unless_stopped},
     mend::{Mended, manifest_of},
-    prove::Rendered,
+    prove::{Rendered, read_once},
 };
 use crate::{
     cli::Preflight,
@@ -190,12 +190,30 @@ impl Run<'_> {
             mended.in_force = Some(self.in_force(history));
             return Ok(());
         }
-        let upgrade = self.request.invocation.command == Command::Upgrade
-            && history.records.iter().any(|record| !record.is_gone());
-        if let Some(rendered) = self.render(upgrade, signals).await? {
+        if let Some(source) = read_once(&self.invocation) {
+            let why =
+                format!("the preflight was left out: {source} can be read only once, and there is no fence");
+            self.reporter.emit(Event::Warning(why));
+            return Ok(());
+        }
+        // What Helm refuses it says itself.
+        if let Ok(rendered) = self.render(release, history, signals).await? {
             mended.sets = self.foresee(release, &rendered, history, signals).await?;
         }
         Ok(())
+    }
+
+    /// The preflight alone.
+    pub(super) async fn check(&self, signals: &Signals) -> Result<End, End> {
+        let release = self.request.releases().remove(0);
+        let history = unless_stopped(signals, "reading the records", self.store.history(&release)).await?;
+        let history = history.map_err(|error| self.no_records(&release, error))?;
+        self.reporter.emit(Event::Looked(history.rows()));
+        match self.render(&release, &history, signals).await? {
+            Ok(rendered) => drop(self.foresee(&release, &rendered, &history, signals).await?),
+            Err(refusal) => return Err(self.unrenderable(refusal, "helm cannot render the chart")),
+        }
+        Ok(End::new(Outcome::Healthy, 0, "", &[]))
     }
 
     /// What Helm takes for the manifest in force; where nothing is deployed, all that revisions since may have left.
@@ -219,10 +237,16 @@ impl Run<'_> {
         if !is_wanted(self.request) {
             return Ok(Vec::new());
         }
-        let Some((manifest, hooks)) = judge.parse(&String::from_utf8_lossy(&rendered.text), rendered.upgrade)
+        let Some((mut manifest, hooks)) =
+            judge.parse(&String::from_utf8_lossy(&rendered.text), rendered.upgrade)
         else {
             return Ok(Vec::new());
         };
+        if self.request.task == Task::Check && self.invocation.create_namespace() && !rendered.upgrade {
+            let namespace =
+                format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}", self.cluster.namespace);
+            manifest.objects.extend(Manifest::parse(&namespace, "").unwrap_or_default().objects);
+        }
         let version = self.version().await?;
         let last = history.last().and_then(|last| last.body.as_ref().ok());
         let was_server_side = last.is_some_and(|last| last.apply_method == "ssa");
@@ -319,7 +343,7 @@ impl Run<'_> {
 }
 
 fn is_wanted(request: &Request) -> bool {
-    request.task == Task::Helm
+    request.task != Task::Repair
         && request.guard.preflight != Preflight::Off
         && matches!(request.invocation.command, Command::Upgrade | Command::Install)
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How Helm refused: its exit code and the end of its stderr.
-type Refusal = (Option<i32>, String);
+pub(super) type Refusal = (Option<i32>, String);
 
 /// What `helm template` prints.
 pub(super) struct Rendered {
@@ -45,13 +45,7 @@ impl Run<'_> {
         let renders = matches!(invocation.command, Command::Upgrade | Command::Install) && once.is_none();
         let base = plan.good.and_then(|good| history.get(good)).or_else(|| history.last());
         let base = base.filter(|_| renders && upgrade && reuses_values(invocation));
-        let file = match base.and_then(values_of) {
-            Some(values) => Some(secret_file(release, &self.lock_id, &values).map_err(|error| {
-                let reason = format!("nothing was changed: file for the reused values: {error}");
-                End::new(Outcome::Refused, exit::REFUSED, reason, &["set TMPDIR to a writable directory"])
-            })?),
-            None => None,
-        };
+        let file = self.values_file(release, base)?;
         let path = file.as_ref().map(|file| file.0.display().to_string());
         let flags = helm::flags_argv(invocation);
         let rendered = async {
@@ -94,18 +88,32 @@ impl Run<'_> {
         Ok(text.map(|text| Rendered { text, upgrade }))
     }
 
-    /// What the chart renders to, where nothing is to be repaired and no fence sees Helm's own rendering. What Helm refuses it
-    /// will say itself.
-    pub(super) async fn render(&self, upgrade: bool, signals: &Signals) -> Result<Option<Rendered>, End> {
+    /// What the chart renders to, where nothing is to be repaired and no fence sees Helm's own rendering.
+    pub(super) async fn render(
+        &self,
+        release: &str,
+        history: &History,
+        signals: &Signals,
+    ) -> Result<Result<Rendered, Refusal>, End> {
         let invocation = &self.invocation;
-        if read_once(invocation).is_some() || (upgrade && reuses_values(invocation)) {
-            let why = "the preflight was left out: without the fence it cannot see values that are read once or reused";
-            self.reporter.emit(Event::Warning(why.to_owned()));
-            return Ok(None);
-        }
-        let argv = helm::template_argv(invocation, &self.version().await?, upgrade, None);
+        let upgrade =
+            invocation.command == Command::Upgrade && history.last().is_some_and(|last| !last.is_gone());
+        let base = history.deployed().next_back().or_else(|| history.last());
+        let base = base.filter(|_| upgrade && reuses_values(invocation));
+        let file = self.values_file(release, base)?;
+        let path = file.as_ref().map(|file| file.0.display().to_string());
+        let argv = helm::template_argv(invocation, &self.version().await?, upgrade, path.as_deref());
         let rendered = self.ask(&argv, signals, "rendering the chart").await?;
-        Ok(rendered.ok().map(|text| Rendered { text, upgrade }))
+        Ok(rendered.map(|text| Rendered { text, upgrade }))
+    }
+
+    /// The values that an upgrade reuses, as a file.
+    fn values_file(&self, release: &str, base: Option<&Record>) -> Result<Option<SecretFile>, End> {
+        let Some(values) = base.and_then(values_of) else { return Ok(None) };
+        secret_file(release, &self.lock_id, &values).map(Some).map_err(|error| {
+            let reason = format!("nothing was changed: file for the reused values: {error}");
+            End::new(Outcome::Refused, exit::REFUSED, reason, &["set TMPDIR to a writable directory"])
+        })
     }
 
     pub(super) async fn version(&self) -> Result<Version, End> {
@@ -130,14 +138,18 @@ impl Run<'_> {
         answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
 
-    fn disproven(&self, (code, error): Refusal, what: &str, plan: &Plan) -> End {
+    fn disproven(&self, refusal: Refusal, what: &str, plan: &Plan) -> End {
+        self.unrenderable(refusal, &format!("{what}, so nothing was repaired ({})", plan.finding))
+    }
+
+    /// The end of a run whose flags or chart Helm does not take.
+    pub(super) fn unrenderable(&self, (code, error): Refusal, reason: &str) -> End {
         // Helm's own words, as it would have said them had it been run.
         self.reporter.begin_untrusted();
         self.reporter.child_line(true, format!("{error}\n").as_bytes());
         self.reporter.end_untrusted();
         self.reporter.emit(Event::Disproven { error });
         let code = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
-        let reason = format!("{what}, so nothing was repaired ({})", plan.finding);
         End::new(Outcome::Failed, code, reason, &["fix the flags, values or chart and run it again"])
     }
 
@@ -196,7 +208,7 @@ fn holds_no_values(file: &str) -> bool {
 
 /// A source of values that a rendering would use up, so that nothing were left for the deploy: standard input, a pipe
 /// as the shell makes it of `<(…)`.
-fn read_once(invocation: &Invocation) -> Option<String> {
+pub(super) fn read_once(invocation: &Invocation) -> Option<String> {
     if invocation.reads_stdin() {
         return Some("standard input".to_owned());
     }

@@ -197,6 +197,9 @@ pub(super) fn outcome(summary: &Summary) -> String {
         Some(Outcome::Deployed) => format!("{name} is deployed{at}"),
         Some(Outcome::Uninstalled) => format!("{name} is uninstalled"),
         Some(Outcome::Repaired) => format!("{name} is repaired{}", state(summary)),
+        Some(Outcome::Healthy) if command == "check" => {
+            format!("check of {name}: nothing is certain to fail")
+        }
         Some(Outcome::Healthy) => format!("{name} needs no repair{}", state(summary)),
         Some(Outcome::Failed) => format!("{command} of {name} failed"),
         Some(Outcome::RolledBack) => format!("{command} of {name} failed and was rolled back{at}"),

@@ -325,7 +325,39 @@ fn a_first_install_that_must_fail_leaves_nothing(version: Helm) {
     );
 }
 
+/// The preflight alone: the same findings and code, and nothing is written, not even a Lease.
+fn a_check_alone_finds_the_same_and_writes_nothing(version: Helm) {
+    let stage = Stage::new("check", version);
+    let check = |template: &str, more: &[&str]| {
+        let mut check = stage.own(&["check", "web"]);
+        check.arg(chart(&stage, template)).args(more);
+        Stage::run(check)
+    };
+    let old = SET.replace("SIZE", "1Gi");
+    let said = check(&old, &["-o", "json"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&report["outcome"], &report["subject"]["command"]), (&"healthy".into(), &"check".into()));
+    assert!(report["preflight"]["findings"].as_array().is_some_and(Vec::is_empty), "{report:#}");
+    Stage::ok(stage.raw("install", &["--set=name=other"]));
+    let replace = |template: &str| check(template, &[]);
+    assert!(replace(&old).err.contains("nothing is certain to fail"));
+    Stage::ok(deploy(&stage, &old, &["--lock=off"]));
+    let (records, uids) = (stage.records(), stage.uids());
+    let said = check(&SET.replace("SIZE", "2Gi"), &["--output=json", "--recreate-statefulsets=false"]);
+    assert_eq!(said.code, Some(77), "{}", said.err);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(report["preflight"]["findings"][0]["object"], "StatefulSet/db", "{report:#}");
+    assert!(!said.err.contains("canary") && !said.out.contains("canary"));
+    let said = check("{{ fail \"no such luck\" }}", &[]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("no such luck"), "{}", said.err);
+    assert_eq!((stage.records(), stage.uids()), (records, uids));
+    assert_eq!(stage.namespace.kubectl(["get", "leases", "-o", "name"]).unwrap().trim(), "");
+}
+
 crate::with_both_helms! {
+    a_check_alone_finds_the_same_and_writes_nothing
     a_claim_that_cannot_grow_is_found_before_the_upgrade a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew
     a_stuck_release_is_not_repaired_for_a_deploy_that_must_fail
     a_field_of_another_manager_is_a_conflict_only_where_helm_would_have_one a_missing_field_of_a_custom_resource_is_found
