@@ -77,6 +77,8 @@ const OWN_COMMANDS: [(&str, &[&str]); 3] = [
             "repair",
             "dry-run",
             "backup-dir",
+            "backup-keep",
+            "backup-redact",
             "helm-bin",
             "fence",
             "lock-timeout",

@@ -40,6 +40,9 @@ pub enum Command {
     /// Repair a stuck release under the lock, without a deploy
     #[command(long_about = REPAIR, after_help = REPAIR_CODES)]
     Repair(Repair),
+    /// Save a release's records, and its manifest beside them
+    #[command(after_help = BACKUP)]
+    Backup(Backup),
     /// Put records back from a backup file, under the lock
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
@@ -75,6 +78,16 @@ Exit codes: 0 listed; 1 no such release; 64 bad usage; 69 cluster unavailable; 7
 
 Example:
   helm-guard history web -n shop -o json";
+
+const BACKUP: &str = "\
+Prints the path of the list of records, which `helm-guard restore` reads; the manifest of the revision that works is beside it, \
+with the ending .yaml. A redacted backup has no values, no Secrets and nothing in which one of them stands: it tells how the \
+release stood, and only statuses are restored from it.
+
+Exit codes: 0 saved; 1 no such release; 64 bad usage; 69 cluster unavailable; 77 no permission.
+
+Example:
+  helm-guard restore $(helm-guard backup web -n shop)";
 
 const REPAIR: &str = "\
 Repair a stuck release under the lock, without a deploy and so without a chart.
@@ -458,9 +471,15 @@ pub struct RunFlags {
     /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
     #[arg(long, value_enum, default_value = "on")]
     pub fence: Fence,
-    /// Where copies of records go before they are changed [default: the system's temporary directory]
+    /// Where copies of records go before a deploy, and before they are changed [default: the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
+    /// How many backups of a release are kept there; with 0 none is made before a deploy
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    pub backup_keep: u32,
+    /// Leave values and Secrets out of the backup before a deploy
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    pub backup_redact: bool,
     /// Say what is being waited for at least this often
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub keepalive: Duration,
@@ -502,7 +521,7 @@ pub struct GuardFlags {
 }
 
 /// The own flags as the argument splitter needs them.
-pub const OWN_FLAGS: [OwnFlag; 13] = [
+pub const OWN_FLAGS: [OwnFlag; 15] = [
     OwnFlag { name: "helm-bin", takes_value: true },
     OwnFlag { name: "lock", takes_value: true },
     OwnFlag { name: "lock-name", takes_value: true },
@@ -512,11 +531,32 @@ pub const OWN_FLAGS: [OwnFlag; 13] = [
     OwnFlag { name: "fence", takes_value: true },
     OwnFlag { name: "repair", takes_value: true },
     OwnFlag { name: "backup-dir", takes_value: true },
+    OwnFlag { name: "backup-keep", takes_value: true },
+    OwnFlag { name: "backup-redact", takes_value: false },
     OwnFlag { name: "keepalive", takes_value: true },
     OwnFlag { name: "stop-timeout", takes_value: true },
     OwnFlag { name: "report", takes_value: true },
     OwnFlag { name: "dotenv", takes_value: true },
 ];
+
+/// `backup`.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// Release name
+    pub release: String,
+    /// Directory [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// How many backups of the release are kept there
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    pub backup_keep: u32,
+    /// Leave values and Secrets out
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    pub backup_redact: bool,
+    /// The cluster
+    #[command(flatten)]
+    pub cluster: ClusterFlags,
+}
 
 /// `restore`.
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ pub mod lock;
 pub mod manifest;
 pub mod release;
 
+pub mod backup;
 pub mod repair;
 
 pub mod fence;

@@ -8,6 +8,7 @@ use std::{
 use clap::Parser;
 use helm_guard::{
     action::{self, Call},
+    backup,
     ci::{self, Env, System, checkout},
     cli::{self, Cli},
     clock::Clock,
@@ -60,6 +61,9 @@ fn main() -> ExitCode {
             }
             Ok(Cli { command: cli::Command::Status(args) }) => {
                 runtime.block_on(status::act::status(&args, &env, clock)).into()
+            }
+            Ok(Cli { command: cli::Command::Backup(args) }) => {
+                runtime.block_on(backup::act::backup(&args, &env)).into()
             }
             Ok(Cli { command: cli::Command::History(args) }) => {
                 runtime.block_on(status::act::history(&args, &env)).into()

@@ -1,6 +1,7 @@
 //! After the fact: records put back from a backup, and what a killed run of this job left.
-//! Here is what a run writes down for later, and `restore`; `settle` is in a file of its own.
+//! Here is what a run writes down for later; `restore` and `settle` have files of their own.
 
+mod restore;
 pub mod settle;
 
 use std::{
@@ -9,26 +10,18 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::helm::child;
 use crate::{
-    ci::{self, Env},
-    cli::{ClusterFlags, Command, Restore},
+    ci::Env,
+    cli::{ClusterFlags, Command},
     clock::Clock,
-    cluster::{Cluster, Target},
+    cluster::Target,
     exit,
-    lock::{
-        Times,
-        lease::{self, Claims},
-        lease_name,
-        queue::Queue,
-    },
     process::Process,
-    release::store::{Driver, Store, Stored, read_backup},
-    report::{Holder, text::inert_line},
+    report::text::inert_line,
     request::proxies,
 };
 
@@ -117,7 +110,7 @@ impl Ledger {
 /// Runs `restore` or `settle`. Gives the exit code.
 pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
     let answer = match command {
-        Command::Restore(args) => restore(&args, env, clock).await,
+        Command::Restore(args) => restore::restore(&args, env, clock).await,
         Command::Settle(args) => settle::settle_all(&args, env, clock).await,
         Command::Upgrade(_)
         | Command::Install(_)
@@ -127,6 +120,7 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         | Command::Lock(_)
         | Command::Status(_)
         | Command::History(_)
+        | Command::Backup(_)
         | Command::Repair(_)
         | Command::Action => Ok(()),
     };
@@ -165,55 +159,4 @@ pub(crate) fn target(flags: &ClusterFlags, env: &Env) -> Target {
         namespace: flags.namespace.clone().or_else(|| get("HELM_NAMESPACE")),
         proxies: proxies(env),
     }
-}
-
-async fn restore(args: &Restore, env: &Env, clock: Clock) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(&args.file).with_context(|| args.file.display().to_string())?;
-    let copies =
-        read_backup(&text).map_err(anyhow::Error::msg).with_context(|| args.file.display().to_string())?;
-    let Some(first) = copies.first() else { bail!("{}: no record in it", args.file.display()) };
-    let mut target = target(&args.cluster, env);
-    target.namespace = target.namespace.or_else(|| first.namespace());
-    let name = first.stored.name().trim_start_matches("sh.helm.release.v1.");
-    let release = name.rsplit_once(".v").map_or(name, |(release, _)| release).to_owned();
-    let driver = if matches!(first.stored, Stored::Secret(_)) { Driver::Secrets } else { Driver::ConfigMaps };
-    let cluster = Cluster::connect(&target).await?;
-    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
-    let owner = ci::owner(env, "restore");
-    let lock_id = format!("{:08x}", std::process::id());
-    let wanted = lease::Request {
-        lease: lease_name(&release),
-        namespace: cluster.namespace.clone(),
-        me: Holder {
-            identity: format!("{}-restore-{lock_id}", owner.name),
-            lock_id,
-            owner,
-            operation: "restore".into(),
-            release: release.clone(),
-            since: clock.wall().to_string(),
-        },
-        times: Times::new(std::time::Duration::from_secs(15)),
-        timeout: args.lock_timeout,
-        within: None,
-    };
-    let waiting = |holder: &Holder, _| say(&format!("waiting for {}", holder.owner.name));
-    let never = std::future::pending();
-    let mut queue = Queue::alone(clock);
-    let acquired = lease::acquire(cluster.client.clone(), &wanted, clock, &mut queue, never, waiting).await?;
-    let lock = Claims::new(vec![acquired.held.claim()], clock);
-    let store = store.under(&cluster.wire, lock, acquired.held.lock_id());
-    let put_back = async {
-        let history = store.history(&release).await?;
-        for copy in &copies {
-            match history.get(copy.revision) {
-                Some(current) => drop(store.put_back(current, copy).await?),
-                None => store.create(&copy.stored).await?,
-            }
-            say(&format!("revision {} restored: {}", copy.revision, copy.status()));
-        }
-        anyhow::Ok(())
-    }
-    .await;
-    acquired.held.release(false).await?;
-    put_back
 }

@@ -259,6 +259,11 @@ pub enum Event {
         /// One sentence: why this repair.
         why: String,
     },
+    /// All records are saved as they were before the deploy.
+    BackedUp {
+        /// Path of the list of records.
+        path: String,
+    },
     /// Copies of the records that will change are saved.
     BackupSaved {
         /// Path of the file.
@@ -343,6 +348,9 @@ pub struct Summary {
     pub before: Vec<Revision>,
     /// History after.
     pub after: Vec<Revision>,
+    /// Where the records are saved as they were before the deploy; empty if they are not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub backup: String,
     /// Repair, if one was needed.
     pub repair: Option<RepairSummary>,
     /// Statuses that were set right after Helm was gone.
@@ -450,6 +458,7 @@ impl Summary {
                 repair.finding.clone_from(finding);
                 repair.why.clone_from(why);
             }
+            Event::BackedUp { path } => self.backup.clone_from(path),
             Event::BackupSaved { path, .. } => self.repair.get_or_insert_default().backup.clone_from(path),
             Event::Repaired(step) => self.repair.get_or_insert_default().steps.push(step.clone()),
             Event::Settled(step) => self.settled.push(step.clone()),

@@ -48,6 +48,8 @@ pub struct Request {
     pub history_max: u32,
     /// Directory for backups.
     pub backup_dir: PathBuf,
+    /// Directory for the copies that a repair is undone from.
+    pub copies_dir: PathBuf,
     /// Where the state for `settle` is kept, in CI.
     pub state_dir: Option<PathBuf>,
     /// Where our CI system answers questions about other runs.
@@ -112,6 +114,7 @@ impl Request {
             | cli::Command::Settle(_)
             | cli::Command::Status(_)
             | cli::Command::History(_)
+            | cli::Command::Backup(_)
             | cli::Command::Repair(_)
             | cli::Command::Unlock(_)
             | cli::Command::Lock(_)
@@ -176,6 +179,9 @@ impl Request {
         let ci_dir = ci::job_directory(env);
         let temporary = temporary(env);
         let backup_dir = guard.run.backup_dir.clone().unwrap_or_else(|| backup_dir(env));
+        // A directory whose files go elsewhere, without secrets, is no place for copies with them.
+        let copies_dir =
+            if guard.run.backup_redact { temporary.join("helm-guard-repairs") } else { backup_dir.clone() };
         let cache_dir = dir("XDG_CACHE_HOME").or_else(|| dir("HOME").map(|home| home.join(".cache")));
         if invocation.generate_name() && invocation.releases().is_empty() {
             return Err(
@@ -194,6 +200,7 @@ impl Request {
             warnings,
             history_max,
             backup_dir,
+            copies_dir,
             state_dir: ci_dir,
             desk: ci::desk(env, proxies(env)),
             within: env.get(crate::helm::child::MARK).filter(|id| !id.is_empty()).cloned(),

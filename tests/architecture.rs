@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 35] = [
+const ACTING: [(&str, &str); 37] = [
+    ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -31,6 +32,7 @@ const ACTING: [(&str, &str); 35] = [
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("process.rs", "finds and ends processes"),
     ("recover.rs", "writes records after the fact, keeps the state file"),
+    ("recover/restore.rs", "reads the backup, writes records after the fact"),
     ("recover/settle.rs", "ends processes and writes records after the fact"),
     ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),
     ("release/store.rs", "writes the records"),

@@ -7,6 +7,7 @@ use super::{
     warn_of_ledger,
 };
 use crate::{
+    backup,
     cluster::Cluster,
     exit,
     helm::{self, Command, stop::Manner},
@@ -31,6 +32,7 @@ impl Run<'_> {
         let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
         let mut history = history.map_err(|error| self.no_records(release, error))?;
         self.reporter.emit(Event::Looked(history.rows()));
+        self.save_all(release, &history)?;
         let untouchable = match self.request.guard.repair {
             repair::Strategy::Off => history.last().map(|last| last.revision),
             _ => None,
@@ -79,7 +81,7 @@ impl Run<'_> {
         if !plan.caveat.is_empty() {
             self.reporter.emit(Event::Warning(plan.caveat.clone()));
         }
-        let saved = steps::backup(&self.request.backup_dir, release, &self.lock_id, &history, &plan.steps);
+        let saved = steps::backup(&self.request.copies_dir, release, &self.lock_id, &history, &plan.steps);
         match saved {
             Ok(Some((path, revisions))) => {
                 let lent = plan.steps.iter().filter_map(|step| match step {
@@ -122,6 +124,32 @@ impl Run<'_> {
                 Err(end)
             }
         }
+    }
+
+    /// Saves what was read anyway, before a deploy may change it.
+    fn save_all(&self, release: &str, history: &History) -> Result<(), End> {
+        let run = &self.request.guard.run;
+        if self.request.task == Task::Repair || run.backup_keep == 0 || history.records.is_empty() {
+            return Ok(());
+        }
+        let order = backup::act::Order {
+            release,
+            namespace: &self.cluster.namespace,
+            directory: &self.request.backup_dir,
+            redacted: run.backup_redact,
+            keep: run.backup_keep,
+        };
+        match backup::act::save(&order, history, &self.lock_id) {
+            Ok(path) => self.reporter.emit(Event::BackedUp { path: path.display().to_string() }),
+            // Who names a directory wants one.
+            Err(error) if run.backup_dir.is_some() => {
+                let reason = format!("nothing was changed: {error:#}");
+                let next = ["choose another --backup-dir", "--backup-keep 0 goes without a backup"];
+                return Err(End::new(Outcome::Refused, exit::REFUSED, reason, &next));
+            }
+            Err(error) => self.reporter.emit(Event::Warning(format!("no backup: {error:#}"))),
+        }
+        Ok(())
     }
 
     fn hands(&self, release: &str) -> steps::Hands<'_> {

@@ -38,7 +38,7 @@ pub enum CodecError {
 }
 
 /// What is wrong with a JSON text, without the text: the parser quotes what it stumbles over, and that may be secret.
-pub(super) fn unquoted(error: &serde_json::Error) -> String {
+pub(crate) fn unquoted(error: &serde_json::Error) -> String {
     use serde_json::error::Category;
     let text = error.to_string();
     let what = match error.classify() {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Which kind of object holds the records (`HELM_DRIVER`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Driver {
     /// Secrets of type `helm.sh/release.v1`, the default.

@@ -109,6 +109,7 @@ pub fn outputs(summary: &Summary, report_path: &str) -> Vec<(String, String)> {
         ("waited-seconds", format!("{:.0}", summary.lock.waited_seconds.max(0.0))),
         ("lock-id", summary.lock.id.clone()),
         ("report", report_path.to_owned()),
+        ("backup", summary.backup.clone()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()

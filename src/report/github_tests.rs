@@ -112,6 +112,7 @@ fn outputs_of_a_repair() {
     waited-seconds=62
     lock-id=p7x2mf
     report=report.json
+    backup=backups/shop.web-p7x2mf.json
     ");
 }
 

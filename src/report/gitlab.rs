@@ -121,6 +121,7 @@ mod tests {
         DEPLOY_WAITED_SECONDS=62
         DEPLOY_LOCK_ID=p7x2mf
         DEPLOY_REPORT=report.json
+        DEPLOY_BACKUP=backups/shop.web-p7x2mf.json
         ");
     }
 

@@ -46,6 +46,8 @@ pub fn lines(event: &Event) -> Vec<String> {
         Event::RepairPlanned { strategy, finding, why } => {
             vec![line(&format!("repair needed: {finding}")), line(&format!("repairing by {strategy}: {why}"))]
         }
+        // Of a deploy that goes well nobody needs it: it is in the report.
+        Event::BackedUp { .. } => Vec::new(),
         Event::BackupSaved { path, revisions } => {
             let list = revisions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
             let plural = if revisions.len() == 1 { "" } else { "s" };

@@ -8,6 +8,7 @@ use crate::{
     ci::{self, Env},
     cli::{self, ClusterFlags, Format, Repair, Status},
     clock::Clock,
+    cluster::Cluster,
     deploy::precious,
     exit,
     lock::{
@@ -16,7 +17,10 @@ use crate::{
         lease, lease_name,
         table::Row,
     },
-    release::store::{Store, StoreError},
+    release::{
+        History,
+        store::{Store, StoreError},
+    },
     repair::{Strategy, alone},
     report::duration,
     request,
@@ -43,24 +47,25 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
 
 /// Runs `history`. Gives the exit code.
 pub async fn history(args: &cli::History, env: &Env) -> u8 {
-    let shown = async {
-        let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
-        let cluster = connect(&args.cluster, env).await?;
-        let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
-        let history = store.history(&args.release).await.map_err(|error| unreadable(&args.release, error))?;
-        let place = Place {
-            release: args.release.clone(),
-            namespace: cluster.namespace,
-            lease: lease_name(&args.release),
-        };
-        if history.records.is_empty() {
-            let why = format!("no release {} in namespace {}", place.release, place.namespace);
-            return Err(Stop::new(1, why, &["helm-guard status -A --all lists all releases"]));
-        }
+    let shown = past(&args.release, &args.cluster, env).await.map(|(cluster, history)| {
+        let (release, namespace) = (args.release.clone(), cluster.namespace);
+        let place = Place { lease: lease_name(&release), release, namespace };
         let _ = write!(std::io::stdout(), "{}", render::history(&place, &history, args.output));
-        Ok(())
-    };
-    shown.await.map_or_else(Stop::tell, |()| 0)
+    });
+    shown.map_or_else(Stop::tell, |()| 0)
+}
+
+/// The records of a release that must be there.
+pub(crate) async fn past(release: &str, flags: &ClusterFlags, env: &Env) -> Result<(Cluster, History), Stop> {
+    let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    let cluster = connect(flags, env).await?;
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
+    let history = store.history(release).await.map_err(|error| unreadable(release, error))?;
+    if history.records.is_empty() {
+        let why = format!("no release {release} in namespace {}", cluster.namespace);
+        return Err(Stop::new(1, why, &["helm-guard status -A --all lists all releases"]));
+    }
+    Ok((cluster, history))
 }
 
 /// Runs `repair --dry-run`. Gives the exit code.

@@ -77,8 +77,7 @@ fn records_in_config_maps(version: Helm) {
     let said = Stage::ok(stage.guard("upgrade", &["--set-string=env.NEW=1", "--wait", "--timeout=60s"]));
     stage.assert_history(&["superseded", "failed", "deployed"]);
     assert_eq!(stage.env(), ["FIXED", "NEW"], "{}", said.err);
-    let directory = stage.temporary.path().join("helm-guard-backups");
-    let file = std::fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    let file = stage.copy_of_the_repair();
     Stage::ok(stage.own(&["restore", file.to_str().unwrap()]));
     let status = ["get", "configmap", &name(2), "-o", "jsonpath={.metadata.labels.status}"];
     assert_eq!(stage.namespace.kubectl(status).unwrap(), "pending-upgrade");
@@ -131,8 +130,7 @@ fn an_unreadable_record(version: Helm) {
     let said = Stage::ok(stage.guard("upgrade", &WAIT));
     assert!(said.err.contains("revision 3 cannot be decoded"), "{}", said.err);
     stage.assert_deployed();
-    let directory = stage.temporary.path().join("helm-guard-backups");
-    let backup = std::fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    let backup = stage.copy_of_the_repair();
     assert!(std::fs::read_to_string(backup).unwrap().contains("bm90IGEgcmVsZWFzZQ=="));
 
     garble(&stage, 1);

@@ -240,6 +240,14 @@ impl Stage {
             .collect()
     }
 
+    /// The copy that the repair of a deploy is undone from.
+    pub fn copy_of_the_repair(&self) -> PathBuf {
+        let files = std::fs::read_dir(self.temporary.path().join("helm-guard-backups")).unwrap();
+        let mut files = files.map(|entry| entry.unwrap().path());
+        // Those of whole releases have the namespace before the name.
+        files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("web-")).unwrap()
+    }
+
     /// Text as a snapshot wants it: without what changes from run to run.
     pub fn normalise(&self, text: &str) -> String {
         let text = text

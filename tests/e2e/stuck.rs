@@ -73,8 +73,7 @@ fn a_backup_can_be_restored(version: Helm) {
     let before = data(&stage);
     Stage::ok(stage.guard("upgrade", &["--wait", "--timeout=60s"]));
     assert_ne!(data(&stage), before);
-    let directory = stage.temporary.path().join("helm-guard-backups");
-    let file = std::fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    let file = stage.copy_of_the_repair();
     Stage::ok(stage.own(&["restore", file.to_str().unwrap()]));
     assert_eq!(data(&stage), before);
 }
