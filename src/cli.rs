@@ -98,6 +98,10 @@ done), and the last good revision is `deployed` again if nothing is. Nothing tha
 
 A release whose holder is alive is left alone: its lock is waited for, for --lock-timeout.
 
+At a terminal each stuck release is shown, with its history and the ways to repair it that fit, and you choose. Without a \
+release those of the namespace are gone through, with -A those of all; one whose holder is alive is not among them. Scripts say \
+--yes, and a --strategy.
+
 Often there is no need for it: `helm-guard upgrade` repairs by itself.";
 
 const REPAIR_CODES: &str = "\
@@ -105,6 +109,8 @@ Examples:
   helm-guard repair web -n shop --dry-run            # what would be done?
   helm-guard repair web -n shop                      # set the records right
   helm-guard repair web -n shop --strategy rollback  # and go back to the last good revision
+  helm-guard repair -A                               # choose for each that is stuck
+  helm-guard repair -A --yes                         # set the records of all right
 
 Exit codes: 0 nothing is pending; 1 a repair failed; 64 bad usage; 69 cluster or Helm unavailable; 75 lock timeout; \
 76 lock lost; 77 refused, nothing was changed; 130/143 cancelled.";
@@ -181,16 +187,25 @@ pub struct History {
 }
 
 /// `repair`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Repair {
-    /// Release name
-    pub release: String,
-    /// How to repair it
-    #[arg(long, value_enum, default_value = "auto")]
-    pub strategy: AloneStrategy,
+    /// Release name [default: every stuck release, one after the other]
+    pub release: Option<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "release"])]
+    pub all_namespaces: bool,
+    /// How to repair it [default: auto; at a terminal, ask]
+    #[arg(long, value_enum)]
+    pub strategy: Option<AloneStrategy>,
+    /// Do not ask: repair every stuck release in the one way
+    #[arg(short, long)]
+    pub yes: bool,
     /// Only say what would be done; takes no lock and writes nothing
-    #[arg(long)]
+    #[arg(long, requires = "release")]
     pub dry_run: bool,
+    /// How long to wait for the rollouts of a rollback that was chosen at the terminal, or for all releases
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub rollout_timeout: Duration,
     /// Format of a dry run
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: Format,

@@ -18,9 +18,9 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use locks::{NoLocks, identity, lease_names, lost_any, release, take_locks};
-use mend::{Mended, manifest_of};
+use mend::Mended;
 
-pub(crate) use mend::precious;
+pub(crate) use mend::{manifest_of, precious};
 
 use crate::{
     clock::Clock,

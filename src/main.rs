@@ -15,6 +15,7 @@ use helm_guard::{
     deploy, exit,
     helm::{Command, child},
     lock,
+    repair::walk::{self, Walk},
     report::{
         Event, Outcome, Subject,
         sink::{Reporter, Sinks},
@@ -123,19 +124,36 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
         return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
     }
     request.warnings.extend(checkout::oddities(env, &request.limits()));
-    guarded(&request, env, clock, signals).await
+    guarded(&request, env, clock, signals).await.into()
 }
 
-/// A repair without a deploy.
+/// A repair without a deploy, of one release or of one after the other.
 async fn repair(args: &cli::Repair, env: &Env, clock: Clock) -> ExitCode {
-    match (Request::repair(args, env, &host()), Signals::listen()) {
-        (Err(error), _) => misused("repair", &error, env, clock),
-        (Ok(request), Ok(signals)) => guarded(&request, env, clock, signals).await,
-        (Ok(_), Err(error)) => complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
+    };
+    if !walk::is_wanted(args) {
+        return match Request::repair(args, env, &host()) {
+            Ok(request) => guarded(&request, env, clock, signals).await.into(),
+            Err(error) => misused("repair", &error, env, clock),
+        };
     }
+    let mut walk = match Walk::begin(args, env, clock, signals.clone()).await {
+        Ok(walk) => walk,
+        Err(code) => return code.into(),
+    };
+    while let Some(chosen) = walk.next().await {
+        let code = match Request::repair(&chosen, env, &host()) {
+            Ok(request) => guarded(&request, env, clock, signals.clone()).await,
+            Err(error) => return misused("repair", &error, env, clock),
+        };
+        walk.done(&chosen, code).await;
+    }
+    walk.code().into()
 }
 
-async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -> ExitCode {
+async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -> u8 {
     let guard = &request.guard;
     let sinks = Sinks {
         report_file: guard.run.report.clone(),
@@ -143,7 +161,7 @@ async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -
         ..sinks(env, clock)
     };
     let reporter = Arc::new(Reporter::new(sinks));
-    deploy::deploy(request, &reporter, clock, signals).await.into()
+    deploy::deploy(request, &reporter, clock, signals).await
 }
 
 /// The action's main step: this process becomes the one that the inputs ask for, under the same process id, so that the

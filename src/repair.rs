@@ -9,6 +9,7 @@
 
 pub mod alone;
 pub mod steps;
+pub mod walk;
 
 use crate::{
     helm::Command,

@@ -133,6 +133,7 @@ impl Request {
     /// # Errors
     /// As [`Request::parse`].
     pub fn repair(args: &cli::Repair, env: &Env, host: &str) -> Result<Self, String> {
+        let release = args.release.clone().ok_or("repair: name the release")?;
         let cluster = &args.cluster;
         let flag = |name: &str, value: Option<String>| value.map(|value| format!("--{name}={value}"));
         let kubeconfig = cluster.kubeconfig.as_ref().map(|path| path.display().to_string());
@@ -144,7 +145,7 @@ impl Request {
         .into_iter()
         .flatten()
         .collect();
-        tokens.extend(["--".to_owned(), args.release.clone()]);
+        tokens.extend(["--".to_owned(), release]);
         // Helm gets these flags for the steps that are its own.
         let invocation = Invocation::parse(Command::Upgrade, &tokens).map_err(|error| error.to_string())?;
         let guard = GuardFlags {
@@ -154,7 +155,7 @@ impl Request {
             lock_timeout: args.lock_timeout,
             // It deploys nothing, so it brings nothing old.
             outdated: cli::Outdated::Allow,
-            repair: args.strategy.into(),
+            repair: args.strategy.unwrap_or_default().into(),
             run: args.run.clone(),
         };
         Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)

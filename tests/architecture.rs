@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 37] = [
+const ACTING: [(&str, &str); 38] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -37,6 +37,7 @@ const ACTING: [(&str, &str); 37] = [
     ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),
     ("release/store.rs", "writes the records"),
     ("repair/steps.rs", "does the steps, writes the backup file"),
+    ("repair/walk.rs", "asks the person at the terminal, lets time pass"),
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
     ("status/act.rs", "reads a release's lock and records, prints"),

@@ -253,7 +253,7 @@ pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History
     cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates)
 }
 
-pub(super) fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
+pub(crate) fn manifest_of(record: &crate::release::Record, namespace: &str) -> Manifest {
     codec::decode(record.stored.payload())
         .and_then(|json| codec::manifest(&json))
         .ok()

@@ -117,11 +117,7 @@ async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Stop> 
         }
         _ => lease::list(cluster.client.clone(), namespace).await?,
     };
-    let mut rows = Vec::new();
-    for (lease, (view, life)) in leases.iter().zip(lives(&cluster, &leases, args.check, clock).await?) {
-        let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
-        rows.push(Row::new(&namespace, &name, &view, life, lease::deployed(lease)));
-    }
+    let mut rows = rows(&cluster, &leases, args.check, clock).await?;
     if let (Some(release), true) = (&args.release, args.all_namespaces) {
         rows.retain(|row| row.release.split(", ").any(|one| one == release));
     }
@@ -137,18 +133,23 @@ async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Stop> 
     Ok(0)
 }
 
-/// Of each Lease what [`life`] tells; all are watched at once.
-pub(crate) async fn lives(
+/// The Leases as a list has them; the holders of all are watched at once, if they are to be.
+pub(crate) async fn rows(
     cluster: &Cluster,
     leases: &[Lease],
     check: bool,
     clock: Clock,
-) -> Result<Vec<(super::LeaseView, Life)>, Stop> {
+) -> Result<Vec<Row>, Stop> {
     if check && leases.iter().any(|lease| lease::view(lease).holder.is_some()) {
         let longest = leases.iter().map(|lease| belief(&lease::view(lease))).max().unwrap_or_default();
         say(&format!("watching who renews, for at most {}", duration(longest.as_secs_f64())));
     }
-    futures::future::try_join_all(leases.iter().map(|lease| life(cluster, lease, check, clock))).await
+    let lives = leases.iter().map(|lease| async move {
+        let (view, life) = life(cluster, lease, check, clock).await?;
+        let (namespace, name) = (lease.namespace().unwrap_or_default(), lease.name_any());
+        Ok(Row::new(&namespace, &name, &view, life, lease::deployed(lease)))
+    });
+    futures::future::try_join_all(lives).await
 }
 
 /// Watches a holder until it is known whether it lives; without `check` the Lease is as it was read.

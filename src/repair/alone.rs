@@ -79,6 +79,19 @@ pub fn plan(history: &History, strategy: Strategy, history_max: u32, precious: &
     }
 }
 
+/// The strategies among which a person can choose, each with what it would do: none twice, and none that is refused.
+pub fn fitting(history: &History, history_max: u32, precious: &[ObjectKey]) -> Vec<(Strategy, Plan)> {
+    use Strategy::{Auto, DeleteRecord, MarkFailed, Rollback, Uninstall};
+    let mut found: Vec<(Strategy, Plan)> = Vec::new();
+    for strategy in [Auto, Rollback, MarkFailed, DeleteRecord, Uninstall] {
+        let Answer::Repair(plan) = self::plan(history, strategy, history_max, precious) else { continue };
+        if !found.iter().any(|(_, other)| other.steps == plan.steps) {
+            found.push((strategy, plan));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{history, list};
@@ -93,6 +106,21 @@ mod tests {
             Answer::Healthy => "nothing".into(),
             Answer::Refuse { why, .. } => format!("refused: {why}"),
             Answer::Repair(plan) => format!("{}: {}", plan.strategy, list(&plan.steps)),
+        }
+    }
+
+    #[test]
+    fn a_person_is_offered_what_fits_and_nothing_twice() {
+        for (records, expected) in [
+            ("1 superseded, 2 deployed", ""),
+            ("1 deployed, 2 pending-upgrade", "mark-failed, rollback, delete-record"),
+            ("1 pending-install", "mark-failed, delete-record, uninstall"),
+            ("1 superseded!, 2 pending-upgrade", "mark-deployed"),
+            ("1 uninstalling", "mark-failed, delete-record, uninstall"),
+        ] {
+            let offered = fitting(&history(records), 10, &[]);
+            let names: Vec<&str> = offered.iter().map(|(_, plan)| plan.strategy).collect();
+            assert_eq!(names.join(", "), expected, "{records}");
         }
     }
 

@@ -71,10 +71,10 @@ pub(crate) async fn past(release: &str, flags: &ClusterFlags, env: &Env) -> Resu
 /// Runs `repair --dry-run`. Gives the exit code.
 pub async fn dry_run(args: &Repair, env: &Env, clock: Clock) -> u8 {
     let what = What {
-        release: &args.release,
+        release: args.release.as_deref().unwrap_or_default(),
         lock_name: args.lock_name.as_deref(),
         cluster: &args.cluster,
-        strategy: args.strategy.into(),
+        strategy: args.strategy.unwrap_or_default().into(),
         title: "Dry run",
     };
     let found = match look(&what, args.output, env, clock).await {

@@ -65,7 +65,7 @@ fn text(standing: &Standing, wide: bool) -> String {
 }
 
 /// Revisions, one a line, with a header.
-fn table(rows: &[Revision]) -> String {
+pub(crate) fn table(rows: &[Revision]) -> String {
     let mut lines =
         vec![["REVISION", "STATUS", "CHART", "APP", "UPDATED", "DESCRIPTION"].map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(|row| {

@@ -13,13 +13,13 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace, Secret},
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Resource,
     api::{ListParams, PostParams},
     core::Request,
 };
 use serde::Deserialize;
 
-use super::fleet::{self, Sighting, UNSETTLED};
+use super::fleet::{self, Entry, Sighting, UNSETTLED};
 use crate::{
     ci::Env,
     cli::{Format, Status},
@@ -27,7 +27,7 @@ use crate::{
     cluster::Cluster,
     exit,
     lock::{
-        command::{Stop, connect, lives, say},
+        command::{Stop, connect, rows, say},
         lease::{self, LockError},
         table::Row,
     },
@@ -51,44 +51,14 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
 }
 
 async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
-    let usual = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
-    // Who says where Helm stores its records has them nowhere else.
-    let is_said = env.get("HELM_DRIVER").is_some_and(|driver| !driver.is_empty());
-    let drivers = if is_said { vec![usual] } else { vec![Driver::Secrets, Driver::ConfigMaps] };
     let cluster = connect(&args.cluster, env).await?;
-    let sweep = Sweep { everywhere: args.all_namespaces, cluster: &cluster };
-    let (leases, found) =
-        tokio::join!(sweep.leases(), sweep.records(&drivers, args.release.as_deref(), args.all));
-    let (mut seen, mut unseen) = found?;
-    let leases = match leases {
-        Ok(Seen { items, missing }) => {
-            unseen.extend(missing);
-            items
-        }
-        Err(error) => {
-            unseen.push(format!("locks are not shown: {error}"));
-            Vec::new()
-        }
+    let wanted = Wanted {
+        everywhere: args.all_namespaces,
+        release: args.release.as_deref(),
+        all: args.all || args.release.is_some(),
+        check: args.check,
     };
-    let lives = lives(&cluster, &leases, args.check, clock).await?;
-    let rows = leases.iter().zip(lives).map(|(found, (view, life))| {
-        Row::new(
-            &found.namespace().unwrap_or_default(),
-            &found.name_any(),
-            &view,
-            life,
-            lease::deployed(found),
-        )
-    });
-    let rows: Vec<Row> = rows.filter(|row| row.holder.is_some()).collect();
-    if args.release.is_none() && !args.all {
-        sweep.add_the_rest(&mut seen, &rows, &drivers).await?;
-    }
-    for note in &unseen {
-        say(&format!("warning: {note}"));
-    }
-    let all = args.all || args.release.is_some();
-    let entries = fleet::entries(&seen, &rows, all, usual, clock.wall());
+    let (entries, unseen) = sweep(&cluster, &wanted, env, clock).await?;
     if entries.is_empty() {
         let place =
             if args.all_namespaces { "any namespace" } else { &*format!("namespace {}", cluster.namespace) };
@@ -103,6 +73,61 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
         let _ = write!(std::io::stdout(), "{text}");
     }
     Ok(())
+}
+
+/// The releases that need somebody, the holders of their locks watched.
+pub(crate) async fn in_question(
+    cluster: &Cluster,
+    everywhere: bool,
+    release: Option<&str>,
+    env: &Env,
+    clock: Clock,
+) -> Result<Vec<Entry>, Stop> {
+    let wanted = Wanted { everywhere, release, all: false, check: true };
+    Ok(sweep(cluster, &wanted, env, clock).await?.0)
+}
+
+/// What is looked for.
+struct Wanted<'a> {
+    everywhere: bool,
+    release: Option<&'a str>,
+    all: bool,
+    check: bool,
+}
+
+/// The entries, and what could not be seen, which is also told.
+async fn sweep(
+    cluster: &Cluster,
+    wanted: &Wanted<'_>,
+    env: &Env,
+    clock: Clock,
+) -> Result<(Vec<Entry>, Vec<String>), Stop> {
+    let usual = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    // Who says where Helm stores its records has them nowhere else.
+    let is_said = env.get("HELM_DRIVER").is_some_and(|driver| !driver.is_empty());
+    let drivers = if is_said { vec![usual] } else { vec![Driver::Secrets, Driver::ConfigMaps] };
+    let sweep = Sweep { everywhere: wanted.everywhere, cluster };
+    let (leases, found) = tokio::join!(sweep.leases(), sweep.records(&drivers, wanted.release, wanted.all));
+    let (mut seen, mut unseen) = found?;
+    let leases = match leases {
+        Ok(Seen { items, missing }) => {
+            unseen.extend(missing);
+            items
+        }
+        Err(error) => {
+            unseen.push(format!("locks are not shown: {error}"));
+            Vec::new()
+        }
+    };
+    let mut rows = rows(cluster, &leases, wanted.check, clock).await?;
+    rows.retain(|row| row.holder.is_some());
+    if wanted.release.is_none() && !wanted.all {
+        sweep.add_the_rest(&mut seen, &rows, &drivers).await?;
+    }
+    for note in &unseen {
+        say(&format!("warning: {note}"));
+    }
+    Ok((fleet::entries(&seen, &rows, wanted.all, usual, clock.wall()), unseen))
 }
 
 /// What was listed, and what could not be, in a sentence.

@@ -1,14 +1,19 @@
 //! Many releases at once: who needs somebody, and why; also for whoever may not look everywhere.
 
-use std::{fmt::Write as _, process::Stdio};
+use std::{fmt::Write as _, process::Stdio, time::Duration};
 
+use helm_guard::release::Status;
 use serde_json::Value;
 use testbed::{Rule, tools::Helm};
 
 use crate::{
     lock::lock_id,
+    records::set_status_of,
     stage::{Said, Stage, kill},
+    unlock::at_a_terminal,
 };
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 const HEALTHY: [&str; 2] = ["--wait", "--timeout=60s"];
 
@@ -179,5 +184,49 @@ fn a_history(version: Helm) {
     assert_eq!(Stage::run(stage.own(&["history", "nobody"])).code, Some(1));
 }
 
-crate::with_both_helms! { the_whole_fleet a_history }
+/// Each stuck release is shown, a person chooses what is done; whose holder is alive is not among them.
+fn a_walk_through_what_is_stuck(version: Helm) {
+    let stage = Stage::new("f-walk", version);
+    for (release, status) in [("api", Status::PendingInstall), ("busy", Status::PendingInstall)] {
+        let names = format!("--set=name={release},configs={{{release}}}");
+        Stage::ok(stage.raw_of(release, "install", &[&names, "--wait"]));
+        set_status_of(&stage, release, 1, status);
+    }
+    Stage::ok(stage.raw("install", &["--set=configs={good}", "--wait"]));
+    let kept = stage.uids();
+    stage.stick("upgrade", &["--set=configs={good,dead}", "--set=behavior=never-ready"]);
+    let mut holder = stage.own(&["lock", "run", "busy", "--lease-duration=6s", "--", "sleep", "300"]);
+    let mut holder = holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let held = stage.namespace.watch_until(["lease", "helm-guard-busy"], LIMIT, |lease| {
+        lease["spec"]["holderIdentity"].is_string()
+    });
+    let nobody = Stage::run(stage.own(&["repair"]));
+    let answers =
+        [("1 of 2: api", ""), ("stop here", "\r"), ("2 of 2: web", ""), ("stop here", "\u{1b}[B\r")];
+    let (code, screen) = at_a_terminal(stage.own(&["repair", "--lease-duration=6s"]), &answers);
+    let scripted = Stage::run(stage.own(&["repair", "--yes"]));
+    kill(&mut holder);
+    held.unwrap();
+    assert_eq!(nobody.code, Some(77), "{}", nobody.err);
+    assert!(nobody.err.contains("there is nobody to ask"), "{}", nobody.err);
+    assert_eq!(code, Some(0), "{screen}");
+    let left_alone = format!("busy in namespace {}: left alone: ", stage.namespace.name());
+    assert!(screen.contains(&left_alone) && screen.contains("every workload is ready"), "{screen}");
+    stage.assert_history(&["superseded", "failed", "deployed"]);
+    assert_eq!(stage.uids(), kept, "what only the dead revision had is gone");
+    let api = Stage::ok(stage.own(&["history", "api", "-o", "json"]));
+    assert!(api.out.contains(r#""status": "failed""#), "{}", api.out);
+    let busy = Stage::ok(stage.own(&["history", "busy", "-o", "json"]));
+    assert!(busy.out.contains(r#""status": "pending-install""#), "{}", busy.out);
+    assert_eq!(scripted.code, Some(0), "{}", scripted.err);
+    assert!(scripted.err.contains("nothing is stuck"), "{}", scripted.err);
+
+    // Its holder is dead now, and a script wants all repaired in one way.
+    let scripted =
+        Stage::run(stage.own(&["repair", "--yes", "--strategy=delete-record", "--lease-duration=6s"]));
+    assert_eq!(scripted.code, Some(0), "{}", scripted.err);
+    assert!(Stage::run(stage.own(&["history", "busy"])).err.contains("no release busy"), "{}", scripted.err);
+}
+
+crate::with_both_helms! { the_whole_fleet a_history a_walk_through_what_is_stuck }
 crate::with_either_helm! { V3 records_of_both_kinds }

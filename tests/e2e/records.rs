@@ -34,7 +34,13 @@ fn name(revision: u32) -> String {
 
 /// Sets the status of a record behind Helm's back, in body and label.
 fn set_status(stage: &Stage, revision: u32, status: Status) {
-    let path = ["get", "secret", &name(revision)];
+    set_status_of(stage, "web", revision, status);
+}
+
+/// The same of another release.
+pub fn set_status_of(stage: &Stage, release: &str, revision: u32, status: Status) {
+    let name = format!("sh.helm.release.v1.{release}.v{revision}");
+    let path = ["get", "secret", &name];
     let secret = stage.namespace.kubectl_json(path).unwrap();
     let outer = secret["data"]["release"].as_str().unwrap();
     // A Secret's data is base64, around the base64 that Helm makes itself.
@@ -46,7 +52,7 @@ fn set_status(stage: &Stage, revision: u32, status: Status) {
         "metadata": {"labels": {"status": status.as_str()}},
         "data": {"release": String::from_utf8(payload).unwrap()},
     });
-    stage.namespace.kubectl(["patch", "secret", &name(revision), "-p", &patch.to_string()]).unwrap();
+    stage.namespace.kubectl(["patch", "secret", &name, "-p", &patch.to_string()]).unwrap();
 }
 
 fn base64(text: &str, decode: bool) -> Vec<u8> {

@@ -175,7 +175,12 @@ fn at_a_terminal_force_asks() {
 }
 
 /// Runs a command at a terminal, answers its question, gives its exit code and all that stood on the terminal.
-fn answer(mut command: Command, key: &str) -> (Option<i32>, String) {
+fn answer(command: Command, key: &str) -> (Option<i32>, String) {
+    at_a_terminal(command, &[("[y/N]", key)])
+}
+
+/// Runs a command at a terminal. Whenever the next of these texts stands there, its keys are pressed.
+pub fn at_a_terminal(mut command: Command, answers: &[(&str, &str)]) -> (Option<i32>, String) {
     let pty = nix::pty::openpty(None, None).unwrap();
     let end = |side: &OwnedFd| Stdio::from(side.try_clone().unwrap());
     command.env("TERM", "xterm").stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
@@ -183,12 +188,15 @@ fn answer(mut command: Command, key: &str) -> (Option<i32>, String) {
     // The terminal is over when nobody has its other side.
     drop((command, pty.slave));
     let mut terminal = File::from(pty.master);
-    let (mut screen, mut buffer, mut answered) = (String::new(), [0; 1024], false);
+    let (mut screen, mut buffer, mut read_up_to) = (String::new(), [0; 1024], 0);
+    let mut answers = answers.iter().peekable();
     while let Ok(read @ 1..) = terminal.read(&mut buffer) {
         screen.push_str(&String::from_utf8_lossy(&buffer[..read]));
-        if !answered && screen.contains("[y/N]") {
-            answered = true;
-            terminal.write_all(key.as_bytes()).unwrap();
+        while let Some((text, keys)) = answers.peek() {
+            let Some(at) = screen[read_up_to..].find(text) else { break };
+            read_up_to += at + text.len();
+            terminal.write_all(keys.as_bytes()).unwrap();
+            answers.next();
         }
     }
     (child.wait().unwrap().code(), screen)

@@ -1,0 +1,229 @@
+//! A walk through what is stuck: shows each release, offers the strategies that fit, and says what came of the chosen one.
+//! Which fit is decided in `repair/alone.rs`; the repair itself is that of one release.
+
+use std::{io::IsTerminal, time::Duration};
+
+use super::{Plan, Strategy, alone::fitting};
+use crate::{
+    ci::Env,
+    cli::{AloneStrategy, Repair},
+    clock::Clock,
+    cluster::Cluster,
+    deploy::{manifest_of, precious},
+    exit,
+    lock::command::{Stop, connect, say},
+    release::{History, store::Store},
+    report::{duration, text::terminal_safe},
+    request,
+    signals::{Signal, Signals},
+    status::{State, fleet::Entry, render, sweep},
+    unlock::{Place, standing},
+};
+
+/// How often rollouts are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Is there more than one release, or a person to choose for the one?
+pub fn is_wanted(args: &Repair) -> bool {
+    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    args.release.is_none() || (can_ask && args.strategy.is_none() && !args.yes)
+}
+
+/// The walk.
+pub struct Walk<'a> {
+    args: &'a Repair,
+    env: &'a Env,
+    cluster: Cluster,
+    signals: Signals,
+    clock: Clock,
+    left: Vec<Entry>,
+    all: usize,
+    code: u8,
+}
+
+impl<'a> Walk<'a> {
+    /// Looks for what is stuck, and watches the holders of its locks.
+    ///
+    /// # Errors
+    /// With the exit code, when it cannot be listed, or there is nobody to ask.
+    pub async fn begin(args: &'a Repair, env: &'a Env, clock: Clock, signals: Signals) -> Result<Self, u8> {
+        let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        if !(can_ask || args.yes) {
+            let next = ["name the release", "or --yes, with a --strategy, for all that are stuck"];
+            return Err(
+                Stop::new(exit::REFUSED, "there is nobody to ask which repair is meant", &next).tell()
+            );
+        }
+        let looked = async {
+            let cluster = connect(&args.cluster, env).await?;
+            let found =
+                sweep::in_question(&cluster, args.all_namespaces, args.release.as_deref(), env, clock);
+            Ok((found.await?, cluster))
+        };
+        let (entries, cluster) = looked.await.map_err(Stop::tell)?;
+        let (mut left, others): (Vec<Entry>, Vec<Entry>) =
+            entries.into_iter().partition(|entry| entry.state == State::Stuck);
+        for entry in others.iter().filter(|entry| entry.state == State::Deploying) {
+            say(&format!("{}: left alone: {}", place(entry), entry.cause));
+        }
+        if left.is_empty() {
+            say("nothing is stuck");
+        }
+        left.reverse();
+        Ok(Self { args, env, cluster, signals, clock, all: left.len(), left, code: 0 })
+    }
+
+    /// What is to be done next: the flags of a repair of one release. `None` at the end, or when the person stops.
+    pub async fn next(&mut self) -> Option<Repair> {
+        while let Some(entry) = self.left.pop() {
+            let chosen = match self.choose(&entry).await {
+                Ok(Choice::Do(chosen)) => chosen,
+                Ok(Choice::Leave) => continue,
+                Ok(Choice::Stop) => return None,
+                Err(stop) => {
+                    self.code = stop.tell();
+                    continue;
+                }
+            };
+            let mut args = self.args.clone();
+            (args.release, args.strategy, args.all_namespaces) = (Some(entry.release), Some(chosen), false);
+            args.cluster.namespace = Some(entry.namespace);
+            return Some(args);
+        }
+        None
+    }
+
+    async fn choose(&mut self, entry: &Entry) -> Result<Choice, Stop> {
+        let number = self.all - self.left.len();
+        say(&format!("{number} of {}: {}: {}", self.all, place(entry), entry.cause));
+        let (history, cluster) = self.history(&entry.release, &entry.namespace).await?;
+        for line in render::table(&history.rows()).lines() {
+            say(line);
+        }
+        let precious = precious(&cluster, &entry.release, &history).await;
+        let plans = fitting(&history, request::history_max(self.env), &precious);
+        if self.args.yes {
+            return Ok(Choice::Do(self.args.strategy.unwrap_or_default()));
+        }
+        for (_, plan) in &plans {
+            say(&described(plan));
+        }
+        // Short ones: a line that wraps is not drawn over.
+        let mut items: Vec<String> = plans.iter().map(|(_, plan)| plan.strategy.to_owned()).collect();
+        items.extend(["leave it as it is".to_owned(), "stop here".to_owned()]);
+        let ask = tokio::task::spawn_blocking(move || {
+            dialoguer::Select::new()
+                .with_prompt("what is to be done?")
+                .items(&items)
+                .default(0)
+                .interact_opt()
+        });
+        let answer = tokio::select! {
+            signal = self.signals.next() => return Ok(self.stopped(signal)),
+            answer = ask => answer,
+        };
+        Ok(match answer {
+            Ok(Ok(Some(index))) if index < plans.len() => Choice::Do(named(plans[index].0)),
+            Ok(Ok(Some(index))) if index == plans.len() => Choice::Leave,
+            _ => Choice::Stop,
+        })
+    }
+
+    fn stopped(&mut self, signal: Signal) -> Choice {
+        self.code = exit::cancelled(signal.number());
+        Choice::Stop
+    }
+
+    /// Waits for what a repair set going, and says how the release then is.
+    pub async fn done(&mut self, chosen: &Repair, code: u8) {
+        if code != 0 {
+            self.code = code;
+            return;
+        }
+        if let Err(stop) = self.verify(chosen).await {
+            self.code = stop.tell();
+        }
+    }
+
+    async fn verify(&mut self, chosen: &Repair) -> Result<(), Stop> {
+        let release = chosen.release.clone().unwrap_or_default();
+        let namespace = chosen.cluster.namespace.clone().unwrap_or_default();
+        let (history, cluster) = self.history(&release, &namespace).await?;
+        let place = Place { lease: crate::lock::lease_name(&release), release, namespace };
+        let (said, is_free) = standing(&history, &place);
+        say(&said);
+        if !is_free {
+            return Err(Stop::new(
+                1,
+                "it is still in the way of the next deploy",
+                &["run the same command again"],
+            ));
+        }
+        let rolled_back = chosen.strategy == Some(AloneStrategy::Rollback);
+        let Some(last) = history.last().filter(|_| rolled_back) else { return Ok(()) };
+        let manifest = manifest_of(last, &place.namespace);
+        let started = self.clock.monotonic();
+        loop {
+            let unready = cluster.unready(&manifest).await;
+            if unready.is_empty() {
+                say("every workload is ready");
+                return Ok(());
+            }
+            let names: Vec<String> = unready.iter().map(|w| format!("{}/{}", w.kind, w.name)).collect();
+            if self.clock.monotonic().saturating_sub(started) >= chosen.rollout_timeout {
+                let limit = duration(chosen.rollout_timeout.as_secs_f64());
+                let why = format!("not ready after {limit}: {}", names.join(", "));
+                return Err(Stop::new(1, why, &["helm-guard upgrade deploys again"]));
+            }
+            tokio::select! {
+                signal = self.signals.next() => {
+                    self.code = exit::cancelled(signal.number());
+                    self.left.clear();
+                    return Ok(());
+                }
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn history(&self, release: &str, namespace: &str) -> Result<(History, Cluster), Stop> {
+        let driver = request::driver(self.env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+        let cluster = Cluster { namespace: namespace.to_owned(), ..self.cluster.clone() };
+        let store = Store::new(cluster.client.clone(), namespace, driver);
+        let read = store.history(release).await;
+        let history = read.map_err(|error| Stop::new(exit::UNAVAILABLE, error.to_string(), &[]))?;
+        Ok((history, cluster))
+    }
+
+    /// The exit code: of the last that went wrong.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+enum Choice {
+    Do(AloneStrategy),
+    Leave,
+    Stop,
+}
+
+fn place(entry: &Entry) -> String {
+    format!("{} in namespace {}", entry.release, entry.namespace)
+}
+
+/// A plan in a line: its name, its steps, and what it does not mend.
+fn described(plan: &Plan) -> String {
+    let steps: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+    let but = if plan.caveat.is_empty() { String::new() } else { format!("; but {}", plan.caveat) };
+    terminal_safe(&format!("{}: {}{but}", plan.strategy, steps.join(", ")))
+}
+
+fn named(strategy: Strategy) -> AloneStrategy {
+    match strategy {
+        Strategy::Rollback => AloneStrategy::Rollback,
+        Strategy::MarkFailed => AloneStrategy::MarkFailed,
+        Strategy::DeleteRecord => AloneStrategy::DeleteRecord,
+        Strategy::Uninstall => AloneStrategy::Uninstall,
+        Strategy::Auto | Strategy::Rebase | Strategy::Off => AloneStrategy::Auto,
+    }
+}
