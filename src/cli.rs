@@ -61,6 +61,10 @@ const STATUS: &str = "\
 States: `none`; `deployed`; `failed`; `uninstalled`; `uninstalling`; `stuck`, which nobody works on; `deploying`, whose \
 lock somebody holds. A holder is watched for at most its lease duration; in a list only with --check.
 
+Health is the worst of what is found: Stuck; Missing, an object is not there; Degraded, a workload is not ready and its pods \
+say why; Progressing, it is not ready yet; Drifted (OutOfSync), a dry run of applying the manifest would change what lives; \
+Unknown, nobody may look; Healthy. Nothing is changed for it.
+
 A list reads labels and no records, so it takes a moment for thousands of releases. Without a HELM_DRIVER it looks in Secrets \
 and in ConfigMaps. Where all namespaces may not be listed at once, those are that may be.
 
@@ -162,6 +166,9 @@ pub struct Status {
     /// Watch the holders of locks in a list for their lease durations, and say whether they are alive
     #[arg(long)]
     pub check: bool,
+    /// Say in a list how each release fares, too: its record is read, and each of its objects is compared
+    #[arg(long)]
+    pub health: bool,
     /// Format
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: Format,

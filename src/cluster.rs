@@ -1,6 +1,7 @@
 //! The cluster: the client to it, and what stages read from it.
 //! Decides nothing; records and the Lease have edges of their own.
 
+pub mod drift;
 pub mod watch;
 pub mod wire;
 

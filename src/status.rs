@@ -3,6 +3,7 @@
 
 pub mod act;
 pub mod fleet;
+pub mod health;
 pub mod render;
 pub mod sweep;
 
@@ -86,6 +87,8 @@ pub struct Standing {
     pub lock: Option<Row>,
     /// The records, oldest first.
     pub revisions: Vec<Revision>,
+    /// How it fares; `None` when there is nothing that could live.
+    pub health: Option<health::Finding>,
     /// `None` when there is nothing to repair.
     pub repair: Option<Planned>,
     /// The next commands.
@@ -119,6 +122,7 @@ impl Standing {
             summary,
             lock,
             revisions: history.rows(),
+            health: None,
             repair,
             next,
         }

@@ -3,13 +3,17 @@
 
 use std::io::Write;
 
-use super::{Standing, render, sweep};
+use super::{
+    Standing, State,
+    health::{Finding, judge},
+    render, sweep,
+};
 use crate::{
     ci::{self, Env},
     cli::{self, ClusterFlags, Format, Repair, Status},
     clock::Clock,
     cluster::Cluster,
-    deploy::precious,
+    deploy::{manifest_of, precious},
     exit,
     lock::{
         belief,
@@ -125,7 +129,8 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
     let precious = precious(&cluster, what.release, &history).await;
     // As many revisions as the repair itself would reckon with.
     let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious);
-    let standing = Standing::new(&place, row, &history, answer);
+    let mut standing = Standing::new(&place, row, &history, answer);
+    standing.health = health(&cluster, standing.state, &history).await;
     let _ = write!(std::io::stdout(), "{}", render::render(&standing, format));
     if let (ci::System::GitHub, Some(path)) = (ci::system(env), env.get("GITHUB_STEP_SUMMARY")) {
         let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
@@ -135,6 +140,18 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         }
     }
     Ok(standing)
+}
+
+/// How what lives fares beside the manifest of the last revision, or of the one that is deployed.
+pub(super) async fn health(cluster: &Cluster, state: State, history: &History) -> Option<Finding> {
+    if matches!(state, State::None | State::Uninstalled | State::Uninstalling) {
+        return None;
+    }
+    let shown = if state == State::Failed { history.deployed().next_back() } else { None };
+    let shown = shown.or(history.last())?;
+    let manifest = manifest_of(shown, &cluster.namespace);
+    let (objects, unready) = tokio::join!(cluster.compared(&manifest), cluster.unready(&manifest));
+    Some(judge(state, shown.revision, &objects, &unready))
 }
 
 fn unreadable(release: &str, error: StoreError) -> Stop {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{State, state_of};
+use super::{State, health::Finding, state_of};
 use crate::{
     cli::Format,
     lock::table::{Row, State as LockState, aligned},
@@ -79,6 +79,9 @@ pub struct Entry {
     pub since: String,
     /// Seconds since then, by this machine's clock.
     pub age_seconds: Option<i64>,
+    /// How it fares, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Finding>,
     /// Its lock, if somebody has it.
     pub lock: Option<Row>,
     /// In one sentence: why it is in the list.
@@ -127,6 +130,7 @@ pub fn entries(seen: &[Sighting], locks: &[Row], all: bool, usual: Driver, now: 
             status: shown.status,
             since: shown.since.map(|since| since.to_string()).unwrap_or_default(),
             age_seconds: shown.since.map(|since| now.duration_since(since).as_secs().max(0)),
+            health: None,
             lock: lock.cloned(),
             cause: cause(state, shown, lock),
             next: next(state, shown, lock, usual),
@@ -207,6 +211,10 @@ fn columns(entries: &[Entry], namespaces: bool, wide: bool) -> String {
             ("STATE", entry.state.as_str().to_owned()),
             ("AGE", age),
         ];
+        if entries.iter().any(|entry| entry.health.is_some()) {
+            let health = entry.health.as_ref().map(|found| found.health.to_string());
+            cells.push(("HEALTH", health.unwrap_or_default()));
+        }
         if wide {
             cells.extend([
                 ("REVISION", entry.revision.to_string()),

@@ -37,6 +37,10 @@ fn text(standing: &Standing, wide: bool) -> String {
         ("STATE", standing.state.as_str().to_owned()),
         ("LOCK", lock(standing)),
     ];
+    if let Some(health) = &standing.health {
+        facts.push(("HEALTH", format!("{}, beside revision {}", health.health, health.revision)));
+        facts.extend(health.reasons.iter().map(|reason| ("", format!("- {reason}"))));
+    }
     if let (true, Some(row)) = (wide, &standing.lock) {
         facts.push(("", format!("lease {}, believed for {}s", row.lease, row.lease_duration_seconds)));
         facts.extend(row.holder.as_ref().map(|holder| ("", holder.identity.clone())));

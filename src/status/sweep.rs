@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
+    sync::{Mutex, PoisonError},
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -14,12 +15,16 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource,
-    api::{ListParams, PostParams},
+    api::{ListParams, PostParams, VersionMatch},
     core::Request,
 };
 use serde::Deserialize;
 
-use super::fleet::{self, Entry, Sighting, UNSETTLED};
+use super::{
+    act::health,
+    fleet::{self, Entry, Sighting, UNSETTLED},
+    health::Finding,
+};
 use crate::{
     ci::Env,
     cli::{Format, Status},
@@ -31,7 +36,7 @@ use crate::{
         lease::{self, LockError},
         table::Row,
     },
-    release::store::Driver,
+    release::store::{Driver, Store},
     request,
 };
 
@@ -58,7 +63,14 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
         all: args.all || args.release.is_some(),
         check: args.check,
     };
-    let (entries, unseen) = sweep(&cluster, &wanted, env, clock).await?;
+    let (mut entries, unseen) = sweep(&cluster, &wanted, env, clock).await?;
+    if args.health {
+        let findings = stream::iter(&entries).map(|entry| fares(&cluster, entry));
+        let findings: Vec<Option<Finding>> = findings.buffered(AT_ONCE).collect().await;
+        for (entry, finding) in entries.iter_mut().zip(findings) {
+            entry.health = finding;
+        }
+    }
     if entries.is_empty() {
         let place =
             if args.all_namespaces { "any namespace" } else { &*format!("namespace {}", cluster.namespace) };
@@ -73,6 +85,14 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
         let _ = write!(std::io::stdout(), "{text}");
     }
     Ok(())
+}
+
+/// How a release fares; `None` when its record cannot be read.
+async fn fares(cluster: &Cluster, entry: &Entry) -> Option<Finding> {
+    let cluster = Cluster { namespace: entry.namespace.clone(), ..cluster.clone() };
+    let store = Store::new(cluster.client.clone(), &entry.namespace, entry.storage);
+    let history = store.history(&entry.release).await.ok()?;
+    health(&cluster, entry.state, &history).await
 }
 
 /// The releases that need somebody, the holders of their locks watched.
@@ -106,7 +126,7 @@ async fn sweep(
     // Who says where Helm stores its records has them nowhere else.
     let is_said = env.get("HELM_DRIVER").is_some_and(|driver| !driver.is_empty());
     let drivers = if is_said { vec![usual] } else { vec![Driver::Secrets, Driver::ConfigMaps] };
-    let sweep = Sweep { everywhere: wanted.everywhere, cluster };
+    let sweep = Sweep { everywhere: wanted.everywhere, cluster, versions: Mutex::default() };
     let (leases, found) = tokio::join!(sweep.leases(), sweep.records(&drivers, wanted.release, wanted.all));
     let (mut seen, mut unseen) = found?;
     let leases = match leases {
@@ -139,6 +159,9 @@ struct Seen<T> {
 struct Sweep<'a> {
     cluster: &'a Cluster,
     everywhere: bool,
+    /// How new what was listed is, by path. The API server answers at once from memory what need not be newer; else it first
+    /// asks etcd how new its memory must be, and waits for that.
+    versions: Mutex<BTreeMap<String, String>>,
 }
 
 impl Sweep<'_> {
@@ -294,6 +317,16 @@ impl Sweep<'_> {
     async fn metadata(&self, path: &str, selector: &str) -> Result<Vec<Meta>, kube::Error> {
         let mut found = Vec::new();
         let mut params = ListParams::default().labels(selector).limit(PAGE);
+        let known = self
+            .versions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+            .cloned()
+            .filter(|version| !version.is_empty());
+        if let Some(version) = known {
+            params = params.at(&version).matching(VersionMatch::NotOlderThan);
+        }
         loop {
             let request = Request::new(path).list_metadata(&params).map_err(kube::Error::BuildRequest)?;
             match self.cluster.client.request::<Page>(request).await {
@@ -301,8 +334,12 @@ impl Sweep<'_> {
                     found.extend(page.items.unwrap_or_default());
                     params.continue_token = Some(page.metadata.next).filter(|token| !token.is_empty());
                     if params.continue_token.is_none() {
+                        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+                        versions.insert(path.to_owned(), page.metadata.resource_version);
                         return Ok(found);
                     }
+                    // The token says it all.
+                    (params.resource_version, params.version_match) = (None, None);
                 }
                 // The API server has forgotten where we were: all of it, then, and in one go.
                 Err(kube::Error::Api(status)) if status.code == 410 && params.continue_token.is_some() => {
@@ -323,10 +360,12 @@ struct Page {
     items: Option<Vec<Meta>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct Place {
-    #[serde(default, rename = "continue")]
+    #[serde(rename = "continue")]
     next: String,
+    resource_version: String,
 }
 
 #[derive(Deserialize)]

@@ -228,5 +228,43 @@ fn a_walk_through_what_is_stuck(version: Helm) {
     assert!(Stage::run(stage.own(&["history", "busy"])).err.contains("no release busy"), "{}", scripted.err);
 }
 
-crate::with_both_helms! { the_whole_fleet a_history a_walk_through_what_is_stuck }
+/// Each word, of what really lives; looking changes nothing, and no value is told.
+fn how_a_release_fares(version: Helm) {
+    let stage = Stage::new("f-health", version);
+    let health = |expected: &str| {
+        let shown = Stage::ok(stage.own(&["status", "web", "-o", "json"]));
+        let shown: Value = serde_json::from_str(&shown.out).unwrap();
+        assert_eq!(shown["health"]["health"], expected, "{:#}", shown["health"]);
+        shown["health"]["reasons"].to_string()
+    };
+    Stage::ok(stage.raw("install", &["--set=configs={one}", "--set-string=env.TOKEN=hunter2", "--wait"]));
+    let before = stage.generation();
+    assert_eq!(health("Healthy"), "[]");
+    let env = ["set", "env", "deployment/web", "TOKEN=other"];
+    stage.namespace.kubectl(env).unwrap();
+    stage.namespace.kubectl(["rollout", "status", "deployment/web", "--timeout=60s"]).unwrap();
+    let reasons = health("Drifted");
+    assert!(
+        reasons.contains("Deployment/web differs in .spec.template.spec.containers[0].env["),
+        "{reasons}"
+    );
+    assert!(!reasons.contains("hunter2") && !reasons.contains("other"), "{reasons}");
+    assert_eq!(stage.generation(), before + 1, "only kubectl has written");
+    stage.namespace.kubectl(["delete", "configmap", "one"]).unwrap();
+    assert!(health("Missing").contains("ConfigMap/one is not there"));
+    stage.stick("upgrade", &["--set=behavior=never-ready"]);
+    health("Stuck");
+    let listed = Stage::ok(stage.own(&["status", "--health"])).out;
+    assert!(listed.contains("HEALTH") && listed.contains("Stuck"), "{listed}");
+
+    let other = Stage::new("f-crash", version);
+    assert_eq!(
+        Stage::run(other.raw("install", &["--set=behavior=crash-loop", "--wait", "--timeout=5s"])).code,
+        Some(1)
+    );
+    let listed = Stage::ok(other.own(&["status", "--health", "-o", "json"])).out;
+    assert!(listed.contains(r#""health": "Degraded""#) && listed.contains("CrashLoopBackOff"), "{listed}");
+}
+
+crate::with_both_helms! { how_a_release_fares the_whole_fleet a_history a_walk_through_what_is_stuck }
 crate::with_either_helm! { V3 records_of_both_kinds }

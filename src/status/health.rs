@@ -1,0 +1,211 @@
+//! How a release fares, in the usual words: what lives beside what its manifest says, and whether it is ready.
+//! Pure: the cluster is read in `cluster/drift.rs` and `cluster/watch.rs`.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::State;
+use crate::{manifest::ObjectKey, report::Workload};
+
+/// In one word. The worst of what was found counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Health {
+    /// A revision is pending, and nobody works on it.
+    Stuck,
+    /// An object of the manifest is not there.
+    Missing,
+    /// A workload is not ready, and its pods say why.
+    Degraded,
+    /// A workload is not ready yet.
+    Progressing,
+    /// What lives is not what the manifest says: out of sync.
+    Drifted,
+    /// Nobody may look, or the API server refuses to compare.
+    Unknown,
+    /// All is there, as it should be, and ready.
+    Healthy,
+}
+
+impl std::fmt::Display for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+/// How an object of a manifest lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// As the manifest says.
+    Same,
+    /// These fields are another than in the manifest.
+    Drifted(Vec<String>),
+    /// It is not there, or its kind is not.
+    Missing,
+    /// Why it could not be compared.
+    Unknown(String),
+}
+
+/// The word, and what it is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// In one word.
+    pub health: Health,
+    /// Revision whose manifest was compared.
+    pub revision: u32,
+    /// What was found, the worst first: objects and fields, no values.
+    pub reasons: Vec<String>,
+}
+
+/// Reasons that are told; there may be hundreds.
+const TOLD: usize = 10;
+/// What pods say that are on their way.
+const ON_THE_WAY: [&str; 4] = ["NotReady", "Pending", "ContainerCreating", "PodInitializing"];
+
+/// Decides.
+pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], unready: &[Workload]) -> Finding {
+    let mut found: Vec<(Health, String)> = Vec::new();
+    if state == State::Stuck {
+        found.push((Health::Stuck, format!("revision {revision} is pending, and nobody works on it")));
+    }
+    for (key, live) in objects {
+        match live {
+            Live::Same => {}
+            Live::Missing => found.push((Health::Missing, format!("{key} is not there"))),
+            Live::Drifted(fields) => {
+                found.push((Health::Drifted, format!("{key} differs in {}", fields.join(", "))));
+            }
+            Live::Unknown(why) => found.push((Health::Unknown, format!("{key}: {why}"))),
+        }
+    }
+    for workload in unready {
+        let Workload { kind, name, ready, wanted, reasons } = workload;
+        let is_bad = |reason: &String| !ON_THE_WAY.contains(&reason.split(" ×").next().unwrap_or_default());
+        let health = if reasons.iter().any(is_bad) { Health::Degraded } else { Health::Progressing };
+        let why = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
+        found.push((health, format!("{kind}/{name} has {ready} of {wanted} ready{why}")));
+    }
+    found.sort_by_key(|(health, _)| *health as u8);
+    let health = found.first().map_or(Health::Healthy, |(health, _)| *health);
+    let more = found.len().saturating_sub(TOLD);
+    let mut reasons: Vec<String> = found.into_iter().take(TOLD).map(|(_, reason)| reason).collect();
+    if more > 0 {
+        reasons.push(format!("and {more} more"));
+    }
+    Finding { health, revision, reasons }
+}
+
+/// Fields that are named of an object; a drawing of all would be too long.
+const FIELDS: usize = 5;
+
+/// Names of the fields in which an object would be another after it was applied. What the API server counts up is none.
+pub fn changed(live: &Value, wanted: &Value) -> Vec<String> {
+    let mut fields = Vec::new();
+    differ(live, wanted, "", &mut fields);
+    let counted = [".status", ".metadata.managedFields", ".metadata.resourceVersion", ".metadata.generation"];
+    fields.retain(|field| !counted.iter().any(|prefix| field.starts_with(prefix)));
+    fields.truncate(FIELDS);
+    fields
+}
+
+fn differ(live: &Value, wanted: &Value, path: &str, fields: &mut Vec<String>) {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            let names = live.keys().chain(wanted.keys().filter(|name| !live.contains_key(*name)));
+            for name in names {
+                let of =
+                    |fields: &serde_json::Map<String, Value>| fields.get(name).cloned().unwrap_or_default();
+                differ(&of(live), &of(wanted), &format!("{path}.{name}"), fields);
+            }
+        }
+        (Value::Array(live), Value::Array(wanted)) if live.len() == wanted.len() => {
+            for (index, (live, wanted)) in live.iter().zip(wanted).enumerate() {
+                differ(live, wanted, &format!("{path}[{index}]"), fields);
+            }
+        }
+        (live, wanted) if live != wanted => fields.push(path.to_owned()),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            api_version: "v1".into(),
+            kind: "ConfigMap".into(),
+            namespace: "shop".into(),
+            name: name.into(),
+        }
+    }
+
+    fn unready(reasons: &[&str]) -> Workload {
+        let reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        Workload { kind: "Deployment".into(), name: "web".into(), ready: 1, wanted: 3, reasons }
+    }
+
+    #[test]
+    fn the_worst_of_what_was_found_counts() {
+        let drifted = || Live::Drifted(vec![".data.a".to_owned()]);
+        for (state, lives, workloads, expected) in [
+            (State::Deployed, vec![Live::Same], vec![], "Healthy: "),
+            (State::Deployed, vec![drifted()], vec![], "Drifted: ConfigMap/0 differs in .data.a"),
+            (
+                State::Deployed,
+                vec![drifted(), Live::Missing],
+                vec![],
+                "Missing: ConfigMap/1 is not there; ConfigMap/0 differs in .data.a",
+            ),
+            (State::Deployed, vec![], vec![unready(&[])], "Progressing: Deployment/web has 1 of 3 ready"),
+            (
+                State::Deployed,
+                vec![],
+                vec![unready(&["NotReady ×2"])],
+                "Progressing: Deployment/web has 1 of 3 ready: NotReady ×2",
+            ),
+            (
+                State::Failed,
+                vec![drifted()],
+                vec![unready(&["NotReady", "CrashLoopBackOff ×2"])],
+                "Degraded: Deployment/web has 1 of 3 ready: NotReady, CrashLoopBackOff ×2; ConfigMap/0 differs in .data.a",
+            ),
+            (State::Stuck, vec![Live::Same], vec![], "Stuck: revision 7 is pending, and nobody works on it"),
+            (
+                State::Deployed,
+                vec![Live::Unknown("it may not be compared".into())],
+                vec![],
+                "Unknown: ConfigMap/0: it may not be compared",
+            ),
+        ] {
+            let objects: Vec<_> =
+                lives.into_iter().enumerate().map(|(n, live)| (key(&n.to_string()), live)).collect();
+            let found = judge(state, 7, &objects, &workloads);
+            assert_eq!(format!("{}: {}", found.health, found.reasons.join("; ")), expected);
+        }
+        let many: Vec<_> = (0..300).map(|n| (key(&n.to_string()), Live::Missing)).collect();
+        let found = judge(State::Deployed, 7, &many, &[]);
+        assert_eq!((found.reasons.len(), found.reasons[10].as_str()), (11, "and 290 more"));
+    }
+
+    #[test]
+    fn fields_are_named_and_what_is_counted_up_is_none() {
+        let live = json!({
+            "metadata": {"generation": 4, "resourceVersion": "9", "labels": {"a": "secret"}},
+            "spec": {"replicas": 5, "containers": [{"image": "a:1"}, {"image": "b:1"}]}, "status": {"ready": 1},
+        });
+        let wanted = json!({
+            "metadata": {"generation": 5, "resourceVersion": "10", "managedFields": []},
+            "spec": {"replicas": 3, "containers": [{"image": "a:1"}, {"image": "b:2"}], "paused": true},
+        });
+        let fields = changed(&live, &wanted);
+        assert_eq!(
+            fields,
+            [".metadata.labels", ".spec.containers[1].image", ".spec.replicas", ".spec.paused"]
+        );
+        assert_eq!(changed(&live, &live), [] as [&str; 0]);
+    }
+}
