@@ -38,10 +38,10 @@ impl Any {
         chart
     }
 
-    /// helm-guard upgrade --install of these objects.
+    /// helm-guard upgrade --install of these objects, without a preflight, so that it is Helm whom the API server refuses.
     fn deploy(&self, objects: &[Value], more: &[&str]) -> Command {
         let mut guard = self.stage.own(&["upgrade", "web", "--install", &self.report()]);
-        guard.arg(self.chart(objects)).args(crate::stage::QUICK).args(more);
+        guard.arg(self.chart(objects)).args(crate::stage::QUICK).arg("--preflight=off").args(more);
         guard
     }
 

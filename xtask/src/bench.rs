@@ -4,6 +4,7 @@
 mod finding;
 mod fleet;
 mod memory;
+mod preflight;
 mod stats;
 mod takeover;
 
@@ -30,7 +31,8 @@ use stats::Samples;
 const NO_OP_LIMIT: f64 = 1.10;
 /// Rounds of it for each round of the others: it is short, so that chance weighs more.
 const NO_OP_ROUNDS: usize = 3;
-/// Requests of a guarded deploy that a raw one does not make, renewals of the lock aside.
+/// Requests of a guarded deploy that a raw one does not make, renewals of the lock and the preflight, which has one or two
+/// for each object, aside.
 const REQUESTS_LIMIT: f64 = 8.0;
 /// From the start to the end of a run that follows one whose CI job is over, in milliseconds.
 const TAKEOVER_LIMIT: f64 = 1000.0;
@@ -58,7 +60,7 @@ pub(crate) struct Arguments {
     /// Rounds of each comparison; a round runs raw and guarded once each
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
-    /// Only the comparisons with this in their names: no-op, stuck, takeover, start, memory, fleet, size
+    /// Only the comparisons with this in their names: no-op, preflight, stuck, takeover, start, memory, fleet, size
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     only: String,
     /// Write all figures here
@@ -89,6 +91,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 no_op(&place, helm, NO_OP_ROUNDS * rounds, note)
             })?);
             findings.push(requests(&place, helm)?);
+        }
+        if wanted("preflight") {
+            let place = lab.place(&format!("preflight-helm{version}"), helm)?;
+            findings.push(waiting(&format!("preflight, Helm {version}"), |note| {
+                preflight::share(&place, helm, NO_OP_ROUNDS * rounds, note)
+            })?);
+            let place = lab.place(&format!("large-helm{version}"), helm)?;
+            findings.push(waiting(&format!("preflight of a large release, Helm {version}"), |note| {
+                preflight::large(&place, helm, rounds, note)
+            })?);
         }
         if wanted("stuck") {
             let place = lab.place(&format!("stuck-helm{version}"), helm)?;
@@ -153,10 +165,11 @@ fn requests(place: &Place<'_>, helm: Helm) -> Result<Finding> {
         .by_its_largest())
 }
 
-/// Requests of one upgrade. A renewal of the lock is none of them: there are as many as the deploy is long.
+/// Requests of one upgrade without preflight. A renewal of the lock is none of them: there are as many as the deploy is long.
 fn counted(place: &Place<'_>, program: &str) -> Result<f64> {
     let before = place.audit()?.events().len();
-    timed(place, program, &UPGRADE)?;
+    let mode = if program == "helm" { None } else { Some("--preflight=off") };
+    timed(place, program, &UPGRADE.into_iter().chain(mode).collect::<Vec<_>>())?;
     let audit = place.audit()?;
     let events = audit.events().get(before..).unwrap_or_default();
     let of_lease =
