@@ -83,7 +83,7 @@ impl Run<'_> {
             Answer::Repair(plan) => plan,
         };
         if !alone && let Some(rendered) = self.prove(release, &history, &plan, signals).await? {
-            mended.sets = self.foresee(release, &rendered, &history, signals).await?;
+            mended.sets = self.foresee(release, &rendered, &history, Some(&plan), signals).await?;
         }
         self.reporter.emit(Event::RepairPlanned {
             strategy: plan.strategy.to_owned(),

@@ -38,6 +38,7 @@ use crate::{
         part,
     },
     release::{History, Record, codec},
+    repair::{Plan, Step},
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
@@ -198,7 +199,7 @@ impl Run<'_> {
         }
         // What Helm refuses it says itself.
         if let Ok(rendered) = self.render(release, history, signals).await? {
-            mended.sets = self.foresee(release, &rendered, history, signals).await?;
+            mended.sets = self.foresee(release, &rendered, history, None, signals).await?;
         }
         Ok(())
     }
@@ -210,7 +211,7 @@ impl Run<'_> {
         let history = history.map_err(|error| self.no_records(&release, error))?;
         self.reporter.emit(Event::Looked(history.rows()));
         match self.render(&release, &history, signals).await? {
-            Ok(rendered) => drop(self.foresee(&release, &rendered, &history, signals).await?),
+            Ok(rendered) => drop(self.foresee(&release, &rendered, &history, None, signals).await?),
             Err(refusal) => return Err(self.unrenderable(refusal, "helm cannot render the chart")),
         }
         Ok(End::new(Outcome::Healthy, 0, "", &[]))
@@ -225,12 +226,39 @@ impl Run<'_> {
         }
     }
 
-    /// Judges a rendered chart before anything is changed. Gives the StatefulSets that are to be made anew.
+    /// What Helm will take for it after a repair: the dead record is lent more than it has.
+    fn in_force_after(&self, plan: &Plan, history: &History) -> Manifest {
+        let lent = plan.steps.iter().find_map(|step| match step {
+            Step::Lend { union_of, .. } => Some(union_of),
+            _ => None,
+        });
+        lent.map_or_else(|| self.in_force(history), |revisions| self.union(history, revisions))
+    }
+
+    /// The same where the deploy that will repair it is only thought of: a dead record is lent all since the last good one.
+    fn in_force_if_repaired(&self, history: &History) -> Manifest {
+        if !history.last().is_some_and(|last| last.status().is_pending()) {
+            return self.in_force(history);
+        }
+        let good = history.last_good().map_or(0, |good| good.revision);
+        let since = history.records.iter().map(|record| record.revision).filter(|revision| *revision >= good);
+        self.union(history, &since.collect::<Vec<_>>())
+    }
+
+    fn union(&self, history: &History, revisions: &[u32]) -> Manifest {
+        let records = revisions.iter().filter_map(|revision| history.get(*revision));
+        let manifests: Vec<Manifest> =
+            records.map(|record| manifest_of(record, &self.cluster.namespace)).collect();
+        Manifest::union(&manifests.iter().collect::<Vec<_>>())
+    }
+
+    /// Judges a rendered chart before anything is changed, a repair too. Gives the StatefulSets that are to be made anew.
     pub(super) async fn foresee(
         &self,
         release: &str,
         rendered: &Rendered,
         history: &History,
+        plan: Option<&Plan>,
         signals: &Signals,
     ) -> Result<Vec<Set>, End> {
         let judge = self.judge();
@@ -261,7 +289,10 @@ impl Run<'_> {
             namespace: self.cluster.namespace.clone(),
             manifest,
             hooks,
-            before: self.in_force(history),
+            before: match plan {
+                Some(plan) => self.in_force_after(plan, history),
+                None => self.in_force_if_repaired(history),
+            },
             apply: apply(&self.invocation, server_side),
             first: if rendered.upgrade { "pre-upgrade" } else { "pre-install" },
             recreates: self.request.guard.recreate_statefulsets,

@@ -140,6 +140,8 @@ fn a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew(version: Helm)
     assert_ne!(uid("statefulset/db"), set);
     assert_eq!((uid("pod/db-0"), uid("pvc/data-db-0")), (pod, claim), "{}", said.err);
     let copies = std::fs::read_dir(stage.temporary.path().join("helm-guard-backups")).unwrap();
+    let copies =
+        copies.flatten().filter(|file| file.file_name().to_string_lossy().starts_with("statefulset-"));
     assert_eq!(copies.count(), 1);
     let size = "jsonpath={.spec.volumeClaimTemplates[0].spec.resources.requests.storage}";
     assert_eq!(stage.namespace.kubectl(["get", "statefulset", "db", "-o", size]).unwrap(), "2Gi");
@@ -155,6 +157,20 @@ fn a_stuck_release_is_not_repaired_for_a_deploy_that_must_fail(version: Helm) {
     assert_eq!(finding["wanted"], "3Gi", "{}", said.err);
     assert!(!said.err.contains("repaired:"), "{}", said.err);
     stage.assert_history(&["deployed", "pending-upgrade"]);
+}
+
+/// What a dead revision brought is Helm's own after the repair: it is no surprise, and no refusal.
+fn what_a_dead_revision_brought_is_as_it_was(version: Helm) {
+    let stage = Stage::new("brought", version);
+    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.stick("upgrade", &["--set=claims={data}", "--set=behavior=never-ready"]);
+    let mut check = stage.own(&["check", "web"]);
+    check.arg(Stage::chart()).arg("--set=claims={data}");
+    let said = Stage::ok(check);
+    assert!(!said.err.contains("preflight:"), "{}", said.err);
+    let said = Stage::ok(stage.guard("upgrade", &["--set=claims={data}", "--wait", "--timeout=60s"]));
+    assert!(!said.err.contains("preflight:"), "{}", said.err);
+    stage.assert_history(&["superseded", "failed", "deployed"]);
 }
 
 /// Who else owns a field, under server-side apply; Helm 3 overwrites it, and is not kept from it.
@@ -360,6 +376,7 @@ crate::with_both_helms! {
     a_check_alone_finds_the_same_and_writes_nothing
     a_claim_that_cannot_grow_is_found_before_the_upgrade a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew
     a_stuck_release_is_not_repaired_for_a_deploy_that_must_fail
+    what_a_dead_revision_brought_is_as_it_was
     a_field_of_another_manager_is_a_conflict_only_where_helm_would_have_one a_missing_field_of_a_custom_resource_is_found
     a_missing_secret_and_a_missing_key_are_warned_of what_a_release_brings_itself_is_no_finding
     a_first_install_that_must_fail_leaves_nothing
