@@ -90,9 +90,12 @@ fn directory(env: &Env, name: &str) -> Option<PathBuf> {
     env.get(name).filter(|directory| !directory.is_empty()).map(PathBuf::from)
 }
 
-/// Where backups go when nobody says.
+/// Where backups go when nobody says. They outlast a job where its runner's directory does (GitLab's shell executor), and so
+/// are in one place for all jobs of the project: of how many there are, none could know otherwise.
 pub fn backup_dir(env: &Env) -> PathBuf {
-    temporary(env).join("helm-guard-backups")
+    let job = temporary(env);
+    let all = job.parent().filter(|_| ci::system(env) == ci::System::GitLab);
+    all.unwrap_or(&job).join("helm-guard-backups")
 }
 
 impl Request {

@@ -188,7 +188,7 @@ pub async fn run(
                 () = tokio::time::sleep(time_over), if stop.limit().is_some() => stop::Event::TimeOver,
                 () = tokio::time::sleep(next_tick.saturating_sub(now)), if ticking.is_none() => {
                     // It asks the API server, which may take its time: signals do not wait for it.
-                    ticking = Some(Box::pin(tick(now - started)));
+                    ticking = Some(Box::pin(tick(clock.monotonic() - started)));
                     continue;
                 }
                 () = async { if let Some(tick) = &mut ticking { tick.await } }, if ticking.is_some() => {

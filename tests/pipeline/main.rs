@@ -66,7 +66,7 @@ fn a_failing_chart() {
     assert!(!run.succeeded, "{}", run.log);
     assert_eq!(run.report()["exitCode"], 1);
     assert!(run.dotenv().contains("DEPLOY_OUTCOME=failed\n"), "{}", run.dotenv());
-    assert!(run.log.contains("CrashLoopBackOff"), "{}", run.log);
+    assert!(run.log.contains("cause: Deployment/web: container web crashes: exit code 1"), "{}", run.log);
     stage.assert_history(&["deployed", "failed"]);
 }
 

@@ -149,10 +149,10 @@ impl Run {
         self.artifact("helm-guard-web.env")
     }
 
-    /// What helm-guard left in the runner's directory.
+    /// What helm-guard left in the runner's directory, but for backups, which are to outlast the job.
     pub fn left_over(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.temporary) else { panic!("the directory was not used") };
         let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.starts_with("helm-guard")).collect()
+        names.filter(|name| name.starts_with("helm-guard") && name != "helm-guard-backups").collect()
     }
 }
