@@ -6,6 +6,7 @@ pub mod binary;
 pub mod child;
 pub mod flags;
 pub mod mask;
+pub mod memory;
 pub mod stop;
 pub mod template;
 pub mod version;

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Mask,
+    Mask, memory,
     stop::{self, Sent, Stop},
 };
 use crate::{
@@ -66,6 +66,7 @@ pub struct Launch {
 
 impl Launch {
     fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.envs(memory::variables(|name| std::env::var_os(name).is_some(), memory_available()));
         for (name, value) in &self.environment {
             match value {
                 Some(value) => command.env(name, value),
@@ -76,6 +77,14 @@ impl Launch {
         command.env_remove(crate::ci::TOKEN);
         command.env(MARK, &self.lock_id).process_group(0)
     }
+}
+
+/// Bytes; `None` where the system does not tell.
+fn memory_available() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let files = memory::limit_files(&read("/proc/self/cgroup").unwrap_or_default());
+    let limits: Vec<String> = files.iter().filter_map(|path| read(path)).collect();
+    memory::available(&read("/proc/meminfo")?, limits.iter().map(String::as_str))
 }
 
 /// The hidden command that a Helm which changes things is started by: this program again, which asks the system to be
