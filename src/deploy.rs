@@ -3,22 +3,20 @@
 mod end;
 mod locks;
 mod mend;
+mod outcome;
 mod preflight;
 mod prove;
+mod run;
+mod settle;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    task::Poll,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use end::{End, in_time, unless_stopped};
+use end::{End, unless_stopped};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use locks::{NoLocks, identity, lease_names, lost_any, release, take_locks};
+use locks::{NoLocks, identity, lease_names, release, take_locks};
 use mend::Mended;
 
 pub(crate) use mend::{manifest_of, precious};
@@ -27,34 +25,24 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     diagnose::{
-        self, Refusal, Snapshot,
+        self, Snapshot,
         look::{Scope, Seen},
     },
     exit,
-    fence::proxy::{self, Fence},
-    helm::{
-        Command, Invocation, Mask, Version, binary, child,
-        stop::{Manner, Stop},
-    },
+    fence::server::{self, Fence},
+    helm::{Command, Invocation, Mask, Version, binary, child},
     lock::{
-        Standing, Times,
+        Standing,
         lease::{self, Claims},
     },
-    manifest::Manifest,
     process::Process,
     recover::{Debt, Ledger, State},
-    release::{
-        History, Status,
-        store::{Driver, Store},
-    },
-    repair::{self, Step},
+    release::store::{Driver, Store},
+    repair::Step,
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
 };
-
-/// Refused writes that a report has.
-const REFUSALS: usize = 20;
 
 /// How often the status line on a terminal is renewed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
@@ -139,7 +127,8 @@ impl<'a> Run<'a> {
         let ledger = open_ledger(request, reporter, &cluster, &lock_id, &home);
         let (helm, environment) = (request.helm.clone(), Vec::new());
         let mask = Mask::of(invocation);
-        let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment, mask };
+        let memory = request.helm_memory;
+        let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment, memory, mask };
         let version = ask_version(launch.clone());
         let locks = async {
             if invocation.create_namespace() && installing && request.task != Task::Check {
@@ -311,299 +300,6 @@ impl<'a> Run<'a> {
             (false, false) => End::new(Outcome::Healthy, 0, "", &[]),
         }
     }
-
-    async fn child(
-        &self,
-        argv: &[String],
-        manner: Manner,
-        signals: &Signals,
-        tick: impl AsyncFn(Duration),
-    ) -> std::io::Result<child::Ended> {
-        let guard = &self.request.guard;
-        let lost = async {
-            match self.locks.first() {
-                Some(first) => tokio::select! {
-                    why = first.lost() => why,
-                    why = lost_any(&self.locks[1..]) => why,
-                },
-                None => std::future::pending().await,
-            }
-        };
-        let reporter = self.reporter;
-        // A person who watches a status line sees a stale one at once.
-        let interval = if reporter.is_terminal() {
-            guard.run.keepalive.min(STATUS_INTERVAL)
-        } else {
-            guard.run.keepalive
-        };
-        // Behind the fence a lost lock needs no haste.
-        let times = Times::new(guard.run.lease_duration);
-        let unfenced = self.fence.is_none().then(|| times.duration.saturating_sub(times.give_up_after));
-        let stop = Stop::new(manner, guard.run.stop_timeout, unfenced);
-        child::run(&self.launch, argv, reporter, signals.clone(), lost, self.clock, interval, stop, tick)
-            .await
-    }
-
-    /// Helm itself, with what the user gave.
-    async fn helm(
-        &self,
-        plans: &[(String, Mended<'_>)],
-        signals: &Signals,
-        seen: &mut Seen,
-    ) -> std::io::Result<child::Ended> {
-        let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
-        argv.extend(self.invocation.tokens().iter().cloned());
-        if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
-            let why = format!(
-                "the revision before the last never completed: rolling back to {good}, the last good one before it; \
-                 name a revision to choose another"
-            );
-            self.reporter.emit(Event::Warning(why));
-            argv.push(good.to_string());
-        }
-        let release = plans.first().map_or("", |(release, _)| release);
-        let manifest = Mutex::default();
-        let tick = async |elapsed| {
-            let limit = Duration::from_secs(5);
-            let waiting_for =
-                tokio::time::timeout(limit, self.waiting_for(release, &manifest)).await.unwrap_or_default();
-            let writes = self.fence.as_ref().map(Fence::writes);
-            self.reporter.emit(Event::Progress { elapsed, writes, waiting_for });
-        };
-        let invocation = &self.request.invocation;
-        let manner = Manner::of(invocation.command, invocation.atomic());
-        let attended = async {
-            tokio::select! {
-                biased;
-                ended = self.child(&argv, manner, signals, tick) => ended,
-                never = self.attend(release, seen, signals) => match never {},
-            }
-        };
-        let mut child = std::pin::pin!(attended);
-        // Started by the first poll, if it can be.
-        if let Poll::Ready(ended) = futures::poll!(&mut child) {
-            return ended;
-        }
-        self.reporter.emit(Event::HelmStarted);
-        if !self.judged.is_awaited() {
-            // Else when what it is about to do is found good.
-            self.locks.iter().for_each(lease::Held::helm_started);
-        }
-        let introduced = async {
-            match &self.fence {
-                Some(fence) => Some(fence.helm_version().await),
-                None => self.version.clone().await.ok().map(|version| version.raw),
-            }
-        };
-        let (ended, version) = tokio::select! {
-            ended = &mut child => (ended, None),
-            Some(version) = introduced => {
-                self.reporter.emit(Event::HelmVersion(version.clone()));
-                (child.await, Some(version))
-            }
-        };
-        // One that is asked to stop has more urgent questions.
-        if ended.is_ok() && version.is_none() && signals.heard().is_none() {
-            match self.version.clone().await {
-                Ok(version) => self.reporter.emit(Event::HelmVersion(version.raw)),
-                Err(why) => self.reporter.emit(Event::Warning(format!("helm version: {why}"))),
-            }
-        }
-        ended
-    }
-
-    /// Looks at the release before Helm changes what shows why it failed. Helm waits for that, unless somebody is in a hurry.
-    async fn attend(&self, release: &str, seen: &mut Seen, signals: &Signals) -> std::convert::Infallible {
-        if let Some(fence) =
-            self.fence.as_ref().filter(|_| self.request.invocation.command != Command::Uninstall)
-        {
-            let mut moments = fence.moments();
-            while let Some(moment) = moments.recv().await {
-                let look = async {
-                    let scope = self.scope(release).await;
-                    seen.look(&self.cluster, scope, moment.gives_up).await;
-                };
-                tokio::select! {
-                    biased;
-                    _ = signals.first() => {}
-                    () = look => {}
-                }
-            }
-        }
-        std::future::pending().await
-    }
-
-    /// What is the release's, as its last record says.
-    async fn scope(&self, release: &str) -> Scope {
-        let history = self.store.history(release).await.ok();
-        let last = history.as_ref().and_then(History::last);
-        last.map(|last| Scope::of(last, &self.cluster.namespace)).unwrap_or_default()
-    }
-
-    /// Workloads of Helm's new revision that are not ready. Its manifest is read once: records can be large.
-    async fn waiting_for(
-        &self,
-        release: &str,
-        manifest: &Mutex<Option<Manifest>>,
-    ) -> Vec<crate::report::Workload> {
-        let known = manifest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let current = match known {
-            Some(known) => known,
-            None => {
-                let Ok(history) = self.store.history(release).await else { return Vec::new() };
-                let Some(last) = history.last().filter(|last| last.status().is_pending()) else {
-                    return Vec::new();
-                };
-                let current = manifest_of(last, &self.cluster.namespace);
-                manifest.lock().unwrap_or_else(PoisonError::into_inner).insert(current).clone()
-            }
-        };
-        self.cluster.unready(&current).await
-    }
-
-    /// Helm is gone and the lock is ours: no record stays pending, what was lent is returned.
-    async fn settle(
-        &self,
-        plans: &mut [(String, Mended<'_>)],
-        signals: &Signals,
-        done: &mut Done,
-    ) -> Vec<History> {
-        let mut histories = Vec::new();
-        if self.lost().is_some() {
-            // The next owner repairs.
-            return histories;
-        }
-        let settled = in_time(signals, self.settle_all(plans, &mut histories)).await;
-        done.unsettled |= settled != Some(true);
-        if settled.is_none() {
-            let why = "the API server does not answer: not all is settled, the next run repairs what is left";
-            self.reporter.emit(Event::Warning(why.to_owned()));
-        }
-        histories
-    }
-
-    /// Is all of it done?
-    async fn settle_all(&self, plans: &mut [(String, Mended<'_>)], histories: &mut Vec<History>) -> bool {
-        let mut all = true;
-        for (release, mended) in plans {
-            let mut history = match self.store.history(release).await {
-                Ok(history) => history,
-                Err(error) => {
-                    self.reporter
-                        .emit(Event::Warning(format!("the records could not be read at the end: {error}")));
-                    all = false;
-                    continue;
-                }
-            };
-            let steps = match mended.base {
-                Some(base) => repair::settle_upgrade(base, &history),
-                None => repair::settle(mended.plan.as_ref(), &history),
-            };
-            for step in steps.into_iter().filter(|step| step.revision() > mended.untouchable) {
-                match mended.hands.act(&step, &mut history).await {
-                    Ok(Some(said)) => self.reporter.emit(Event::Settled(said)),
-                    Ok(None) => {}
-                    Err(error) => {
-                        self.reporter.emit(Event::Warning(format!("not settled: {error:#}")));
-                        all = false;
-                    }
-                }
-            }
-            self.reporter.emit(Event::LookedAgain(history.rows()));
-            histories.push(history);
-        }
-        all
-    }
-
-    async fn outcome(
-        &self,
-        ended: &child::Ended,
-        histories: &[History],
-        signals: &Signals,
-        done: &mut Done,
-        known: (Scope, Seen),
-    ) -> End {
-        let uninstall = self.request.invocation.command == Command::Uninstall;
-        done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
-        if ended.code == Some(0) {
-            // Whoever asked it to stop came too late.
-            let outcome = if uninstall { Outcome::Uninstalled } else { Outcome::Deployed };
-            return End::new(outcome, 0, "", &[]);
-        }
-        // GitLab's runner tells Helm before it tells this process.
-        if let Some(signal) = signals.heard() {
-            let what = if done.unsettled {
-                "helm ran; helm is stopped, the next run repairs what is left"
-            } else {
-                "helm ran; helm is stopped and no revision is pending"
-            };
-            return End::broken_off(signal, what);
-        }
-        let last = histories.first().and_then(History::last);
-        let rolled_back = self.request.invocation.atomic()
-            && last.is_some_and(|last| last.status() == Status::Deployed)
-            && last
-                .and_then(|last| last.row().description.strip_prefix("Rollback to ").map(str::to_owned))
-                .is_some();
-        let code = ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-        let (mut scope, seen) = known;
-        if let Some(last) = last.filter(|_| !scope.leaving) {
-            scope = Scope::of(last, &self.cluster.namespace);
-        }
-        let next = in_time(signals, self.diagnose(ended, scope, seen)).await.unwrap_or_default();
-        let reason = diagnose::reason(&ended.error);
-        if rolled_back {
-            let reason = "helm failed and went back to the last good revision".to_owned();
-            let next = next.into_iter().chain(["fix the cause and run it again".to_owned()]).collect();
-            return End { outcome: Outcome::RolledBack, code, reason, next };
-        }
-        let release = self.request.releases().join(" ");
-        let command = self.request.invocation.command.as_str();
-        let reason = reason.unwrap_or_else(|| match ended.signal {
-            Some(signal) => {
-                format!("helm {command} {release} was ended by signal {signal}, which somebody else sent")
-            }
-            None => format!("helm {command} {release} failed without a word"),
-        });
-        End { outcome: Outcome::Failed, code, reason, next }
-    }
-
-    /// Says why Helm failed. Gives what to do next.
-    async fn diagnose(&self, ended: &child::Ended, scope: Scope, seen: Seen) -> Vec<String> {
-        let invocation = &self.request.invocation;
-        let (scope, live) = seen.end(&self.cluster, scope).await;
-        let snapshot = Snapshot {
-            command: invocation.command.as_str().to_owned(),
-            release: self.request.releases().join(" "),
-            namespace: self.cluster.namespace.clone(),
-            error: ended.error.clone(),
-            timeout: invocation.timeout().map(|timeout| timeout.as_secs()),
-            refusals: self.refusals(),
-            hooks: scope.hooks,
-            live,
-        };
-        let causes = diagnose::causes(&snapshot);
-        let next = diagnose::next(&snapshot, &causes);
-        let (pods, events) = diagnose::render::facts(&snapshot.live);
-        self.reporter.emit(Event::Diagnosed { causes, refusals: snapshot.refusals });
-        self.reporter.emit(Event::Trouble { pods, events });
-        next
-    }
-
-    /// Helm's writes that the API server refused; that something to be deleted is not there is none.
-    fn refusals(&self) -> Vec<Refusal> {
-        let written = self.fence.as_ref().map(Fence::written).unwrap_or_default();
-        let refused = written.into_iter().filter(|write| write.code >= 400 && write.code != 404);
-        let refused = refused.map(|write| Refusal {
-            method: write.method.to_string(),
-            path: write.path,
-            code: write.code,
-            message: write.message,
-        });
-        let mut refused: Vec<Refusal> = refused.collect();
-        refused.drain(..refused.len().saturating_sub(REFUSALS));
-        refused
-    }
 }
 
 /// What is left when Helm is gone.
@@ -629,7 +325,7 @@ async fn fence(
     let given = &request.target.kubeconfig;
     let paths: Vec<String> = given.iter().map(|path| path.display().to_string()).collect();
     let original = Some(paths.join(":")).filter(|paths| !paths.is_empty());
-    let place = proxy::Place { home, cache: request.cache_dir.as_deref(), lock_id, original };
+    let place = server::Place { home, cache: request.cache_dir.as_deref(), lock_id, original };
     Fence::up(cluster, lock, &place).await.map(Some)
 }
 

@@ -1,5 +1,5 @@
 //! The fence between Helm and the API server: may this request pass now, and what is changed in it?
-//! Pure: requests are received and passed on in `fence/proxy.rs`, files are written in `fence/home.rs`.
+//! Pure: requests are received in `fence/server.rs` and passed on in `fence/proxy.rs`, files are written in `fence/home.rs`.
 //!
 //! # What it promises
 //!
@@ -20,10 +20,13 @@
 //! * While it is not known whether the lock is still held, writes wait. Reads always pass: they do no harm, and a Helm that
 //!   cannot read says that the cluster is unreachable, where it is to say that the lock is lost.
 
+pub mod body;
 pub mod home;
+pub mod log;
 pub mod memory;
 pub mod proxy;
 pub mod record;
+pub mod server;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use serde_json::json;

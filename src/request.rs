@@ -9,7 +9,7 @@ use crate::{
     ci::{self, Env, concurrency::Limits},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
     cluster::{Target, wire::Proxies},
-    helm::{Command, Invocation, split},
+    helm::{Command, Invocation, memory::Decided, split},
     lock::lease_name,
     release::store::Driver,
     repair::Strategy,
@@ -44,6 +44,8 @@ pub struct Request {
     pub driver: Driver,
     /// Helm binary.
     pub helm: PathBuf,
+    /// What of Helm's memory is not ours to decide.
+    pub helm_memory: Decided,
     /// What is odd but stops nothing.
     pub warnings: Vec<String>,
     /// `--history-max`, else `HELM_MAX_HISTORY`, else Helm's 10.
@@ -231,6 +233,7 @@ impl Request {
         Ok(Self {
             task,
             target: target(&invocation, env),
+            helm_memory: Decided::of(env),
             owner: ci::owner(env, host),
             driver,
             helm: helm.unwrap_or_else(|| "helm".into()),

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 43] = [
+const ACTING: [(&str, &str); 45] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -20,11 +20,13 @@ const ACTING: [(&str, &str); 43] = [
     ("deploy/mend.rs", "does the steps of a repair"),
     ("deploy/preflight.rs", "asks the API server before a deploy, saves and deletes StatefulSets"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
+    ("deploy/run.rs", "runs Helm, lets time pass"),
     ("diagnose/act.rs", "reads a release's record and what lives of it, prints"),
     ("diagnose/look.rs", "reads what lives of a release"),
     ("fence/home.rs", "writes Helm's kubeconfig"),
     ("fence/memory.rs", "keeps descriptions of the API"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),
+    ("fence/server.rs", "receives Helm's requests"),
     ("helm/binary.rs", "reads Helm's file"),
     ("helm/child.rs", "runs Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),

@@ -1,68 +1,39 @@
-//! Receives Helm's requests on a loopback port and passes them on. Whether one may pass is decided in `fence.rs`.
+//! Answers Helm's requests, which `fence/server.rs` receives, by passing them on. Whether one may pass is decided in `fence.rs`.
 //! Bodies stream through in both directions; at most [`ENOUGH`] bytes of a create and [`WORDS`] of a refusal are held.
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
-    io,
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    task::Poll,
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::{
-    body::{Frame, Incoming, SizeHint},
-    server::conn::http1,
-    service::service_fn,
-    upgrade::OnUpgrade,
-};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::{client::legacy, rt::TokioIo};
 use tokio::{
     io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot, watch},
-    task::{JoinHandle, JoinSet},
 };
 use tower::BoxError;
 
 use super::{
-    Description, VARIABLES, Verdict,
-    home::Home,
-    memory::Memory,
+    Description, Verdict,
+    body::{begin, full, passed_on},
+    log::{Log, Written},
     record::{self, ENOUGH, OfRecord},
 };
 use crate::{
-    cluster::{
-        Cluster,
-        wire::{Body, Gate, Service, send},
-    },
+    cluster::wire::{Body, Service, send},
     lock::{Standing, lease::Claims},
-    report::Writes,
 };
 
 /// How much of what the API server says to a write that it refuses is kept.
 pub const WORDS: usize = 64 << 10;
-/// How many writes are remembered.
+/// How many descriptions that Helm asked for are remembered.
 const REMEMBERED: usize = 1000;
-
-/// A write of Helm's and how it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// Its method.
-    pub method: Method,
-    /// Its path, without the query.
-    pub path: String,
-    /// The HTTP status; 0 if there was no answer.
-    pub code: u16,
-    /// What the API server, or the fence, says of a refusal. Untrusted text.
-    pub message: String,
-}
 
 /// Helm is about to write what changes the cluster so that the cause of a failure is hard to see afterwards. It waits until
 /// this is dropped, but not for long.
@@ -77,7 +48,7 @@ pub struct Moment {
 const PAUSE: Duration = Duration::from_secs(4);
 
 /// Who is told of moments, if anybody.
-type Attention = Arc<Mutex<Option<mpsc::UnboundedSender<Moment>>>>;
+pub type Attention = Arc<Mutex<Option<mpsc::UnboundedSender<Moment>>>>;
 /// Looks at the payload of the record that Helm is about to create, before anything of the release is changed. Else says why
 /// it must not be.
 pub struct Inspector(pub Box<dyn FnOnce(Vec<u8>) -> Inspected + Send>);
@@ -94,223 +65,35 @@ impl std::fmt::Debug for Inspector {
 /// Most bytes of a record's body that are inspected: no API server takes more.
 const INSPECTED: usize = 4 << 20;
 
-/// What is known of Helm's writes.
-#[derive(Debug, Default)]
-struct Log {
-    last: VecDeque<Written>,
-    writes: Writes,
-}
-
-/// Where the fence's files go, and who it is.
-#[derive(Clone, Debug)]
-pub struct Place<'a> {
-    /// Its own directory, which must not be there yet.
-    pub home: &'a Path,
-    /// The user's cache directory.
-    pub cache: Option<&'a Path>,
+/// Answers Helm's requests.
+pub struct Proxy {
+    /// The path prefix that only Helm knows.
+    pub secret: String,
     /// Short id of the hold of the lock.
-    pub lock_id: &'a str,
-    /// The kubeconfig that the user gave.
-    pub original: Option<String>,
-}
-
-/// The fence, up until it is dropped.
-#[derive(Debug)]
-pub struct Fence {
-    server: Server,
-    environment: Vec<(&'static str, Option<String>)>,
-    written: Arc<Mutex<Log>>,
-    helm: watch::Receiver<Option<String>>,
-    attention: Attention,
-    inspector: Arc<Mutex<Option<Inspector>>>,
-    files: Files,
-}
-
-/// The task that serves; with it go all its connections.
-#[derive(Debug)]
-struct Server(JoinHandle<()>);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What is left of a fence that is down. Cleared away when this is dropped.
-#[derive(Debug)]
-pub struct Files {
-    learnt: Option<Learnt>,
-    _home: Home,
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        if let Some(Learnt { memory, cache, address, asked }) = &self.learnt {
-            // Without it the next run asks again.
-            let _ = memory.keep(cache, address, &asked.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    }
-}
-
-/// What this Helm asked for and the next need not.
-#[derive(Debug)]
-struct Learnt {
-    memory: Memory,
-    /// Helm's `KUBECACHEDIR`.
-    cache: PathBuf,
-    /// The fence's.
-    address: String,
-    asked: Arc<Mutex<Vec<Description>>>,
-}
-
-impl Fence {
-    /// Puts it up. Without claims nothing can be lost, and it stands only between Helm and the credentials.
-    ///
-    /// # Errors
-    /// When there is no port to listen on, or its files cannot be written.
-    pub async fn up(cluster: &Cluster, lock: Claims, place: &Place<'_>) -> io::Result<Self> {
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
-        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = format!("http://{}/{secret}", listener.local_addr()?);
-
-        let home = Home::make(place.home)?;
-        let context = &cluster.context;
-        let kubeconfig =
-            super::kubeconfig(&address, &context.name, &context.namespace, context.disable_compression);
-        let kubeconfig = text(home.kubeconfig(&kubeconfig)?);
-        let cache = home.cache(&address, &cluster.server, place.cache)?;
-        let memory = place.cache.and_then(|cache| Memory::open(cache, &cluster.server));
-        if let Some(memory) = &memory {
-            // Without it Helm has only to ask again.
-            let _ = memory.lend(&cache, &address);
-        }
-        let mut environment = vec![
-            ("KUBECONFIG", Some(kubeconfig)),
-            ("KUBECACHEDIR", Some(text(cache.clone()))),
-            ("HELM_GUARD_KUBECONFIG", place.original.clone()),
-        ];
-        environment.extend(VARIABLES.map(|name| (name, None)));
-
-        let gate: Gate = {
-            let lock = lock.clone();
-            Arc::new(move || lock.are_safe())
-        };
-        let written = Arc::<Mutex<Log>>::default();
-        let asked = Arc::<Mutex<Vec<Description>>>::default();
-        let (helm, helm_seen) = watch::channel(None);
-        let attention = Attention::default();
-        let inspector = Arc::<Mutex<Option<Inspector>>>::default();
-        let proxy = Arc::new(Proxy {
-            secret,
-            lock_id: place.lock_id.to_owned(),
-            lock,
-            free: cluster.wire.free(),
-            gated: cluster.wire.gated(gate),
-            server: cluster.server.clone(),
-            written: written.clone(),
-            helm,
-            inspector: inspector.clone(),
-            asked: asked.clone(),
-            attention: attention.clone(),
-        });
-        let server = tokio::spawn(async move {
-            tokio::join!(serve(listener, proxy.clone()), proxy.warm());
-        });
-        let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
-        let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, attention, inspector, files })
-    }
-
-    /// Helm's environment: variables that are set, and those that are not to be.
-    pub fn environment(&self) -> &[(&'static str, Option<String>)] {
-        &self.environment
-    }
-
-    /// Which Helm is behind it, such as `v4.3.1`: waits for its first request.
-    pub async fn helm_version(&self) -> String {
-        let mut helm = self.helm.clone();
-        match helm.wait_for(Option::is_some).await {
-            Ok(version) => version.clone().unwrap_or_default(),
-            // The fence is down: no request comes any more.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// Whoever asks for them is told of moments, and with that answers for their pauses.
-    pub fn moments(&self) -> mpsc::UnboundedReceiver<Moment> {
-        let (sender, moments) = mpsc::unbounded_channel();
-        *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        moments
-    }
-
-    /// The next record that Helm creates is looked at first, and no other.
-    pub fn inspect(&self, inspector: Inspector) {
-        *self.inspector.lock().unwrap_or_else(PoisonError::into_inner) = Some(inspector);
-    }
-
-    /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.
-    pub fn down(self) -> Files {
-        drop(self.server);
-        self.files
-    }
-
-    /// The last of Helm's writes, oldest first.
-    pub fn written(&self) -> Vec<Written> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).last.iter().cloned().collect()
-    }
-
-    /// What Helm wrote so far, its records aside.
-    pub fn writes(&self) -> Writes {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).writes.clone()
-    }
-}
-
-fn text(path: PathBuf) -> String {
-    path.to_string_lossy().into_owned()
-}
-
-async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(stream, proxy.clone()))),
-                // Out of file handles, most likely: some are given back soon.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, proxy: Arc<Proxy>) {
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(proxy.answer(request).await) }
-    });
-    // Its other end may be gone at any time, and nobody is left to be told.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-}
-
-struct Proxy {
-    secret: String,
-    lock_id: String,
-    lock: Claims,
-    free: Service,
-    gated: Service,
-    server: String,
-    written: Arc<Mutex<Log>>,
-    helm: watch::Sender<Option<String>>,
-    inspector: Arc<Mutex<Option<Inspector>>>,
-    asked: Arc<Mutex<Vec<Description>>>,
-    attention: Attention,
+    pub lock_id: String,
+    /// The locks that Helm runs under.
+    pub lock: Claims,
+    /// For what only reads.
+    pub free: Service,
+    /// For writes.
+    pub gated: Service,
+    /// The API server's address, for errors.
+    pub server: String,
+    /// Helm's writes.
+    pub written: Arc<Mutex<Log>>,
+    /// Which Helm asks.
+    pub helm: watch::Sender<Option<String>>,
+    /// Looks at the next new record.
+    pub inspector: Arc<Mutex<Option<Inspector>>>,
+    /// Descriptions that Helm asked for.
+    pub asked: Arc<Mutex<Vec<Description>>>,
+    /// Who is told of moments.
+    pub attention: Attention,
 }
 
 impl Proxy {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Passes a request on if it may pass, and gives the answer.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let Some(inside) = super::inside(request.uri(), &self.secret) else {
             return said(StatusCode::NOT_FOUND, "not found");
         };
@@ -346,7 +129,7 @@ impl Proxy {
     }
 
     /// Opens the connection for writes while Helm starts: its first write finds it.
-    async fn warm(&self) {
+    pub async fn warm(&self) {
         let mut request = Request::new(full(Bytes::new()));
         // What anybody may ask, and costs the API server nothing.
         *request.uri_mut() = Uri::from_static("/version");
@@ -468,66 +251,9 @@ impl Proxy {
                 Err(error) => body = full(super::status(code, &error.to_string())),
             }
         }
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(words) = words.filter(|_| code < 400) {
-            written.writes.count += 1;
-            written.writes.last = words;
-        }
-        written.last.push_back(Written { method, path, code, message });
-        if written.last.len() > REMEMBERED {
-            written.last.pop_front();
-        }
+        let write = Written { method, path, code, message };
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).add(write, words);
         Response::from_parts(parts, body)
-    }
-}
-
-/// Reads at least `enough` of a body, if it is that long, and gives it with the whole body as it was.
-async fn begin(mut body: Body, enough: usize) -> Result<(Bytes, Body), BoxError> {
-    let mut beginning = BytesMut::new();
-    while beginning.len() < enough {
-        match body.frame().await {
-            None => break,
-            // Trailers are the last of a body, and no API server or client of one has any.
-            Some(frame) => beginning.extend(frame?.into_data().ok()),
-        }
-    }
-    let beginning = beginning.freeze();
-    let whole = Beginning { data: Some(beginning.clone()).filter(|data| !data.is_empty()), rest: body };
-    Ok((beginning, whole.boxed_unsync()))
-}
-
-/// A body of which the beginning has been read.
-struct Beginning {
-    data: Option<Bytes>,
-    rest: Body,
-}
-
-impl hyper::body::Body for Beginning {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.data.take() {
-            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
-            None => std::pin::Pin::new(&mut self.rest).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let known = self.data.as_ref().map_or(0, |data| data.len() as u64);
-        let mut hint = self.rest.size_hint();
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper + known);
-        }
-        hint.set_lower(hint.lower() + known);
-        hint
     }
 }
 
@@ -536,14 +262,6 @@ async fn join(theirs: OnUpgrade, ours: OnUpgrade) {
     if let (Ok(theirs), Ok(ours)) = tokio::join!(theirs, ours) {
         let _ = copy_bidirectional(&mut TokioIo::new(theirs), &mut TokioIo::new(ours)).await;
     }
-}
-
-fn passed_on(body: Incoming) -> Body {
-    body.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync()
-}
-
-fn full(text: impl Into<Bytes>) -> Body {
-    Full::from(text.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
 fn said(code: StatusCode, message: &str) -> Response<Body> {

@@ -19,7 +19,8 @@ use tokio::{
 };
 
 use super::{
-    Mask, memory,
+    Mask,
+    memory::{self, Decided},
     stop::{self, Sent, Stop},
 };
 use crate::{
@@ -60,13 +61,15 @@ pub struct Launch {
     pub lock_id: String,
     /// Variables that are set for it, and those that are taken from it.
     pub environment: Vec<(&'static str, Option<String>)>,
+    /// What the user has decided of its memory.
+    pub memory: Decided,
     /// What must not be seen of its errors.
     pub mask: Mask,
 }
 
 impl Launch {
     fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.envs(memory::variables(|name| std::env::var_os(name).is_some(), memory_available()));
+        command.envs(self.memory.variables(memory_available()));
         for (name, value) in &self.environment {
             match value {
                 Some(value) => command.env(name, value),

@@ -5,6 +5,8 @@
 //! which is more than the guard costs, for some 10 MB. What it takes is bounded by half of the memory there is: beyond that
 //! Helm collects more often than it would by itself, where it would soon be killed.
 
+use crate::ci::Env;
+
 /// The variables of Go's collector: how much the heap grows before it collects, in percent, and the most that it should take.
 const GROWTH: &str = "GOGC";
 const LIMIT: &str = "GOMEMLIMIT";
@@ -12,14 +14,28 @@ const LIMIT: &str = "GOMEMLIMIT";
 /// Percent; Go's default is 100.
 const PERCENT: &str = "200";
 
-/// Variables to set for a Helm on a machine with `memory` bytes; none where somebody has decided, or it is not known.
-pub fn variables(is_set: impl Fn(&str) -> bool, memory: Option<u64>) -> Vec<(&'static str, String)> {
-    let Some(memory) = memory.filter(|_| !is_set(GROWTH)) else { return Vec::new() };
-    let mut variables = vec![(GROWTH, PERCENT.to_owned())];
-    if !is_set(LIMIT) {
-        variables.push((LIMIT, (memory / 2).to_string()));
+/// What somebody has decided already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    growth: bool,
+    limit: bool,
+}
+
+impl Decided {
+    /// By the environment.
+    pub fn of(env: &Env) -> Self {
+        Self { growth: env.contains_key(GROWTH), limit: env.contains_key(LIMIT) }
     }
-    variables
+
+    /// Variables to set for a Helm on a machine with `memory` bytes; none where that is not known.
+    pub fn variables(self, memory: Option<u64>) -> Vec<(&'static str, String)> {
+        let Some(memory) = memory.filter(|_| !self.growth) else { return Vec::new() };
+        let mut variables = vec![(GROWTH, PERCENT.to_owned())];
+        if !self.limit {
+            variables.push((LIMIT, (memory / 2).to_string()));
+        }
+        variables
+    }
 }
 
 /// Bytes of memory: the machine's, as `/proc/meminfo` has it, or what control groups leave of it. `limits` are the contents
@@ -46,20 +62,22 @@ mod tests {
 
     const MEMINFO: &str = "MemTotal:       16384000 kB\nMemFree:          180000 kB\n";
 
+    fn variables(given: &[&str], memory: Option<u64>) -> Vec<(&'static str, String)> {
+        let env = given.iter().map(|name| ((*name).to_owned(), "1".to_owned())).collect();
+        Decided::of(&env).variables(memory)
+    }
+
     #[test]
     fn helm_may_take_half_of_what_there_is() {
-        let set = |memory| variables(|_| false, memory);
-        assert_eq!(
-            set(Some(512 << 20)),
-            [("GOGC", "200".to_owned()), ("GOMEMLIMIT", "268435456".to_owned())]
-        );
-        assert_eq!(set(None), []);
+        let set = [("GOGC", "200".to_owned()), ("GOMEMLIMIT", "268435456".to_owned())];
+        assert_eq!(variables(&["GOFLAGS"], Some(512 << 20)), set);
+        assert_eq!(variables(&[], None), []);
     }
 
     #[test]
     fn who_has_decided_is_heeded() {
-        assert_eq!(variables(|name| name == "GOGC", Some(1 << 30)), []);
-        assert_eq!(variables(|name| name == "GOMEMLIMIT", Some(1 << 30)), [("GOGC", "200".to_owned())]);
+        assert_eq!(variables(&["GOGC"], Some(1 << 30)), []);
+        assert_eq!(variables(&["GOMEMLIMIT"], Some(1 << 30)), [("GOGC", "200".to_owned())]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::changes::Change;
 use crate::diagnose::{Cause, Refusal};
+use crate::release::Status;
 
 /// The run that the examples are about.
 pub(crate) fn subject() -> Subject {

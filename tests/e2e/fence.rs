@@ -347,7 +347,8 @@ fn a_post_renderer_finds_the_cluster_and_a_chart_looks_things_up() {
         stage.temporary.path(),
         "renderer",
         &format!(
-            "cat\n'{0}' create configmap rendered --from-literal=original=\"$HELM_GUARD_KUBECONFIG\" >&2\n\
+            "cat\n'{0}' create configmap rendered --from-literal=original=\"$HELM_GUARD_KUBECONFIG\" \
+             --from-literal=collector=\"$GOGC${{GOMEMLIMIT:+ with a limit}}\" >&2\n\
              '{0}' config current-context >&2\ncase $KUBECONFIG in */helm-guard-fence-*) ;; *) exit 3;; esac",
             kubectl.display()
         ),
@@ -370,6 +371,7 @@ fn a_post_renderer_finds_the_cluster_and_a_chart_looks_things_up() {
     let rendered = stage.namespace.kubectl_json(["get", "configmap", "rendered"]).unwrap();
     let original = stage.namespace.kubeconfig().display().to_string();
     assert_eq!(rendered["data"]["original"], json!(original), "{}", said.err);
+    assert_eq!(rendered["data"]["collector"], "200 with a limit", "what makes Helm quicker");
     let id = lock_id(&stage);
     let kubectls = through(&stage, &id);
     let created = kubectls

@@ -1,11 +1,25 @@
 //! The proxy between a client and an API server that are both played here, byte for byte.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    io,
+    net::Ipv4Addr,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
-use crate::{clock::Clock, cluster::Target, lock::lease::Teller};
+use crate::{
+    clock::Clock,
+    cluster::{Cluster, Target},
+    fence::server::{Fence, Place},
+    lock::lease::Teller,
+    report::Writes,
+};
 
 /// A fence before an API server that is played by the test.
 struct Play {

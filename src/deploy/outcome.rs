@@ -1,0 +1,113 @@
+//! What a run of Helm came to, and why.
+
+use super::{
+    Done, Run,
+    end::{End, in_time},
+};
+use crate::{
+    diagnose::{
+        self, Refusal, Snapshot,
+        look::{Scope, Seen},
+    },
+    fence::server::Fence,
+    helm::{Command, child},
+    release::{History, Status},
+    report::{Event, Outcome},
+    signals::Signals,
+};
+
+/// Refused writes that a report has.
+const REFUSALS: usize = 20;
+
+impl Run<'_> {
+    /// How the run ends. `known` is what was seen of the release while Helm ran.
+    pub(super) async fn outcome(
+        &self,
+        ended: &child::Ended,
+        histories: &[History],
+        signals: &Signals,
+        done: &mut Done,
+        known: (Scope, Seen),
+    ) -> End {
+        let uninstall = self.request.invocation.command == Command::Uninstall;
+        done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
+        if ended.code == Some(0) {
+            // Whoever asked it to stop came too late.
+            let outcome = if uninstall { Outcome::Uninstalled } else { Outcome::Deployed };
+            return End::new(outcome, 0, "", &[]);
+        }
+        // GitLab's runner tells Helm before it tells this process.
+        if let Some(signal) = signals.heard() {
+            let what = if done.unsettled {
+                "helm ran; helm is stopped, the next run repairs what is left"
+            } else {
+                "helm ran; helm is stopped and no revision is pending"
+            };
+            return End::broken_off(signal, what);
+        }
+        let last = histories.first().and_then(History::last);
+        let rolled_back = self.request.invocation.atomic()
+            && last.is_some_and(|last| last.status() == Status::Deployed)
+            && last
+                .and_then(|last| last.row().description.strip_prefix("Rollback to ").map(str::to_owned))
+                .is_some();
+        let code = ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        let (mut scope, seen) = known;
+        if let Some(last) = last.filter(|_| !scope.leaving) {
+            scope = Scope::of(last, &self.cluster.namespace);
+        }
+        let next = in_time(signals, self.diagnose(ended, scope, seen)).await.unwrap_or_default();
+        let reason = diagnose::reason(&ended.error);
+        if rolled_back {
+            let reason = "helm failed and went back to the last good revision".to_owned();
+            let next = next.into_iter().chain(["fix the cause and run it again".to_owned()]).collect();
+            return End { outcome: Outcome::RolledBack, code, reason, next };
+        }
+        let release = self.request.releases().join(" ");
+        let command = self.request.invocation.command.as_str();
+        let reason = reason.unwrap_or_else(|| match ended.signal {
+            Some(signal) => {
+                format!("helm {command} {release} was ended by signal {signal}, which somebody else sent")
+            }
+            None => format!("helm {command} {release} failed without a word"),
+        });
+        End { outcome: Outcome::Failed, code, reason, next }
+    }
+
+    /// Says why Helm failed. Gives what to do next.
+    async fn diagnose(&self, ended: &child::Ended, scope: Scope, seen: Seen) -> Vec<String> {
+        let invocation = &self.request.invocation;
+        let (scope, live) = seen.end(&self.cluster, scope).await;
+        let snapshot = Snapshot {
+            command: invocation.command.as_str().to_owned(),
+            release: self.request.releases().join(" "),
+            namespace: self.cluster.namespace.clone(),
+            error: ended.error.clone(),
+            timeout: invocation.timeout().map(|timeout| timeout.as_secs()),
+            refusals: self.refusals(),
+            hooks: scope.hooks,
+            live,
+        };
+        let causes = diagnose::causes(&snapshot);
+        let next = diagnose::next(&snapshot, &causes);
+        let (pods, events) = diagnose::render::facts(&snapshot.live);
+        self.reporter.emit(Event::Diagnosed { causes, refusals: snapshot.refusals });
+        self.reporter.emit(Event::Trouble { pods, events });
+        next
+    }
+
+    /// Helm's writes that the API server refused; that something to be deleted is not there is none.
+    fn refusals(&self) -> Vec<Refusal> {
+        let written = self.fence.as_ref().map(Fence::written).unwrap_or_default();
+        let refused = written.into_iter().filter(|write| write.code >= 400 && write.code != 404);
+        let refused = refused.map(|write| Refusal {
+            method: write.method.to_string(),
+            path: write.path,
+            code: write.code,
+            message: write.message,
+        });
+        let mut refused: Vec<Refusal> = refused.collect();
+        refused.drain(..refused.len().saturating_sub(REFUSALS));
+        refused
+    }
+}

@@ -1,0 +1,174 @@
+//! Runs Helm behind the fence, says how far it is, and looks at the release before Helm hides why it failed.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+
+use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any, mend::manifest_of};
+use crate::{
+    diagnose::look::{Scope, Seen},
+    fence::server::Fence,
+    helm::{
+        Command, child,
+        stop::{Manner, Stop},
+    },
+    lock::{Times, lease},
+    manifest::Manifest,
+    release::History,
+    report::Event,
+    signals::Signals,
+};
+
+impl Run<'_> {
+    /// Helm itself, with what the user gave.
+    pub(super) async fn helm(
+        &self,
+        plans: &[(String, Mended<'_>)],
+        signals: &Signals,
+        seen: &mut Seen,
+    ) -> std::io::Result<child::Ended> {
+        let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
+        argv.extend(self.invocation.tokens().iter().cloned());
+        if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
+            let why = format!(
+                "the revision before the last never completed: rolling back to {good}, the last good one before it; \
+                 name a revision to choose another"
+            );
+            self.reporter.emit(Event::Warning(why));
+            argv.push(good.to_string());
+        }
+        let release = plans.first().map_or("", |(release, _)| release);
+        let manifest = Mutex::default();
+        let tick = async |elapsed| {
+            let limit = Duration::from_secs(5);
+            let waiting_for =
+                tokio::time::timeout(limit, self.waiting_for(release, &manifest)).await.unwrap_or_default();
+            let writes = self.fence.as_ref().map(Fence::writes);
+            self.reporter.emit(Event::Progress { elapsed, writes, waiting_for });
+        };
+        let invocation = &self.request.invocation;
+        let manner = Manner::of(invocation.command, invocation.atomic());
+        let attended = async {
+            tokio::select! {
+                biased;
+                ended = self.child(&argv, manner, signals, tick) => ended,
+                never = self.attend(release, seen, signals) => match never {},
+            }
+        };
+        let mut child = std::pin::pin!(attended);
+        // Started by the first poll, if it can be.
+        if let Poll::Ready(ended) = futures::poll!(&mut child) {
+            return ended;
+        }
+        self.reporter.emit(Event::HelmStarted);
+        if !self.judged.is_awaited() {
+            // Else when what it is about to do is found good.
+            self.locks.iter().for_each(lease::Held::helm_started);
+        }
+        let introduced = async {
+            match &self.fence {
+                Some(fence) => Some(fence.helm_version().await),
+                None => self.version.clone().await.ok().map(|version| version.raw),
+            }
+        };
+        let (ended, version) = tokio::select! {
+            ended = &mut child => (ended, None),
+            Some(version) = introduced => {
+                self.reporter.emit(Event::HelmVersion(version.clone()));
+                (child.await, Some(version))
+            }
+        };
+        // One that is asked to stop has more urgent questions.
+        if ended.is_ok() && version.is_none() && signals.heard().is_none() {
+            match self.version.clone().await {
+                Ok(version) => self.reporter.emit(Event::HelmVersion(version.raw)),
+                Err(why) => self.reporter.emit(Event::Warning(format!("helm version: {why}"))),
+            }
+        }
+        ended
+    }
+
+    /// A Helm that changes things: as long as it runs the locks are watched, and signals are passed on.
+    pub(super) async fn child(
+        &self,
+        argv: &[String],
+        manner: Manner,
+        signals: &Signals,
+        tick: impl AsyncFn(Duration),
+    ) -> std::io::Result<child::Ended> {
+        let guard = &self.request.guard;
+        let lost = async {
+            match self.locks.first() {
+                Some(first) => tokio::select! {
+                    why = first.lost() => why,
+                    why = lost_any(&self.locks[1..]) => why,
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let reporter = self.reporter;
+        // A person who watches a status line sees a stale one at once.
+        let interval = if reporter.is_terminal() {
+            guard.run.keepalive.min(STATUS_INTERVAL)
+        } else {
+            guard.run.keepalive
+        };
+        // Behind the fence a lost lock needs no haste.
+        let times = Times::new(guard.run.lease_duration);
+        let unfenced = self.fence.is_none().then(|| times.duration.saturating_sub(times.give_up_after));
+        let stop = Stop::new(manner, guard.run.stop_timeout, unfenced);
+        child::run(&self.launch, argv, reporter, signals.clone(), lost, self.clock, interval, stop, tick)
+            .await
+    }
+
+    /// Looks at the release before Helm changes what shows why it failed. Helm waits for that, unless somebody is in a hurry.
+    async fn attend(&self, release: &str, seen: &mut Seen, signals: &Signals) -> std::convert::Infallible {
+        if let Some(fence) =
+            self.fence.as_ref().filter(|_| self.request.invocation.command != Command::Uninstall)
+        {
+            let mut moments = fence.moments();
+            while let Some(moment) = moments.recv().await {
+                let look = async {
+                    let scope = self.scope(release).await;
+                    seen.look(&self.cluster, scope, moment.gives_up).await;
+                };
+                tokio::select! {
+                    biased;
+                    _ = signals.first() => {}
+                    () = look => {}
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// What is the release's, as its last record says.
+    pub(super) async fn scope(&self, release: &str) -> Scope {
+        let history = self.store.history(release).await.ok();
+        let last = history.as_ref().and_then(History::last);
+        last.map(|last| Scope::of(last, &self.cluster.namespace)).unwrap_or_default()
+    }
+
+    /// Workloads of Helm's new revision that are not ready. Its manifest is read once: records can be large.
+    async fn waiting_for(
+        &self,
+        release: &str,
+        manifest: &Mutex<Option<Manifest>>,
+    ) -> Vec<crate::report::Workload> {
+        let known = manifest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = match known {
+            Some(known) => known,
+            None => {
+                let Ok(history) = self.store.history(release).await else { return Vec::new() };
+                let Some(last) = history.last().filter(|last| last.status().is_pending()) else {
+                    return Vec::new();
+                };
+                let current = manifest_of(last, &self.cluster.namespace);
+                manifest.lock().unwrap_or_else(PoisonError::into_inner).insert(current).clone()
+            }
+        };
+        self.cluster.unready(&current).await
+    }
+}

@@ -1,0 +1,54 @@
+//! What Helm wrote, and what became of it. Pure: who writes here is `fence/proxy.rs`.
+
+use std::collections::VecDeque;
+
+use http::Method;
+
+use crate::report::Writes;
+
+/// How many writes are remembered.
+const REMEMBERED: usize = 1000;
+
+/// A write of Helm's and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its method.
+    pub method: Method,
+    /// Its path, without the query.
+    pub path: String,
+    /// The HTTP status; 0 if there was no answer.
+    pub code: u16,
+    /// What the API server, or the fence, says of a refusal. Untrusted text.
+    pub message: String,
+}
+
+/// What is known of Helm's writes.
+#[derive(Debug, Default)]
+pub struct Log {
+    last: VecDeque<Written>,
+    writes: Writes,
+}
+
+impl Log {
+    /// Adds a write. `words`: the write in words, if it is one that counts.
+    pub fn add(&mut self, write: Written, words: Option<String>) {
+        if let Some(words) = words.filter(|_| write.code < 400) {
+            self.writes.count += 1;
+            self.writes.last = words;
+        }
+        self.last.push_back(write);
+        if self.last.len() > REMEMBERED {
+            self.last.pop_front();
+        }
+    }
+
+    /// The last of Helm's writes, oldest first.
+    pub fn last(&self) -> Vec<Written> {
+        self.last.iter().cloned().collect()
+    }
+
+    /// What Helm wrote so far, its records aside.
+    pub fn writes(&self) -> &Writes {
+        &self.writes
+    }
+}

@@ -1,0 +1,225 @@
+//! The fence as a whole: put up for one run of Helm, taken down after it.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+use super::{
+    Description, VARIABLES,
+    home::Home,
+    log::{Log, Written},
+    memory::Memory,
+    proxy::{Attention, Inspector, Moment, Proxy},
+};
+use crate::{
+    cluster::{Cluster, wire::Gate},
+    lock::lease::Claims,
+    report::Writes,
+};
+
+/// Where the fence's files go, and who it is.
+#[derive(Clone, Debug)]
+pub struct Place<'a> {
+    /// Its own directory, which must not be there yet.
+    pub home: &'a Path,
+    /// The user's cache directory.
+    pub cache: Option<&'a Path>,
+    /// Short id of the hold of the lock.
+    pub lock_id: &'a str,
+    /// The kubeconfig that the user gave.
+    pub original: Option<String>,
+}
+
+/// The fence, up until it is dropped.
+#[derive(Debug)]
+pub struct Fence {
+    server: Server,
+    environment: Vec<(&'static str, Option<String>)>,
+    written: Arc<Mutex<Log>>,
+    helm: watch::Receiver<Option<String>>,
+    attention: Attention,
+    inspector: Arc<Mutex<Option<Inspector>>>,
+    files: Files,
+}
+
+/// The task that serves; with it go all its connections.
+#[derive(Debug)]
+struct Server(JoinHandle<()>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What is left of a fence that is down. Cleared away when this is dropped.
+#[derive(Debug)]
+pub struct Files {
+    learnt: Option<Learnt>,
+    _home: Home,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if let Some(Learnt { memory, cache, address, asked }) = &self.learnt {
+            // Without it the next run asks again.
+            let _ = memory.keep(cache, address, &asked.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+/// What this Helm asked for and the next need not.
+#[derive(Debug)]
+struct Learnt {
+    memory: Memory,
+    /// Helm's `KUBECACHEDIR`.
+    cache: PathBuf,
+    /// The fence's.
+    address: String,
+    asked: Arc<Mutex<Vec<Description>>>,
+}
+
+impl Fence {
+    /// Puts it up. Without claims nothing can be lost, and it stands only between Helm and the credentials.
+    ///
+    /// # Errors
+    /// When there is no port to listen on, or its files cannot be written.
+    pub async fn up(cluster: &Cluster, lock: Claims, place: &Place<'_>) -> io::Result<Self> {
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
+        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = format!("http://{}/{secret}", listener.local_addr()?);
+
+        let home = Home::make(place.home)?;
+        let context = &cluster.context;
+        let kubeconfig =
+            super::kubeconfig(&address, &context.name, &context.namespace, context.disable_compression);
+        let kubeconfig = text(home.kubeconfig(&kubeconfig)?);
+        let cache = home.cache(&address, &cluster.server, place.cache)?;
+        let memory = place.cache.and_then(|cache| Memory::open(cache, &cluster.server));
+        if let Some(memory) = &memory {
+            // Without it Helm has only to ask again.
+            let _ = memory.lend(&cache, &address);
+        }
+        let mut environment = vec![
+            ("KUBECONFIG", Some(kubeconfig)),
+            ("KUBECACHEDIR", Some(text(cache.clone()))),
+            ("HELM_GUARD_KUBECONFIG", place.original.clone()),
+        ];
+        environment.extend(VARIABLES.map(|name| (name, None)));
+
+        let gate: Gate = {
+            let lock = lock.clone();
+            Arc::new(move || lock.are_safe())
+        };
+        let written = Arc::<Mutex<Log>>::default();
+        let asked = Arc::<Mutex<Vec<Description>>>::default();
+        let (helm, helm_seen) = watch::channel(None);
+        let attention = Attention::default();
+        let inspector = Arc::<Mutex<Option<Inspector>>>::default();
+        let proxy = Arc::new(Proxy {
+            secret,
+            lock_id: place.lock_id.to_owned(),
+            lock,
+            free: cluster.wire.free(),
+            gated: cluster.wire.gated(gate),
+            server: cluster.server.clone(),
+            written: written.clone(),
+            helm,
+            inspector: inspector.clone(),
+            asked: asked.clone(),
+            attention: attention.clone(),
+        });
+        let server = tokio::spawn(async move {
+            tokio::join!(serve(listener, proxy.clone()), proxy.warm());
+        });
+        let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
+        let (server, files) = (Server(server), Files { learnt, _home: home });
+        Ok(Self { server, environment, written, helm: helm_seen, attention, inspector, files })
+    }
+
+    /// Helm's environment: variables that are set, and those that are not to be.
+    pub fn environment(&self) -> &[(&'static str, Option<String>)] {
+        &self.environment
+    }
+
+    /// Which Helm is behind it, such as `v4.3.1`: waits for its first request.
+    pub async fn helm_version(&self) -> String {
+        let mut helm = self.helm.clone();
+        match helm.wait_for(Option::is_some).await {
+            Ok(version) => version.clone().unwrap_or_default(),
+            // The fence is down: no request comes any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whoever asks for them is told of moments, and with that answers for their pauses.
+    pub fn moments(&self) -> mpsc::UnboundedReceiver<Moment> {
+        let (sender, moments) = mpsc::unbounded_channel();
+        *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        moments
+    }
+
+    /// The next record that Helm creates is looked at first, and no other.
+    pub fn inspect(&self, inspector: Inspector) {
+        *self.inspector.lock().unwrap_or_else(PoisonError::into_inner) = Some(inspector);
+    }
+
+    /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.
+    pub fn down(self) -> Files {
+        drop(self.server);
+        self.files
+    }
+
+    /// The last of Helm's writes, oldest first.
+    pub fn written(&self) -> Vec<Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).last()
+    }
+
+    /// What Helm wrote so far, its records aside.
+    pub fn writes(&self) -> Writes {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).writes().clone()
+    }
+}
+
+fn text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(connection(stream, proxy.clone()))),
+                // Out of file handles, most likely: some are given back soon.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, proxy: Arc<Proxy>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let proxy = proxy.clone();
+        async move { Ok::<_, Infallible>(proxy.answer(request).await) }
+    });
+    // Its other end may be gone at any time, and nobody is left to be told.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+}
