@@ -12,7 +12,7 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use serde_json::{Value, json};
-use testbed::{Audit, Event, tools::Helm};
+use testbed::{Audit, COLLECTOR, Event, tools::Helm};
 
 use crate::stage::{Said, Stage, kill};
 
@@ -364,7 +364,7 @@ fn a_post_renderer_finds_the_cluster_and_a_chart_looks_things_up() {
         .unwrap();
 
     let mut guard = stage.own(&["upgrade", "web"]);
-    guard.arg(&chart).args(["--install", "--post-renderer"]).arg(renderer);
+    guard.arg(&chart).args(["--install", "--post-renderer"]).arg(renderer).env_remove(COLLECTOR.0);
     let said = Stage::ok(guard);
     let seen = stage.namespace.kubectl_json(["get", "configmap", "seen"]).unwrap();
     assert_eq!(seen["data"]["seen"], "hello", "{}", said.err);

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use testbed::{Rule, tools::Helm};
 
-use crate::stage::Stage;
+use crate::stage::{Stage, UNVALIDATED};
 
 /// The command line, what stood on the screen, and the exit code. Without progress lines, whose number is chance, and without
 /// what Helm's API client logs when the end of a wait cuts an answer short, which is chance too.
@@ -15,7 +15,9 @@ fn seen(stage: &Stage, mut command: Command, code: i32) -> String {
 
 /// The same for the commands that show no progress.
 pub fn told(stage: &Stage, command: Command, code: i32) -> String {
-    let line: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let mut line: Vec<_> =
+        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    line.retain(|argument| argument != UNVALIDATED);
     let user = line.iter().find_map(|flag| flag.strip_prefix("--kubeconfig=")).map(str::to_owned);
     let output = Stage::run(command);
     assert_eq!(output.code, Some(code), "{}", output.err);

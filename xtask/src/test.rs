@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use testbed::{Cluster, Options, SHARED_CLUSTER_VARIABLE, tools};
+use testbed::{Cluster, Options, SHARED_CLUSTER_VARIABLE, TIMES_VARIABLE, tools};
 
 use crate::interrupt;
 
@@ -67,10 +67,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let file = cluster.info().dir.join("cluster.json");
     let file = file.to_str().context("path of the cluster")?;
     let threads = format!("--test-threads={}", arguments.at_once.min(4));
+    let times = tempfile::NamedTempFile::new()?;
+    let times = times.path().to_str().context("path of a temporary file")?;
     let answer = table.step("end to end", || {
         cargo(
             &["test", "--locked", "--test", "e2e", "--", &threads],
-            &[(SHARED_CLUSTER_VARIABLE, file), ("INSTA_UPDATE", "no")],
+            &[(SHARED_CLUSTER_VARIABLE, file), (TIMES_VARIABLE, times), ("INSTA_UPDATE", "no")],
         )
     });
     let answer = answer.and_then(|()| {
@@ -92,7 +94,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     cluster.stop();
     answer?;
     table.print();
+    println!("== the stories that took longest, beside others");
+    for (seconds, story) in slowest(&std::fs::read_to_string(times)?) {
+        println!("{seconds:>7.1} s  {story}");
+    }
     Ok(())
+}
+
+/// The ten longest of the lines that the test bed writes.
+fn slowest(times: &str) -> Vec<(f64, &str)> {
+    let lines = times.lines().filter_map(|line| line.split_once('\t'));
+    let mut times: Vec<(f64, &str)> =
+        lines.filter_map(|(seconds, story)| Some((seconds.parse().ok()?, story))).collect();
+    times.sort_by(|one, other| other.0.total_cmp(&one.0));
+    times.truncate(10);
+    times
 }
 
 /// Offline: what is checked is in these files.

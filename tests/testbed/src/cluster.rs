@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::cache::variable;
 use crate::process::progress;
 use crate::tools::{self, KUBERNETES_VERSION};
-use crate::{Audit, Kubectl, Namespace};
+use crate::{Audit, COLLECTOR, Kubectl, Namespace};
 
 /// Names the `cluster.json` of a running cluster for [`Cluster::shared`] to use.
 pub const SHARED_CLUSTER_VARIABLE: &str = "HELM_GUARD_TEST_CLUSTER";
@@ -119,6 +119,7 @@ impl Cluster {
         let mut process = Command::new(tools::testcluster(&options.kubernetes)?)
             .args(["supervise", "--lifeline", "--ephemeral", "--dir"])
             .arg(dir.path())
+            .env(COLLECTOR.0, COLLECTOR.1)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -46,9 +46,9 @@ pub use cache::cache_dir;
 pub use ci::{CI_SERVER, github_run, run_id};
 pub use cluster::{Cluster, Info, Options, Rule, SHARED_CLUSTER_VARIABLE};
 pub use gate::{Fate, Gate, Hold, Seen};
-pub use kubectl::Kubectl;
+pub use kubectl::{COLLECTOR, Kubectl};
 pub use named::Named;
-pub use namespace::Namespace;
+pub use namespace::{Namespace, TIMES_VARIABLE};
 pub use normalise::normalise;
 
 /// What every annotation begins with that tells how a pod is to fare.

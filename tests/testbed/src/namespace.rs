@@ -2,13 +2,19 @@
 
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use crate::cache::variable;
 use crate::{Audit, Cluster, Kubectl, Rule};
+
+/// Names a file to which each test adds a line: the seconds it had its namespace for, a tab, its name.
+pub const TIMES_VARIABLE: &str = "HELM_GUARD_TEST_TIMES";
 
 /// A namespace that is deleted when this is dropped, by a test that fails too.
 #[derive(Debug)]
@@ -17,11 +23,14 @@ pub struct Namespace<'a> {
     name: String,
     kubectl: Kubectl,
     kubeconfig: PathBuf,
+    began: Instant,
     _directory: TempDir,
 }
 
 impl<'a> Namespace<'a> {
+    #[expect(clippy::disallowed_methods, reason = "a time table is for people, and nothing is decided by it")]
     pub(crate) fn create(cluster: &'a Cluster, stem: &str) -> Result<Self> {
+        let began = Instant::now();
         // A hasher's random keys: names need to differ, not to be a secret.
         let suffix = RandomState::new().build_hasher().finish() & 0xff_ffff;
         let name = format!("{stem}-t{suffix:06x}"); // `normalise` knows the form
@@ -31,7 +40,7 @@ impl<'a> Namespace<'a> {
         fs::write(&kubeconfig, admin.replace("namespace: default\n", &format!("namespace: {name}\n")))?;
         cluster.kubectl(["create", "namespace", &name]).context("create a namespace")?;
         let kubectl = cluster.with_kubeconfig(&kubeconfig);
-        Ok(Self { cluster, name, kubectl, kubeconfig, _directory: directory })
+        Ok(Self { cluster, name, kubectl, kubeconfig, began, _directory: directory })
     }
 
     /// Its name.
@@ -83,5 +92,11 @@ impl Drop for Namespace<'_> {
         let mut delete = self.cluster.command();
         delete.args(["delete", "namespace", &self.name, "--wait=false"]);
         let _ = delete.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if let (Some(file), Some(test)) = (variable(TIMES_VARIABLE), std::thread::current().name()) {
+            let line = format!("{:.1}\t{test}\n", self.began.elapsed().as_secs_f64());
+            let file = fs::OpenOptions::new().append(true).create(true).open(file);
+            // In one piece, since tests run beside each other. Without it only a line of the table is missing.
+            let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        }
     }
 }
