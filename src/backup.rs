@@ -1,7 +1,7 @@
 //! Backups: copies of a release's records as they were before a deploy, complete or with what is secret left out.
 //! Pure: files are written in `backup/act.rs`; what is secret is decided in `backup/redact.rs`.
 //!
-//! A complete one is a list that `kubectl create -f` takes too. A redacted one is no Kubernetes object, so that nobody puts
+//! A complete one is a list that `kubectl create -f` takes too, unless the records are rows of a database. A redacted one is no Kubernetes object, so that nobody puts
 //! it back by mistake: it tells how the release stood, and gives back no more than statuses and descriptions.
 
 pub mod act;
@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::release::{
     History, Record, Status,
     codec::{self, unquoted},
-    store::{Driver, Stored, backup_list, read_backup},
+    store::Driver,
+    stored::{backup_list, read_backup},
 };
 
 /// What tells a redacted backup from a list of records.
@@ -87,12 +88,11 @@ pub fn render(history: &History, release: &str, namespace: &str, redacted: bool)
     let of_shown = revisions.iter().find(|copy| Some(copy.revision) == shown.map(|record| record.revision));
     let manifest =
         of_shown.and_then(|copy| copy.body.get("manifest")?.as_str()).unwrap_or_default().to_owned();
-    let in_maps = records.first().is_some_and(|record| matches!(record.stored, Stored::ConfigMap(_)));
     let backup = Redacted {
         kind: KIND.to_owned(),
         release: release.to_owned(),
         namespace: namespace.to_owned(),
-        storage: if in_maps { Driver::ConfigMaps } else { Driver::Secrets },
+        storage: records.first().map_or(Driver::Secrets, |record| record.stored.driver()),
         revisions,
     };
     // Cannot fail: the keys are strings.
@@ -142,6 +142,7 @@ fn is_id(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::release::stored::Stored;
 
     /// `1 superseded, 2 deployed`, as Helm stores it.
     fn history(records: &str) -> History {
@@ -151,7 +152,7 @@ mod tests {
                 "name": "web", "manifest": "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\ndata: {k: hunter2}\n",
                 "config": {"k": "hunter2"}, "info": {"status": status, "description": "x"},
             });
-            let payload = codec::encode(body.to_string().as_bytes()).unwrap();
+            let payload = codec::encode(body.to_string().as_bytes(), codec::MAX_STORED).unwrap();
             let secret = serde_json::json!({
                 "apiVersion": "v1", "kind": "Secret",
                 "metadata": {"name": format!("sh.helm.release.v1.web.v{revision}"), "namespace": "shop"},

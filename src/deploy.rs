@@ -37,7 +37,7 @@ use crate::{
     },
     process::Process,
     recover::{Debt, Ledger, State},
-    release::store::{Driver, Store},
+    release::store::Store,
     repair::Step,
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
         let home = crate::cluster::absolute(&request.temporary.join(format!("helm-guard-fence-{lock_id}")));
         let ledger = open_ledger(request, reporter, &cluster, &lock_id, &home);
         let (helm, environment) = (request.helm.clone(), Vec::new());
-        let mask = Mask::of(invocation);
+        let mask = Mask::of(invocation).and(request.storage.secrets());
         let memory = request.helm_memory;
         let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment, memory, mask };
         let version = ask_version(launch.clone());
@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
         let heeded = fence.as_ref().map_or(&[][..], |_| &crate::fence::FLAGS);
         let invocation = request.invocation.without(heeded).unwrap_or_else(|_| request.invocation.clone());
         launch.environment = fence.as_ref().map(|fence| fence.environment().to_vec()).unwrap_or_default();
-        let store = Store::new(cluster.client.clone(), &cluster.namespace, request.driver);
+        let store = Store::new(cluster.client.clone(), &cluster.namespace, &request.storage);
         let store = store.under(&cluster.wire, claims.clone(), &lock_id);
         Ok(Self {
             request,
@@ -344,7 +344,7 @@ fn open_ledger(
         namespace: cluster.namespace.clone(),
         leases: lease_names(request),
         identity: identity(request, lock_id),
-        config_maps: request.driver == Driver::ConfigMaps,
+        storage: request.storage.clone(),
         fence: Some(fence.to_owned()),
         releases: request.releases().into_iter().map(|release| (release, Debt::default())).collect(),
     };

@@ -21,6 +21,7 @@ use crate::{
     cluster::Target,
     exit,
     process::Process,
+    release::store::Storage,
     report::text::inert_line,
     request::proxies,
 };
@@ -43,8 +44,9 @@ pub struct State {
     pub leases: Vec<String>,
     /// Identity under which they are held.
     pub identity: String,
-    /// Are records in ConfigMaps?
-    pub config_maps: bool,
+    /// Where the records are. The way to a database has its password in it.
+    #[serde(default)]
+    pub storage: Storage,
     /// The fence's own directory.
     #[serde(default)]
     pub fence: Option<PathBuf>,

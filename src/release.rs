@@ -1,8 +1,10 @@
 //! A Helm release: its records, their status, its history.
-//! Pure: the encoding is in `codec`, reading and writing records in `store`.
+//! Pure: the encoding is in `codec`, reading and writing records in `store`, as what they are stored in `stored`.
 
 pub mod codec;
+pub mod database;
 pub mod store;
+pub mod stored;
 
 use serde::Serialize;
 
@@ -105,7 +107,7 @@ pub struct Record {
     /// Status in the `status` label, which is what Helm's query for deployed revisions reads.
     pub label: Status,
     /// The stored object with its metadata; what a backup saves and a write compares with.
-    pub stored: store::Stored,
+    pub stored: stored::Stored,
     /// The parts of the body that decisions need, or why it cannot be read.
     pub body: Result<Essentials, String>,
 }
@@ -228,17 +230,16 @@ impl History {
     /// Did Helm die between "the old one is superseded" and "the new one is deployed"?
     ///
     /// There the apply, the wait and the hooks had finished. Helm writes the base as `superseded` after the
-    /// last write to the new record (upgrade.go, rollback.go), so the base has the greater resource version.
+    /// last write to the new record (upgrade.go, rollback.go), so the base was written later.
     /// An earlier rebase that was cut off looks alike but for that order.
     pub fn died_in_final_save(&self) -> bool {
         let Some(last) = self.last() else { return false };
-        let Some(version) = last.stored.version() else { return false };
         matches!(last.status(), Status::PendingUpgrade | Status::PendingRollback)
             && self.deployed().next().is_none()
             && self.records.iter().any(|record| {
                 record.revision < last.revision
                     && record.status() == Status::Superseded
-                    && record.stored.version() > Some(version)
+                    && record.stored.is_later_than(&last.stored)
             })
     }
 }

@@ -11,7 +11,10 @@ use crate::{
     cluster::{Target, wire::Proxies},
     helm::{Command, Invocation, memory::Decided, split},
     lock::lease_name,
-    release::store::Driver,
+    release::{
+        database::{CONNECTION, Database},
+        store::Storage,
+    },
     repair::Strategy,
     report::{Owner, Subject},
 };
@@ -41,7 +44,7 @@ pub struct Request {
     /// Who runs this.
     pub owner: Owner,
     /// Where records are.
-    pub driver: Driver,
+    pub storage: Storage,
     /// Helm binary.
     pub helm: PathBuf,
     /// What of Helm's memory is not ours to decide.
@@ -74,12 +77,16 @@ pub(crate) fn history_max(env: &Env) -> u32 {
 /// Where records are, as `HELM_DRIVER` says.
 ///
 /// # Errors
-/// With the sentence to print, when it is another storage.
-pub fn driver(env: &Env) -> Result<Driver, String> {
+/// With the sentence to print, when it is another storage, or the way to the database cannot be read.
+pub fn storage(env: &Env) -> Result<Storage, String> {
     match env.get("HELM_DRIVER").map_or("", String::as_str) {
-        "" | "secret" | "secrets" => Ok(Driver::Secrets),
-        "configmap" | "configmaps" => Ok(Driver::ConfigMaps),
-        other => Err(format!("HELM_DRIVER={other}: helm-guard reads secret and configmap storage")),
+        "" | "secret" | "secrets" => Ok(Storage::Secrets),
+        "configmap" | "configmaps" => Ok(Storage::ConfigMaps),
+        "sql" => {
+            let connection = env.get(CONNECTION).map_or("", String::as_str);
+            Database::parse(connection, env).map(|database| Storage::Sql(Box::new(database)))
+        }
+        other => Err(format!("HELM_DRIVER={other}: helm-guard knows secret, configmap and sql")),
     }
 }
 
@@ -208,7 +215,7 @@ impl Request {
         host: &str,
     ) -> Result<Self, String> {
         let command = invocation.command;
-        let driver = driver(env)?;
+        let storage = storage(env)?;
         let history_max = invocation.history_max().unwrap_or_else(|| history_max(env));
         let helm = guard
             .helm_bin
@@ -235,7 +242,7 @@ impl Request {
             target: target(&invocation, env),
             helm_memory: Decided::of(env),
             owner: ci::owner(env, host),
-            driver,
+            storage,
             helm: helm.unwrap_or_else(|| "helm".into()),
             warnings,
             history_max,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 45] = [
+const ACTING: [(&str, &str); 49] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -43,6 +43,10 @@ const ACTING: [(&str, &str); 45] = [
     ("recover/settle.rs", "ends processes and writes records after the fact"),
     ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),
     ("release/store.rs", "writes the records"),
+    ("release/store/line.rs", "connects to the database"),
+    ("release/store/objects.rs", "reads and writes records in the cluster"),
+    ("release/store/sql.rs", "reads and writes records in the database"),
+    ("release/stored.rs", "is about the API server's types"),
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("repair/walk.rs", "asks the person at the terminal, lets time pass"),
     ("report/sink.rs", "writes the reports"),

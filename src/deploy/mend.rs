@@ -227,20 +227,15 @@ impl Run<'_> {
     }
 
     pub(super) fn no_records(&self, release: &str, error: StoreError) -> End {
-        let what = self.request.driver.resource();
-        match error {
+        let verbs = "get, list, create, update, delete";
+        let (code, next) = error.advice(self.request.storage.driver(), "the deployer's Role", verbs);
+        let error = match error {
             StoreError::Api(kube::Error::Api(status)) if status.code == 403 => {
-                let rule = format!(
-                    "add this rule to the deployer's Role: {{apiGroups: [\"\"], resources: [{what}], verbs: [get, list, create, update, delete]}}"
-                );
-                let reason = format!("no permission to read the records of {release}: {}", status.message);
-                End::new(Outcome::Refused, exit::REFUSED, reason, &[&rule])
+                anyhow::anyhow!("no permission to read the records of {release}: {}", status.message)
             }
-            error => {
-                let error = anyhow::Error::new(error).context(format!("records of release {release}"));
-                End::unavailable(&error, "kubectl get --raw /readyz")
-            }
-        }
+            error => anyhow::Error::new(error).context(format!("records of release {release}")),
+        };
+        End::new(Outcome::Refused, code, format!("{error:#}"), &[&next])
     }
 }
 
@@ -264,7 +259,7 @@ pub(super) struct Mended<'a> {
 
 /// Of a history that may be pruned since.
 pub(super) struct Before {
-    last: Option<u32>,
+    pub(super) last: Option<u32>,
     good: Option<Record>,
 }
 

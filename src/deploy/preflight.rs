@@ -4,7 +4,8 @@
 //! it. The fence holds that one request until the API server was asked about all objects; if it is bound to refuse one, the
 //! record is refused, and nothing is changed. So the deploy costs no second rendering, and what is judged is what would have
 //! been applied: random values, `lookup`, post-renderers and values from a pipe included. A stuck release is rendered before
-//! its repair anyway; there that text is judged, before the repair. Without the fence the chart is rendered for it.
+//! its repair anyway; there that text is judged, before the repair. Without the fence, and
+//! where records are in a database, to which Helm speaks itself, the chart is rendered for it.
 
 use std::{
     io::Write,
@@ -187,13 +188,15 @@ impl Run<'_> {
         if !is_wanted(self.request) {
             return Ok(());
         }
-        if self.fence.is_some() {
+        // Helm writes rows into a database itself: no fence sees them.
+        if self.fence.is_some() && !self.is_in_sql() {
             mended.in_force = Some(self.in_force(history));
             return Ok(());
         }
         if let Some(source) = read_once(&self.invocation) {
-            let why =
-                format!("the preflight was left out: {source} can be read only once, and there is no fence");
+            let why = format!(
+                "the preflight was left out: {source} can be read only once, and no fence sees helm's record"
+            );
             self.reporter.emit(Event::Warning(why));
             return Ok(());
         }

@@ -9,14 +9,14 @@ use std::{
 use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any, mend::manifest_of};
 use crate::{
     diagnose::look::{Scope, Seen},
-    fence::server::Fence,
+    fence::{proxy::Peek, server::Fence},
     helm::{
         Command, child,
         stop::{Manner, Stop},
     },
     lock::{Times, lease},
     manifest::Manifest,
-    release::History,
+    release::{History, Status, store::Driver},
     report::Event,
     signals::Signals,
 };
@@ -49,6 +49,7 @@ impl Run<'_> {
             self.reporter.emit(Event::Progress { elapsed, writes, waiting_for });
         };
         let invocation = &self.request.invocation;
+        self.peek(release, plans);
         let manner = Manner::of(invocation.command, invocation.atomic());
         let attended = async {
             tokio::select! {
@@ -115,9 +116,11 @@ impl Run<'_> {
         } else {
             guard.run.keepalive
         };
-        // Behind the fence a lost lock needs no haste.
+        // Behind the fence a lost lock needs no haste. Before a database there is none: there Helm must have ended before
+        // anybody else may have the lock.
         let times = Times::new(guard.run.lease_duration);
-        let unfenced = self.fence.is_none().then(|| times.duration.saturating_sub(times.give_up_after));
+        let is_unfenced = self.fence.is_none() || self.is_in_sql();
+        let unfenced = is_unfenced.then(|| times.duration.saturating_sub(times.give_up_after));
         let stop = Stop::new(manner, guard.run.stop_timeout, unfenced);
         child::run(&self.launch, argv, reporter, signals.clone(), lost, self.clock, interval, stop, tick)
             .await
@@ -142,6 +145,33 @@ impl Run<'_> {
             }
         }
         std::future::pending().await
+    }
+
+    /// Are the records where the fence does not see Helm write them?
+    pub(super) fn is_in_sql(&self) -> bool {
+        self.request.storage.driver() == Driver::Sql
+    }
+
+    /// An automatic rollback hides why it was needed. Where the fence does not see the record that says so, the first write
+    /// after it tells: before each there is a look at the newest row.
+    fn peek(&self, release: &str, plans: &[(String, Mended<'_>)]) {
+        let Some(fence) = self.fence.as_ref().filter(|_| self.is_in_sql()) else { return };
+        if !self.request.invocation.atomic() {
+            return;
+        }
+        let before = plans.iter().filter_map(|(_, mended)| mended.before.last).max();
+        let (store, release) = (self.store.clone(), release.to_owned());
+        fence.peek(Peek(Box::new(move || {
+            let (store, release) = (store.clone(), release.clone());
+            Box::pin(async move {
+                let newest = store.newest(&release).await.ok().flatten();
+                newest.is_some_and(|(revision, status)| {
+                    let given_up =
+                        matches!(status, Status::Failed | Status::Uninstalling | Status::PendingRollback);
+                    Some(revision) > before && given_up
+                })
+            })
+        })));
     }
 
     /// What is the release's, as its last record says.

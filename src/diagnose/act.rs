@@ -27,10 +27,11 @@ pub async fn diagnose(args: &Diagnose, env: &Env) -> u8 {
 }
 
 async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
-    let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
     let cluster = connect(&args.cluster, env).await?;
-    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
-    let history = store.history(&args.release).await.map_err(|error| unreadable(&args.release, error))?;
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, &storage);
+    let history =
+        store.history(&args.release).await.map_err(|error| unreadable(&args.release, &storage, error))?;
     let last = history.last();
     let mut scope = last.map(|last| Scope::of(last, &cluster.namespace)).unwrap_or_default();
     scope.leaving = last.is_some_and(|last| last.status() == Status::Uninstalling);

@@ -62,6 +62,19 @@ impl std::fmt::Debug for Inspector {
     }
 }
 
+/// Has Helm given up by now? Asked before each of its writes, until it has: for records in a database, which the fence does
+/// not see.
+pub struct Peek(pub Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>);
+
+impl std::fmt::Debug for Peek {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Peek")
+    }
+}
+
+/// Who peeks, if anybody.
+pub type Peeker = Arc<Mutex<Option<Arc<Peek>>>>;
+
 /// Most bytes of a record's body that are inspected: no API server takes more.
 const INSPECTED: usize = 4 << 20;
 
@@ -85,6 +98,8 @@ pub struct Proxy {
     pub helm: watch::Sender<Option<String>>,
     /// Looks at the next new record.
     pub inspector: Arc<Mutex<Option<Inspector>>>,
+    /// Looks at records that are elsewhere.
+    pub peeker: Peeker,
     /// Descriptions that Helm asked for.
     pub asked: Arc<Mutex<Vec<Description>>>,
     /// Who is told of moments.
@@ -117,6 +132,7 @@ impl Proxy {
             // Helm broke off in the middle of its request.
             Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
         };
+        let gives_up = gives_up || (is_write && self.has_given_up().await);
         if gives_up || record::takes_log(&method, &path) {
             self.pause(gives_up).await;
         }
@@ -148,6 +164,13 @@ impl Proxy {
         if told {
             let _ = tokio::time::timeout(PAUSE, over).await;
         }
+    }
+
+    /// Whether a look at records that are elsewhere says that Helm has given up, for the first time.
+    async fn has_given_up(&self) -> bool {
+        let peek = self.peeker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(peek) = peek else { return false };
+        (peek.0)().await && self.peeker.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
     /// Makes a request one to the API server. Also says whether it writes a release record, and whether that says that Helm

@@ -22,7 +22,7 @@ use super::{
     home::Home,
     log::{Log, Written},
     memory::Memory,
-    proxy::{Attention, Inspector, Moment, Proxy},
+    proxy::{Attention, Inspector, Moment, Peek, Peeker, Proxy},
 };
 use crate::{
     cluster::{Cluster, wire::Gate},
@@ -52,6 +52,7 @@ pub struct Fence {
     helm: watch::Receiver<Option<String>>,
     attention: Attention,
     inspector: Arc<Mutex<Option<Inspector>>>,
+    peeker: Peeker,
     files: Files,
 }
 
@@ -131,6 +132,7 @@ impl Fence {
         let (helm, helm_seen) = watch::channel(None);
         let attention = Attention::default();
         let inspector = Arc::<Mutex<Option<Inspector>>>::default();
+        let peeker = Peeker::default();
         let proxy = Arc::new(Proxy {
             secret,
             lock_id: place.lock_id.to_owned(),
@@ -141,6 +143,7 @@ impl Fence {
             written: written.clone(),
             helm,
             inspector: inspector.clone(),
+            peeker: peeker.clone(),
             asked: asked.clone(),
             attention: attention.clone(),
         });
@@ -149,7 +152,7 @@ impl Fence {
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, attention, inspector, files })
+        Ok(Self { server, environment, written, helm: helm_seen, attention, inspector, peeker, files })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -177,6 +180,11 @@ impl Fence {
     /// The next record that Helm creates is looked at first, and no other.
     pub fn inspect(&self, inspector: Inspector) {
         *self.inspector.lock().unwrap_or_else(PoisonError::into_inner) = Some(inspector);
+    }
+
+    /// From now on somebody looks before each write whether Helm has given up.
+    pub fn peek(&self, peek: Peek) {
+        *self.peeker.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(peek));
     }
 
     /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.

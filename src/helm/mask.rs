@@ -37,6 +37,13 @@ impl Mask {
         Self::new(secrets)
     }
 
+    /// And these.
+    #[must_use]
+    pub fn and(self, more: Vec<String>) -> Self {
+        let known = self.secrets.into_iter().map(|secret| String::from_utf8_lossy(&secret).into_owned());
+        Self::new(known.chain(more).collect())
+    }
+
     fn new(secrets: Vec<String>) -> Self {
         let mut secrets: Vec<Vec<u8>> = secrets.into_iter().map(String::into_bytes).collect();
         secrets.retain(|secret| secret.len() >= SHORTEST);

@@ -17,9 +17,11 @@ use crate::{
     },
     release::{
         History, Record, Status,
-        store::{Driver, Store, Stored},
+        database::CONNECTION,
+        store::{Driver, Storage, Store},
     },
     report::Holder,
+    request,
 };
 
 /// Which release a backup is of.
@@ -35,9 +37,7 @@ fn subject(backup: &Backup) -> Option<Subject> {
             let first = records.first()?;
             let name = first.stored.name().trim_start_matches("sh.helm.release.v1.");
             let release = name.rsplit_once(".v").map_or(name, |(release, _)| release).to_owned();
-            let in_secrets = matches!(first.stored, Stored::Secret(_));
-            let driver = if in_secrets { Driver::Secrets } else { Driver::ConfigMaps };
-            Some(Subject { release, namespace: first.namespace(), driver })
+            Some(Subject { release, namespace: first.stored.namespace(), driver: first.stored.driver() })
         }
         Backup::Redacted(Redacted { release, namespace, storage, .. }) => {
             Some(Subject { release: release.clone(), namespace: Some(namespace.clone()), driver: *storage })
@@ -56,10 +56,19 @@ pub(super) async fn restore(args: &Restore, env: &Env, clock: Clock) -> anyhow::
     let Some(Subject { release, namespace, driver }) = subject(&backup) else {
         bail!("{}: no record in it", args.file.display())
     };
+    // Records go back to where they were. Which database that was, a backup does not say.
+    let storage = match driver {
+        Driver::Secrets => Storage::Secrets,
+        Driver::ConfigMaps => Storage::ConfigMaps,
+        Driver::Sql => match request::storage(env).map_err(anyhow::Error::msg)? {
+            storage @ Storage::Sql(_) => storage,
+            _ => bail!("these records are of a database: set HELM_DRIVER=sql and {CONNECTION}"),
+        },
+    };
     let mut target = target(&args.cluster, env);
     target.namespace = target.namespace.or(namespace);
     let cluster = Cluster::connect(&target).await?;
-    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, &storage);
     let owner = ci::owner(env, "restore");
     let lock_id = crate::deploy::random_id();
     let wanted = lease::Request {

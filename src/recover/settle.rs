@@ -19,10 +19,7 @@ use crate::{
     helm::child,
     lock::lease::{self, Claims, Held},
     process::{self, Process},
-    release::{
-        History,
-        store::{Driver, Store, read_backup},
-    },
+    release::{History, store::Store, stored::read_backup},
     repair::{self, Plan, Step, steps::Hands},
     report::{github, gitlab},
 };
@@ -194,8 +191,7 @@ async fn records(
     clock: Clock,
     note: &mut impl FnMut(String),
 ) -> anyhow::Result<Vec<History>> {
-    let driver = if state.config_maps { Driver::ConfigMaps } else { Driver::Secrets };
-    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, &state.storage);
     let store = store.under(&cluster.wire, lock, &state.lock_id);
     let mut histories = Vec::new();
     for (release, debt) in &state.releases {

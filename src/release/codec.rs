@@ -102,7 +102,7 @@ impl HookRun {
     }
 }
 
-/// Decodes a payload as both storages hold it: base64 of gzip of JSON. Old Helms wrote JSON without gzip.
+/// Decodes a payload as all storages hold it: base64 of gzip of JSON. Old Helms wrote JSON without gzip.
 ///
 /// # Errors
 /// When it is not that, or grows beyond [`MAX_DECODED`].
@@ -122,13 +122,13 @@ pub fn decode(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
 /// The reverse of [`decode`], at the compression level that Helm uses.
 ///
 /// # Errors
-/// When the result does not fit a Secret.
-pub fn encode(json: &[u8]) -> Result<Vec<u8>, CodecError> {
+/// When the result has more than `limit` bytes, such as [`MAX_STORED`].
+pub fn encode(json: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
     use std::io::Write;
     let mut gzip = GzEncoder::new(Vec::with_capacity(json.len() / 4), Compression::best());
     let packed = gzip.write_all(json).and_then(|()| gzip.finish()).map_err(|_| CodecError::Gzip)?;
     let payload = STANDARD.encode(packed).into_bytes();
-    if payload.len() > MAX_STORED { Err(CodecError::DoesNotFit(payload.len())) } else { Ok(payload) }
+    if payload.len() > limit { Err(CodecError::DoesNotFit(payload.len())) } else { Ok(payload) }
 }
 
 /// Reads the [`Essentials`] of a decoded body.

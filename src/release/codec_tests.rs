@@ -1,5 +1,5 @@
 use super::*;
-use crate::release::{Record, store::Stored};
+use crate::release::{Record, stored::Stored};
 use proptest::prelude::*;
 
 /// Records as real Helm left them; `tests/golden.rs` writes them.
@@ -135,7 +135,7 @@ fn parts_that_nobody_knows_yet_survive_as_they_are() {
 fn what_is_encoded_is_decoded_and_old_records_without_gzip_are_too() {
     for (what, secret) in GOLDEN {
         let json = body(secret);
-        let payload = encode(json.as_bytes()).unwrap();
+        let payload = encode(json.as_bytes(), MAX_STORED).unwrap();
         assert_eq!(text(decode(&payload).unwrap()), json, "{what}");
         // A record near the limit must not grow by being written anew.
         assert!(payload.len() <= record(secret).stored.payload().len() + 16, "{what}");
@@ -146,10 +146,10 @@ fn what_is_encoded_is_decoded_and_old_records_without_gzip_are_too() {
 #[test]
 fn sizes_are_bounded() {
     let zeros = vec![b' '; MAX_DECODED as usize + 1];
-    let bomb = encode(&zeros).unwrap();
+    let bomb = encode(&zeros, MAX_STORED).unwrap();
     assert!(bomb.len() < 1 << 20);
     assert_eq!(decode(&bomb).unwrap_err().to_string(), "more than 64 MiB when decompressed");
-    assert_eq!(decode(&encode(&zeros[1..]).unwrap()).unwrap().len() as u64, MAX_DECODED);
+    assert_eq!(decode(&encode(&zeros[1..], MAX_STORED).unwrap()).unwrap().len() as u64, MAX_DECODED);
 
     let mut seed = 1_u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
@@ -158,7 +158,7 @@ fn sizes_are_bounded() {
     })
     .take(MAX_STORED)
     .collect();
-    let error = encode(&noise).unwrap_err().to_string();
+    let error = encode(&noise, MAX_STORED).unwrap_err().to_string();
     assert!(
         error.starts_with("the edited record has 1") && error.ends_with("a Secret holds 1 MiB"),
         "{error}"
@@ -168,7 +168,7 @@ fn sizes_are_bounded() {
 #[test]
 fn what_is_no_record_says_why() {
     let cut = {
-        let payload = encode(body(GOLDEN[0].1).as_bytes()).unwrap();
+        let payload = encode(body(GOLDEN[0].1).as_bytes(), MAX_STORED).unwrap();
         let packed = STANDARD.decode(payload).unwrap();
         STANDARD.encode(&packed[..packed.len() / 2]).into_bytes()
     };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ObjectMeta;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -34,7 +36,7 @@ async fn play() -> Play {
     let cluster = Cluster::connect(&Target { kubeconfig: vec![file], ..Target::default() }).await.unwrap();
     let (lock, claim) = Teller::new();
     let claims = Claims::new(vec![claim], Clock::running_for(Duration::from_secs(3600)));
-    let store = Store::new(cluster.client.clone(), "shop", Driver::Secrets);
+    let store = Store::new(cluster.client.clone(), "shop", &Storage::Secrets);
     let store = store.under(&cluster.wire, claims, "0a1b2c3d");
     Play { server, store, lock, _directory: directory }
 }

@@ -16,7 +16,8 @@ use crate::{
     release::{
         History, Record, Status,
         codec::{self, Edit},
-        store::{Store, backup_list},
+        store::Store,
+        stored::backup_list,
     },
 };
 

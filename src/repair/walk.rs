@@ -16,7 +16,7 @@ use crate::{
     report::{duration, text::terminal_safe},
     request,
     signals::{Signal, Signals},
-    status::{State, fleet::Entry, render, sweep},
+    status::{State, act::unreadable, fleet::Entry, render, sweep},
     unlock::{Place, standing},
 };
 
@@ -187,11 +187,11 @@ impl<'a> Walk<'a> {
     }
 
     async fn history(&self, release: &str, namespace: &str) -> Result<(History, Cluster), Stop> {
-        let driver = request::driver(self.env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+        let storage = request::storage(self.env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
         let cluster = Cluster { namespace: namespace.to_owned(), ..self.cluster.clone() };
-        let store = Store::new(cluster.client.clone(), namespace, driver);
+        let store = Store::new(cluster.client.clone(), namespace, &storage);
         let read = store.history(release).await;
-        let history = read.map_err(|error| Stop::new(exit::UNAVAILABLE, error.to_string(), &[]))?;
+        let history = read.map_err(|error| unreadable(release, &storage, error))?;
         Ok((history, cluster))
     }
 

@@ -23,7 +23,7 @@ use crate::{
     },
     release::{
         History,
-        store::{Store, StoreError},
+        store::{Storage, Store, StoreError},
     },
     repair::{Strategy, alone},
     report::duration,
@@ -61,10 +61,10 @@ pub async fn history(args: &cli::History, env: &Env) -> u8 {
 
 /// The records of a release that must be there.
 pub(crate) async fn past(release: &str, flags: &ClusterFlags, env: &Env) -> Result<(Cluster, History), Stop> {
-    let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
     let cluster = connect(flags, env).await?;
-    let store = Store::new(cluster.client.clone(), &cluster.namespace, driver);
-    let history = store.history(release).await.map_err(|error| unreadable(release, error))?;
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, &storage);
+    let history = store.history(release).await.map_err(|error| unreadable(release, &storage, error))?;
     if history.records.is_empty() {
         let why = format!("no release {release} in namespace {}", cluster.namespace);
         return Err(Stop::new(1, why, &["helm-guard status -A --all lists all releases"]));
@@ -104,7 +104,7 @@ struct What<'a> {
 
 /// Reads, prints, and adds to the job summary. Writes nothing to the cluster.
 async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Result<Standing, Stop> {
-    let driver = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
     let cluster = connect(what.cluster, env).await?;
     let place = Place {
         release: what.release.to_owned(),
@@ -124,8 +124,9 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         }
     };
     // After the lock: who worked meanwhile and has ended is seen at the end of its work.
-    let store = Store::new(cluster.client.clone(), &place.namespace, driver);
-    let history = store.history(what.release).await.map_err(|error| unreadable(what.release, error))?;
+    let store = Store::new(cluster.client.clone(), &place.namespace, &storage);
+    let history =
+        store.history(what.release).await.map_err(|error| unreadable(what.release, &storage, error))?;
     let precious = precious(&cluster, what.release, &history).await;
     // As many revisions as the repair itself would reckon with.
     let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious);
@@ -154,13 +155,8 @@ pub(super) async fn health(cluster: &Cluster, state: State, history: &History) -
     Some(judge(state, shown.revision, &objects, &unready))
 }
 
-pub(crate) fn unreadable(release: &str, error: StoreError) -> Stop {
-    let forbidden = matches!(&error, StoreError::Api(kube::Error::Api(status)) if status.code == 403);
+pub(crate) fn unreadable(release: &str, storage: &Storage, error: StoreError) -> Stop {
+    let (code, next) = error.advice(storage.driver(), "your Role", "get, list");
     let why = anyhow::Error::new(error).context(format!("records of release {release}"));
-    if forbidden {
-        let rule =
-            "add this rule to your Role: {apiGroups: [\"\"], resources: [secrets], verbs: [get, list]}";
-        return Stop::new(exit::REFUSED, format!("{why:#}"), &[rule]);
-    }
-    Stop::new(exit::UNAVAILABLE, format!("{why:#}"), &["kubectl get --raw /readyz"])
+    Stop::new(code, format!("{why:#}"), &[&next])
 }

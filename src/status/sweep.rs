@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use super::{
     act::health,
-    fleet::{self, Entry, Sighting, UNSETTLED},
+    fleet::{self, Entry, Sighting, UNSETTLED, Which},
     health::Finding,
 };
 use crate::{
@@ -36,7 +36,11 @@ use crate::{
         lease::{self, LockError},
         table::Row,
     },
-    release::store::{Driver, Store},
+    release::{
+        Status as OfRecord,
+        database::DatabaseError,
+        store::{Driver, Storage, Store, StoreError, sql},
+    },
     request,
 };
 
@@ -65,7 +69,8 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
     };
     let (mut entries, unseen) = sweep(&cluster, &wanted, env, clock).await?;
     if args.health {
-        let findings = stream::iter(&entries).map(|entry| fares(&cluster, entry));
+        let storages = storages(env)?;
+        let findings = stream::iter(&entries).map(|entry| fares(&cluster, entry, &storages));
         let findings: Vec<Option<Finding>> = findings.buffered(AT_ONCE).collect().await;
         for (entry, finding) in entries.iter_mut().zip(findings) {
             entry.health = finding;
@@ -88,9 +93,10 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
 }
 
 /// How a release fares; `None` when its record cannot be read.
-async fn fares(cluster: &Cluster, entry: &Entry) -> Option<Finding> {
+async fn fares(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option<Finding> {
     let cluster = Cluster { namespace: entry.namespace.clone(), ..cluster.clone() };
-    let store = Store::new(cluster.client.clone(), &entry.namespace, entry.storage);
+    let storage = storages.iter().find(|storage| storage.driver() == entry.storage)?;
+    let store = Store::new(cluster.client.clone(), &entry.namespace, storage);
     let history = store.history(&entry.release).await.ok()?;
     health(&cluster, entry.state, &history).await
 }
@@ -122,12 +128,10 @@ async fn sweep(
     env: &Env,
     clock: Clock,
 ) -> Result<(Vec<Entry>, Vec<String>), Stop> {
-    let usual = request::driver(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
-    // Who says where Helm stores its records has them nowhere else.
-    let is_said = env.get("HELM_DRIVER").is_some_and(|driver| !driver.is_empty());
-    let drivers = if is_said { vec![usual] } else { vec![Driver::Secrets, Driver::ConfigMaps] };
+    let storages = storages(env)?;
+    let usual = storages.first().map_or(Driver::Secrets, Storage::driver);
     let sweep = Sweep { everywhere: wanted.everywhere, cluster, versions: Mutex::default() };
-    let (leases, found) = tokio::join!(sweep.leases(), sweep.records(&drivers, wanted.release, wanted.all));
+    let (leases, found) = tokio::join!(sweep.leases(), sweep.records(&storages, wanted.release, wanted.all));
     let (mut seen, mut unseen) = found?;
     let leases = match leases {
         Ok(Seen { items, missing }) => {
@@ -142,12 +146,19 @@ async fn sweep(
     let mut rows = rows(cluster, &leases, wanted.check, clock).await?;
     rows.retain(|row| row.holder.is_some());
     if wanted.release.is_none() && !wanted.all {
-        sweep.add_the_rest(&mut seen, &rows, &drivers).await?;
+        sweep.add_the_rest(&mut seen, &rows, &storages).await?;
     }
     for note in &unseen {
         say(&format!("warning: {note}"));
     }
     Ok((fleet::entries(&seen, &rows, wanted.all, usual, clock.wall()), unseen))
+}
+
+/// Where to look. Who says where Helm stores its records has them nowhere else.
+fn storages(env: &Env) -> Result<Vec<Storage>, Stop> {
+    let usual = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    let is_said = env.get("HELM_DRIVER").is_some_and(|driver| !driver.is_empty());
+    Ok(if is_said { vec![usual] } else { vec![Storage::Secrets, Storage::ConfigMaps] })
 }
 
 /// What was listed, and what could not be, in a sentence.
@@ -173,29 +184,30 @@ impl Sweep<'_> {
     /// The records that may matter: of one release, of all, or those that are not settled.
     async fn records(
         &self,
-        drivers: &[Driver],
+        storages: &[Storage],
         release: Option<&str>,
         all: bool,
     ) -> Result<(Vec<Sighting>, Vec<String>), Stop> {
-        let selector = match release {
-            Some(release) => format!("owner=helm,name={release}"),
+        let which = match release {
+            Some(release) => Which { names: Some(vec![release.to_owned()]), without: &[] },
             // Of one that works all other records are superseded.
-            None if all => "owner=helm,status!=superseded".to_owned(),
-            None => UNSETTLED.to_owned(),
+            None if all => Which { names: None, without: &["superseded"] },
+            None => UNSETTLED,
         };
         let (mut seen, mut unseen) = (Vec::new(), Vec::new());
-        let lists = drivers.iter().map(|driver| self.sightings(*driver, &selector));
-        for (driver, listed) in drivers.iter().zip(futures::future::join_all(lists).await) {
+        let lists = storages.iter().map(|storage| self.sightings(storage, &which));
+        for (storage, listed) in storages.iter().zip(futures::future::join_all(lists).await) {
             match listed {
                 Ok(listed) => {
                     seen.extend(listed.items);
                     unseen.extend(listed.missing);
                 }
                 // It is not where most have their records.
-                Err(error) if *driver != drivers[0] && is_forbidden(&error) => {
-                    unseen.push(format!("records in {} are not shown: {}", driver.resource(), words(&error)));
+                Err(error) if *storage != storages[0] && is_forbidden(&error) => {
+                    let what = storage.driver().resource();
+                    unseen.push(format!("records in {what} are not shown: {}", words(&error)));
                 }
-                Err(error) => return Err(unlisted(*driver, &error)),
+                Err(error) => return Err(unlisted(storage.driver(), &error)),
             }
         }
         Ok((seen, unseen))
@@ -207,20 +219,22 @@ impl Sweep<'_> {
         &self,
         seen: &mut Vec<Sighting>,
         locks: &[Row],
-        drivers: &[Driver],
+        storages: &[Storage],
     ) -> Result<(), Stop> {
         let named = seen.iter().map(|sighting| sighting.release.clone());
         let locked = locks.iter().flat_map(|row| row.release.split(", ").map(str::to_owned));
         let names: BTreeSet<String> = named.chain(locked).filter(|name| is_label(name)).collect();
         let names: Vec<String> = names.into_iter().collect();
         let questions = names.chunks(NAMES).flat_map(|names| {
-            let selector = format!("owner=helm,name in ({})", names.join(","));
-            drivers.iter().map(move |driver| (*driver, selector.clone()))
+            let which = Which { names: Some(names.to_vec()), without: &[] };
+            storages.iter().map(move |storage| (storage, which.clone()))
         });
-        let answers = stream::iter(questions.collect::<Vec<_>>()).map(|(driver, selector)| async move {
-            match self.sightings(driver, &selector).await {
-                Err(error) if driver != drivers[0] && is_forbidden(&error) => Ok(Vec::new()),
-                answer => answer.map(|listed| listed.items).map_err(|error| unlisted(driver, &error)),
+        let answers = stream::iter(questions.collect::<Vec<_>>()).map(|(storage, which)| async move {
+            match self.sightings(storage, &which).await {
+                Err(error) if *storage != storages[0] && is_forbidden(&error) => Ok(Vec::new()),
+                answer => {
+                    answer.map(|listed| listed.items).map_err(|error| unlisted(storage.driver(), &error))
+                }
             }
         });
         let answers: Vec<Vec<Sighting>> = answers.buffer_unordered(AT_ONCE).try_collect().await?;
@@ -228,13 +242,24 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    async fn sightings(&self, driver: Driver, selector: &str) -> Result<Seen<Sighting>, kube::Error> {
+    async fn sightings(&self, storage: &Storage, which: &Which) -> Result<Seen<Sighting>, StoreError> {
+        let driver = storage.driver();
+        let in_maps = match storage {
+            Storage::Secrets => false,
+            Storage::ConfigMaps => true,
+            Storage::Sql(database) => {
+                let listed = sql::list(database, self.namespace(), which.names.as_deref(), which.without);
+                let items = listed.await?.into_iter().filter_map(sighting).collect();
+                return Ok(Seen { items, missing: None });
+            }
+        };
         let list = async |namespace: Option<String>| {
-            let path = match driver {
-                Driver::Secrets => Secret::url_path(&(), namespace.as_deref()),
-                Driver::ConfigMaps => ConfigMap::url_path(&(), namespace.as_deref()),
+            let path = if in_maps {
+                ConfigMap::url_path(&(), namespace.as_deref())
+            } else {
+                Secret::url_path(&(), namespace.as_deref())
             };
-            let listed = self.metadata(&path, selector).await?;
+            let listed = self.metadata(&path, &which.selector()).await?;
             let sighting = |Meta { metadata: About { namespace, labels, creation_timestamp, .. } }| {
                 Sighting::new(driver, namespace, &labels, creation_timestamp)
             };
@@ -270,7 +295,7 @@ impl Sweep<'_> {
                 let of = format!("{} namespaces", names.len());
                 (names, of)
             }
-            Err(error) if self::is_forbidden(&error) => {
+            Err(error) if refuses(&error) => {
                 let of = "namespaces that cannot be listed".to_owned();
                 (vec![self.cluster.namespace.clone()], of)
             }
@@ -398,25 +423,37 @@ fn is_label(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-fn is_forbidden(error: &kube::Error) -> bool {
+fn refuses(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
-fn words(error: &kube::Error) -> String {
+fn is_forbidden(error: &StoreError) -> bool {
     match error {
-        kube::Error::Api(status) => status.message.clone(),
+        StoreError::Api(error) => refuses(error),
+        error => matches!(error, StoreError::Database(DatabaseError::Forbidden(..))),
+    }
+}
+
+fn words(error: &StoreError) -> String {
+    match error {
+        StoreError::Api(kube::Error::Api(status)) => status.message.clone(),
         error => error.to_string(),
     }
 }
 
-fn unlisted(driver: Driver, error: &kube::Error) -> Stop {
-    let what = driver.resource();
-    let why = format!("Helm's records in {what} cannot be listed: {}", words(error));
-    if is_forbidden(error) {
-        let rule = format!(
-            "add this rule to your Role, or ClusterRole for -A: {{apiGroups: [\"\"], resources: [{what}], verbs: [list]}}"
-        );
-        return Stop::new(exit::REFUSED, why, &[&rule]);
-    }
-    Stop::new(exit::UNAVAILABLE, why, &["kubectl get --raw /readyz"])
+fn unlisted(driver: Driver, error: &StoreError) -> Stop {
+    let why = format!("Helm's records in {} cannot be listed: {}", driver.resource(), words(error));
+    let (code, next) = error.advice(driver, "your Role, or ClusterRole for -A", "list");
+    Stop::new(code, why, &[&next])
+}
+
+fn sighting(row: sql::Listed) -> Option<Sighting> {
+    Some(Sighting {
+        namespace: row.namespace,
+        release: row.name,
+        storage: Driver::Sql,
+        revision: row.version.try_into().ok()?,
+        status: OfRecord::parse(&row.status),
+        since: jiff::Timestamp::from_second(row.created_at.into()).ok(),
+    })
 }

@@ -90,8 +90,8 @@ impl From<LockError> for Stop {
 
 /// Runs `unlock`. Gives the exit code.
 pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
-    let driver = match request::driver(env) {
-        Ok(driver) => driver,
+    let storage = match request::storage(env) {
+        Ok(storage) => storage,
         Err(error) => {
             say(&format!("error: {error}"));
             return exit::USAGE;
@@ -132,7 +132,7 @@ pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
         ..Report::default()
     };
     let mut work = Work {
-        store: Store::new(cluster.client.clone(), &cluster.namespace, driver),
+        store: Store::new(cluster.client.clone(), &cluster.namespace, &storage),
         backup_dir: args.backup_dir.clone().unwrap_or_else(|| request::backup_dir(env)),
         flags: Flags { id: args.id.clone(), force: args.force, consent: consent(args.yes || args.dry_run) },
         dry_run: args.dry_run,

@@ -22,7 +22,12 @@ struct Watched {
 
 impl Watched {
     fn new(version: Helm) -> Self {
-        let stage = Stage::new("canary", version);
+        // One of the two with records in a database, whose password is one secret more.
+        let stage = if version == Helm::V3 {
+            Stage::new("canary", version)
+        } else {
+            Stage::in_sql("canary", version)
+        };
         let folder = stage.temporary.path().join("chart");
         std::fs::create_dir_all(folder.join("templates")).unwrap();
         for file in ["Chart.yaml", "values.yaml", "templates/all.yaml"] {
@@ -44,6 +49,7 @@ impl Watched {
         secrets.extend(secrets.clone().iter().map(|secret| base64(secret)));
         let given = secrets.len();
         secrets.extend(credentials);
+        secrets.extend(stage.database.as_ref().map(|database| database.password.clone()));
         assert!(secrets.len() > given, "the kubeconfig has a credential");
         let chart = folder.display().to_string();
         Self { stage, secrets, chart }

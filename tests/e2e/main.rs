@@ -25,6 +25,7 @@ mod records;
 mod repair;
 mod runs;
 mod settle;
+mod sql;
 mod stage;
 mod stops;
 mod storm;

@@ -47,7 +47,8 @@ pub fn set_status_of(stage: &Stage, release: &str, revision: u32, status: Status
     let inner = base64(outer, true);
     let body = codec::decode(&inner).unwrap();
     let edited = codec::edit(&body, &Edit { status: Some(status), ..Edit::default() }).unwrap();
-    let payload = base64(&String::from_utf8(codec::encode(&edited).unwrap()).unwrap(), false);
+    let payload =
+        base64(&String::from_utf8(codec::encode(&edited, codec::MAX_STORED).unwrap()).unwrap(), false);
     let patch = json!({
         "metadata": {"labels": {"status": status.as_str()}},
         "data": {"release": String::from_utf8(payload).unwrap()},

@@ -16,6 +16,8 @@ pub struct Stage {
     pub helm: PathBuf,
     /// `HELM_DRIVER`.
     pub driver: &'static str,
+    /// Where records are with the driver `sql`.
+    pub database: Option<testbed::Database>,
     pub temporary: tempfile::TempDir,
 }
 
@@ -55,7 +57,13 @@ impl Stage {
     pub fn on(cluster: &'static Cluster, stem: &str, version: Helm) -> Self {
         let namespace = cluster.namespace(stem).unwrap();
         let helm = testbed::tools::helm(version).unwrap();
-        Self { namespace, helm, driver: "secret", temporary: tempfile::tempdir().unwrap() }
+        Self { namespace, helm, driver: "secret", database: None, temporary: tempfile::tempdir().unwrap() }
+    }
+
+    /// With records in a database of its own.
+    pub fn in_sql(stem: &str, version: Helm) -> Self {
+        let database = testbed::Postgres::shared().unwrap().database().unwrap();
+        Self { driver: "sql", database: Some(database), ..Self::new(stem, version) }
     }
 
     /// From now on Helm is the child of a script, so that it does not die with helm-guard; beside it runs `beside`.
@@ -83,6 +91,9 @@ impl Stage {
             .env("HELM_DRIVER", self.driver)
             .env(COLLECTOR.0, COLLECTOR.1)
             .stdin(Stdio::null());
+        if let Some(database) = &self.database {
+            command.env("HELM_DRIVER_SQL_CONNECTION_STRING", database.connection());
+        }
         command
     }
 
@@ -152,6 +163,10 @@ impl Stage {
 
     /// Waits until a record has this status.
     pub fn wait_for_record(&self, status: &str) -> anyhow::Result<()> {
+        if let Some(database) = &self.database {
+            let row = format!("SELECT 1 FROM releases_v1 WHERE name = 'web' AND status = '{status}'");
+            return database.wait_for(&row, Duration::from_secs(60));
+        }
         let selector = format!("owner=helm,name=web,status={status}");
         let is_record = |object: &Value| object["kind"] == "Secret";
         self.namespace.watch_until(["secrets", "-l", &selector], Duration::from_secs(60), is_record)?;
@@ -235,6 +250,15 @@ impl Stage {
 
     /// Resource version and data of all records: equal only if nothing was written.
     pub fn records(&self) -> Vec<(String, Value, Value)> {
+        if let Some(database) = &self.database {
+            let rows =
+                database.query("SELECT key, xmin, body, status FROM releases_v1 ORDER BY key").unwrap();
+            let record = |row: Vec<String>| {
+                let [key, version, body, status] = <[String; 4]>::try_from(row).unwrap();
+                (key, version.into(), serde_json::json!([body, status]))
+            };
+            return rows.into_iter().map(record).collect();
+        }
         let list = self.namespace.kubectl_json(["get", "secrets", "-l", "owner=helm", "-o", "json"]).unwrap();
         let items = list["items"].as_array().unwrap().iter();
         items

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A deploy that holds the lock and waits for pods that never become ready.
-fn deploying(stage: &Stage) -> Child {
+pub fn deploying(stage: &Stage) -> Child {
     Stage::ok(stage.raw("install", &["--wait"]));
     let mut guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
     let mut child = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -54,10 +54,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         cargo(&["test", "--locked", "--test", "architecture", "--test", "golden", "--test", "dist"], &[])
     })?;
     table.step("model of the lock", || cargo(&["test", "--locked", "--test", "lock_model"], &[]))?;
-    table.step("tools: helm 3 and 4, control plane", || {
+    table.step("tools: helm 3 and 4, control plane, postgres", || {
         tools::helm(tools::Helm::V3)?;
         tools::helm(tools::Helm::V4)?;
         tools::testcluster(tools::KUBERNETES_VERSION)?;
+        tools::postgres()?;
         Ok(())
     })?;
     table

@@ -37,6 +37,7 @@ mod kubectl;
 mod named;
 mod namespace;
 mod normalise;
+mod postgres;
 mod process;
 pub mod runner;
 pub mod tools;
@@ -50,6 +51,7 @@ pub use kubectl::{COLLECTOR, Kubectl};
 pub use named::Named;
 pub use namespace::{Namespace, TIMES_VARIABLE};
 pub use normalise::normalise;
+pub use postgres::{Database, Postgres, Transaction};
 
 /// What every annotation begins with that tells how a pod is to fare.
 pub const ANNOTATION_PREFIX: &str = "testbed.helm-guard.dev/";

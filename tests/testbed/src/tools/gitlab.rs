@@ -38,26 +38,32 @@ pub struct GitlabCiLocal {
 /// # Errors
 /// A package cannot be fetched; the first use needs package registries.
 pub fn gitlab_ci_local() -> Result<GitlabCiLocal> {
-    let (node, npm) = node()?;
+    let (node, mut install) = npm()?;
     let directory = build_once(&format!("gitlab-ci-local-{VERSION}"), |directory| {
         fs::write(directory.join("package.json"), PACKAGE.replace("VERSION", VERSION))?;
         let re2 = directory.join("re2");
         fs::create_dir(&re2)?;
         fs::write(re2.join("package.json"), r#"{"name": "re2", "version": "1.24.0", "main": "index.js"}"#)?;
         fs::write(re2.join("index.js"), "module.exports = RegExp;\n")?;
-        let mut install = npm.clone().map_or_else(
-            || Command::new("npm"),
-            |script| {
-                let mut command = Command::new(&node);
-                command.arg(script);
-                command
-            },
-        );
         install.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
         output(install.current_dir(directory)).map(drop)
     })?;
     let script = directory.join("node_modules/gitlab-ci-local/src/index.js");
     Ok(GitlabCiLocal { node, script, rsync: rsync()? })
+}
+
+/// Node, and an `npm` to give arguments to.
+pub(super) fn npm() -> Result<(PathBuf, Command)> {
+    let (node, script) = node()?;
+    let npm = match script {
+        None => Command::new("npm"),
+        Some(script) => {
+            let mut npm = Command::new(&node);
+            npm.arg(script);
+            npm
+        }
+    };
+    Ok((node, npm))
 }
 
 /// Node, and npm's script unless `npm` is in `PATH`.

@@ -3,6 +3,7 @@
 
 mod gitlab;
 mod go;
+mod postgres;
 mod testcluster;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::cache::build_once;
 use crate::process::output;
 
 pub use gitlab::{GitlabCiLocal, gitlab_ci_local};
+pub use postgres::postgres;
 pub use testcluster::{KUBERNETES_VERSION, kubectl, testcluster};
 
 /// A program that comes as a package.
@@ -133,6 +135,7 @@ pub fn all() -> Result<Vec<(String, PathBuf)>> {
     let mut all = vec![
         (format!("testcluster (Kubernetes {KUBERNETES_VERSION})"), testcluster(KUBERNETES_VERSION)?),
         (format!("kubectl {KUBERNETES_VERSION}"), kubectl(KUBERNETES_VERSION)?),
+        ("postgres".to_owned(), postgres()?),
     ];
     for tool in [&HELM_3, &HELM_4, &ACT, &ACTIONLINT, &ZIZMOR] {
         all.push((format!("{} {}", tool.name, tool.version), tool.path()?));

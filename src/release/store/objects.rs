@@ -1,0 +1,104 @@
+//! Records in the cluster: Secrets, or ConfigMaps.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, PostParams},
+};
+
+use super::StoreError;
+use crate::release::stored::Stored;
+
+/// The objects of one namespace.
+#[derive(Clone)]
+pub(super) struct Objects {
+    client: Client,
+    namespace: String,
+    in_maps: bool,
+}
+
+impl Objects {
+    pub(super) fn new(client: Client, namespace: &str, in_maps: bool) -> Self {
+        Self { client, namespace: namespace.to_owned(), in_maps }
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn secrets(&self, client: Client) -> Api<Secret> {
+        Api::namespaced(client, &self.namespace)
+    }
+
+    fn config_maps(&self, client: Client) -> Api<ConfigMap> {
+        Api::namespaced(client, &self.namespace)
+    }
+
+    /// All records of a release.
+    pub(super) async fn history(&self, release: &str) -> Result<Vec<Stored>, StoreError> {
+        let params = ListParams::default().labels(&format!("name={release},owner=helm"));
+        let client = self.client.clone();
+        if self.in_maps {
+            let items = self.config_maps(client).list(&params).await?.items;
+            return Ok(items.into_iter().map(|object| Stored::ConfigMap(Box::new(object))).collect());
+        }
+        let items = self.secrets(client).list(&params).await?.items;
+        Ok(items.into_iter().map(|object| Stored::Secret(Box::new(object))).collect())
+    }
+
+    /// Writes an object in the place of the one with its resource version.
+    pub(super) async fn replace(&self, client: Client, mut stored: Stored) -> Result<Stored, StoreError> {
+        let name = stored.name().to_owned();
+        if let Some(meta) = stored.metadata_mut() {
+            meta.managed_fields = None;
+        }
+        let params = PostParams::default();
+        let replaced = match stored {
+            Stored::Secret(object) => {
+                let api = self.secrets(client);
+                api.replace(&name, &params, &object).await.map(|object| Stored::Secret(Box::new(object)))
+            }
+            Stored::ConfigMap(object) => {
+                let api = self.config_maps(client);
+                api.replace(&name, &params, &object).await.map(|object| Stored::ConfigMap(Box::new(object)))
+            }
+            Stored::Row(_) => return Err(StoreError::Conflict(name)),
+        };
+        replaced.map_err(|error| conflict(error, &name))
+    }
+
+    /// Creates an object.
+    pub(super) async fn create(&self, client: Client, stored: Stored) -> Result<(), StoreError> {
+        let params = PostParams::default();
+        let created = match &stored {
+            Stored::Secret(object) => self.secrets(client).create(&params, object).await.map(drop),
+            Stored::ConfigMap(object) => self.config_maps(client).create(&params, object).await.map(drop),
+            Stored::Row(_) => return Err(StoreError::Conflict(stored.name().to_owned())),
+        };
+        created.map_err(|error| conflict(error, stored.name()))
+    }
+
+    /// Deletes an object as it was read.
+    pub(super) async fn delete(&self, client: Client, stored: &Stored) -> Result<(), StoreError> {
+        let name = stored.name();
+        let params = DeleteParams { preconditions: stored.preconditions(), ..DeleteParams::default() };
+        let deleted = if self.in_maps {
+            self.config_maps(client).delete(name, &params).await.map(drop)
+        } else {
+            self.secrets(client).delete(name, &params).await.map(drop)
+        };
+        match deleted {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            deleted => deleted.map_err(|error| conflict(error, name)),
+        }
+    }
+}
+
+fn conflict(error: kube::Error, name: &str) -> StoreError {
+    match error {
+        kube::Error::Api(status) if status.code == 409 || status.code == 404 => {
+            StoreError::Conflict(name.to_owned())
+        }
+        error => StoreError::Api(error),
+    }
+}
