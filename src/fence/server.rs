@@ -19,10 +19,12 @@ use tokio::{
 
 use super::{
     Description, VARIABLES,
+    ahead::{Ahead, Inspector},
     home::Home,
     log::{Log, Written},
     memory::Memory,
-    proxy::{Attention, Inspector, Moment, Proxy},
+    proxy::{Attention, Moment, Proxy},
+    record::Definition,
 };
 use crate::{
     cluster::{Cluster, wire::Gate},
@@ -51,7 +53,7 @@ pub struct Fence {
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
     attention: Attention,
-    inspector: Arc<Mutex<Option<Inspector>>>,
+    ahead: Arc<Mutex<Ahead>>,
     files: Files,
 }
 
@@ -130,7 +132,7 @@ impl Fence {
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
         let attention = Attention::default();
-        let inspector = Arc::<Mutex<Option<Inspector>>>::default();
+        let ahead = Arc::<Mutex<Ahead>>::default();
         let proxy = Arc::new(Proxy {
             secret,
             lock_id: place.lock_id.to_owned(),
@@ -140,7 +142,7 @@ impl Fence {
             server: cluster.server.clone(),
             written: written.clone(),
             helm,
-            inspector: inspector.clone(),
+            ahead: ahead.clone(),
             asked: asked.clone(),
             attention: attention.clone(),
         });
@@ -149,7 +151,7 @@ impl Fence {
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, attention, inspector, files })
+        Ok(Self { server, environment, written, helm: helm_seen, attention, ahead, files })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -176,7 +178,12 @@ impl Fence {
 
     /// The next record that Helm creates is looked at first, and no other.
     pub fn inspect(&self, inspector: Inspector) {
-        *self.inspector.lock().unwrap_or_else(PoisonError::into_inner) = Some(inspector);
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).expect(inspector);
+    }
+
+    /// CRDs that Helm created or applied before that record. Each is told of once.
+    pub fn defined(&self) -> Vec<Definition> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).defined()
     }
 
     /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.
