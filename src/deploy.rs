@@ -219,27 +219,37 @@ impl<'a> Run<'a> {
         if self.request.task == Task::Check {
             return self.check(signals).await.unwrap_or_else(|end| end);
         }
+        loop {
+            if let Some(end) = self.attempt(signals, done).await {
+                return end;
+            }
+            done.again = true;
+        }
+    }
+
+    /// One run of Helm, with all before and after it. `None` if it is right to do it once more.
+    async fn attempt(&self, signals: &Signals, done: &mut Done) -> Option<End> {
         let mut plans = Vec::new();
         for release in self.request.releases() {
             match self.mend(&release, signals, done).await {
                 Ok(mended) => plans.push((release, mended)),
                 Err(end) => {
                     self.settle(&mut plans, signals, done).await;
-                    return end;
+                    return Some(end);
                 }
             }
         }
         if self.request.task == Task::Repair {
-            return self.repaired(&mut plans, signals, done).await;
+            return Some(self.repaired(&mut plans, signals, done).await);
         }
         // Nothing that is asked to stop begins what it could not end.
         if let Some(signal) = signals.heard() {
             self.settle(&mut plans, signals, done).await;
-            return End::broken_off(signal, "helm was about to start");
+            return Some(End::broken_off(signal, "helm was about to start"));
         }
         if let Err(end) = self.ready(&mut plans).await {
             self.settle(&mut plans, signals, done).await;
-            return end;
+            return Some(end);
         }
         let mut seen = Seen::default();
         let uninstall = self.request.invocation.command == Command::Uninstall;
@@ -253,7 +263,7 @@ impl<'a> Run<'a> {
             Ok(ended) => ended,
             Err(error) => {
                 self.settle(&mut plans, signals, done).await;
-                return unusable_helm(&self.request.helm, &error.to_string());
+                return Some(unusable_helm(&self.request.helm, &error.to_string()));
             }
         };
         let refused = self.judged.refused();
@@ -265,11 +275,12 @@ impl<'a> Run<'a> {
             });
         }
         if let Some(why) = &ended.lock_lost {
-            return End::lock_lost("helm ran", why);
+            return Some(End::lock_lost("helm ran", why));
         }
         let histories = if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
         if let Some(findings) = refused {
-            return preflight::refusal(&findings);
+            self.take_back().await;
+            return Some(preflight::refusal(&findings));
         }
         self.look_after(&ended).await;
         for ((_, mended), history) in plans.iter().zip(&histories) {
@@ -277,7 +288,11 @@ impl<'a> Run<'a> {
                 self.reporter.emit(Event::Changed(changes));
             }
         }
-        self.outcome(&ended, &histories, signals, done, (scope, seen)).await
+        if let Some(why) = self.lost_race(&ended, &plans, &histories, signals, done) {
+            self.reporter.emit(Event::Warning(format!("{why}; helm is run once more")));
+            return None;
+        }
+        Some(self.outcome(&ended, &histories, signals, done, (scope, seen)).await)
     }
 
     /// The repair was all that was asked for.
@@ -309,6 +324,8 @@ struct Done {
     gone: bool,
     /// A record may still be pending, or lent something.
     unsettled: bool,
+    /// Helm had run once, and is run once more.
+    again: bool,
 }
 
 /// Puts the fence up before any Helm that reads or writes the cluster starts.

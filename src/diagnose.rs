@@ -5,6 +5,7 @@
 //! stands before what made it wait, and a sure sign before a guess. No rule looks at what another found, so each can be
 //! taken out, or tried, alone. Where none applies nothing is guessed: the report shows what was seen.
 
+pub mod again;
 mod deletes;
 mod helm;
 mod hooks;
@@ -13,6 +14,7 @@ pub mod look;
 mod pods;
 pub mod redact;
 mod refusals;
+mod removed;
 pub mod render;
 mod seats;
 mod storage;
@@ -136,10 +138,12 @@ pub struct Snapshot {
 type Rule = (&'static str, fn(&Snapshot) -> Vec<Cause>);
 
 /// The ranking.
-const RULES: [Rule; 40] = [
+const RULES: [Rule; 43] = [
     ("api-unreachable", refusals::unreachable),
     ("credentials-expired", refusals::credentials),
     ("forbidden", refusals::forbidden),
+    ("namespace-terminating", refusals::namespace_leaves),
+    ("api-removed", refusals::api_removed),
     ("crd-missing", refusals::kind_missing),
     ("statefulset-immutable", refusals::stateful_set),
     ("selector-immutable", refusals::selector),
@@ -151,6 +155,7 @@ const RULES: [Rule; 40] = [
     ("admission-refused", refusals::admission),
     ("quota-exceeded", refusals::quota),
     ("schema-refused", refusals::schema),
+    ("record-too-large", helm::record_too_large),
     ("never-installed", helm::never_installed),
     ("not-found", helm::not_found),
     ("in-progress", helm::in_progress),
@@ -271,4 +276,4 @@ fn says(text: &str, words: &[&str]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

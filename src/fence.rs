@@ -20,6 +20,7 @@
 //! * While it is not known whether the lock is still held, writes wait. Reads always pass: they do no harm, and a Helm that
 //!   cannot read says that the cluster is unreachable, where it is to say that the lock is lost.
 
+pub mod ahead;
 pub mod body;
 pub mod home;
 pub mod log;
@@ -175,6 +176,11 @@ pub fn status(code: u16, message: &str) -> String {
         "message": message, "reason": reason, "code": code,
     });
     status.to_string()
+}
+
+/// The answer to a delete that is done.
+pub fn success() -> String {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}).to_string()
 }
 
 /// Why a request is refused.

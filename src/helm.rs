@@ -15,5 +15,5 @@ pub use argv::{
     ArgvError, Command, Invocation, OwnFlag, Split, ValuesFrom, rollback_argv, split, uninstall_argv,
 };
 pub use mask::Mask;
-pub use template::{defines, flags_argv, show_crds_argv, template_argv, unknown_kinds};
+pub use template::{defines, flags_argv, lint_argv, show_crds_argv, template_argv, unknown_kinds};
 pub use version::{Major, Version, VersionError};

@@ -6,9 +6,14 @@
 //! objects that need it. Nor is anything where a hook with an account of its own comes first: it may set right what is found.
 
 pub mod act;
+pub mod definitions;
+pub mod lint;
 pub mod patch;
+pub mod records;
 pub mod references;
 pub mod resource;
+pub mod rights;
+pub mod timeouts;
 
 use std::collections::BTreeSet;
 
@@ -25,6 +30,8 @@ use resource::group;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
+    /// What kind it is: one of [`IDS`], a stable word for programs.
+    pub id: &'static str,
     /// Is Helm bound to fail?
     pub certain: bool,
     /// `Kind/name`.
@@ -43,6 +50,30 @@ pub struct Finding {
     /// What to do: shell commands or one-line advice.
     pub remedy: Vec<String>,
 }
+
+/// The kinds of findings. `docs/findings.md` says of each what it means and what to do.
+pub const IDS: [&str; 20] = [
+    "admission-refused",
+    "api-deprecated",
+    "api-warning",
+    "claim-not-resizable",
+    "field-conflict",
+    "forbidden",
+    "history-pruned",
+    "immutable-field",
+    "lint",
+    "namespace-missing",
+    "not-checked",
+    "quota-exceeded",
+    "record-too-large",
+    "reference-missing",
+    "refused",
+    "right-missing",
+    "schema-refused",
+    "statefulset-immutable",
+    "timeout-too-short",
+    "webhook-unreachable",
+];
 
 impl Finding {
     /// All but the remedy, in a line.
@@ -115,6 +146,7 @@ pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Fin
         .iter()
         .filter_map(|refusal| refused(key, answer, refusal, context))
         .chain(answer.warnings.iter().map(|warning| Finding {
+            id: if warning.contains("deprecated") { "api-deprecated" } else { "api-warning" },
             object: key.to_string(),
             cause: warning.clone(),
             remedy: vec!["change it in the chart".to_owned()],
@@ -137,13 +169,20 @@ fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Contex
         return None;
     }
     let base = Finding {
+        id: kind_of(refusal),
         object: key.to_string(),
         field: fields(refusal.causes.iter().map(|cause| cause.field.as_str())),
         cause: message.to_owned(),
         certain: !context.hook_first && !depends(key, refusal, context.manifest),
         ..Finding::default()
     };
-    let unknown = |why: String| Finding { certain: false, field: String::new(), cause: why, ..base.clone() };
+    let unknown = |why: String| Finding {
+        id: if says("failed calling webhook") { "webhook-unreachable" } else { "not-checked" },
+        certain: false,
+        field: String::new(),
+        cause: why,
+        ..base.clone()
+    };
     match refusal.code {
         409 if refusal.causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
             conflict(key, refusal, base)
@@ -159,12 +198,13 @@ fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Contex
             Some(Finding { certain: finding.certain && !context.recreates, ..finding })
         }
         404 if says("namespaces \"") => Some(Finding {
+            id: "namespace-missing",
             field: "metadata.namespace".to_owned(),
             remedy: vec![format!("kubectl create namespace {}", key.namespace)],
             ..base
         }),
         403 if says("cannot ") && says(" resource ") => {
-            Some(Finding { remedy: vec![rule(key, message)], ..base })
+            Some(Finding { id: "forbidden", remedy: vec![rule(key, message)], ..base })
         }
         // Server-side apply has no better code for a value of another type.
         500 if says("failed to create typed patch object") => {
@@ -172,6 +212,20 @@ fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Contex
         }
         400 | 403 | 404 | 413 | 422 => Some(Finding { remedy: general(key, &base, message), ..base }),
         _ => Some(unknown(format!("the API server could not be asked: {message}"))),
+    }
+}
+
+/// The kind of a refusal, by its code and words.
+fn kind_of(refusal: &Refusal) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|words| refusal.message.contains(words));
+    match refusal.code {
+        _ if says(&["exceeded quota"]) => "quota-exceeded",
+        _ if says(&["denied the request", "ValidatingAdmissionPolicy", "violates PodSecurity"]) => {
+            "admission-refused"
+        }
+        _ if says(&["immutable"]) => "immutable-field",
+        400 | 422 | 500 => "schema-refused",
+        _ => "refused",
     }
 }
 
@@ -237,6 +291,7 @@ fn conflict(key: &ObjectKey, refusal: &Refusal, base: Finding) -> Option<Finding
     let managers = managers.into_iter().collect::<Vec<_>>().join(", ");
     let field = fields(others.iter().map(|cause| cause.field.as_str()));
     Some(Finding {
+        id: "field-conflict",
         cause: format!("field-manager conflict: owned by {managers}"),
         remedy: vec![
             format!("leave {field} out of the chart, so that {managers} keeps it"),
@@ -263,7 +318,7 @@ fn claim(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {
     let live = answer.live.as_ref().unwrap_or(&Value::Null);
     let (is, wanted) = (scalar(live.pointer(SIZE)), scalar(answer.wanted.pointer(SIZE)));
     let class = scalar(live.pointer("/spec/storageClassName"));
-    if is == wanted {
+    if is.is_empty() || is == wanted {
         return Finding { remedy: general(key, &base, &base.cause), ..base };
     }
     let mut remedy = vec![format!("in the values, set the size of {} back to {is}", key.name)];
@@ -276,8 +331,8 @@ fn claim(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {
     });
     let class =
         if class.is_empty() { "no storage class".to_owned() } else { format!("storage class {class}") };
-    let (live, cause) = (format!("{is}, {class}"), base.cause.clone());
-    Finding { field: "spec.resources.requests.storage".to_owned(), live, wanted, cause, remedy, ..base }
+    let (id, field) = ("claim-not-resizable", "spec.resources.requests.storage".to_owned());
+    Finding { id, field, live: format!("{is}, {class}"), wanted, remedy, ..base }
 }
 
 /// The parts of a StatefulSet that can be changed.
@@ -302,6 +357,7 @@ fn stateful_set(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {
     let first = changed.first().cloned().unwrap_or_default();
     let one = changed.len() == 1;
     Finding {
+        id: "statefulset-immutable",
         field: fields(changed.iter().map(|(path, ..)| path.as_str())),
         live: if one { scalar(Some(&first.1)) } else { String::new() },
         wanted: if one { scalar(Some(&first.2)) } else { String::new() },

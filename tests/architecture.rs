@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 49] = [
+const ACTING: [(&str, &str); 51] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -37,6 +37,8 @@ const ACTING: [(&str, &str); 49] = [
     ("lock/run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("preflight/act.rs", "asks the API server by dry runs"),
+    ("preflight/definitions.rs", "deletes CRDs of a refused deploy"),
+    ("preflight/rights/ask.rs", "asks the API server for rights"),
     ("process.rs", "finds and ends processes"),
     ("recover.rs", "writes records after the fact, keeps the state file"),
     ("recover/restore.rs", "reads the backup, writes records after the fact"),

@@ -196,6 +196,15 @@ fn lock_kept(lease: &str, holder: &Holder, timeout: &str, unlock: &str) -> End {
 
 fn no_lock(error: lease::LockError, server: &str) -> End {
     match error {
+        // The reason has the API server's words.
+        lease::LockError::Forbidden { ref namespace, ref message, .. }
+            if message.contains("because it is being terminated") =>
+        {
+            let look = format!("kubectl get namespace {namespace} -o jsonpath='{{.status.conditions}}'");
+            let reason = format!("namespace {namespace} is being deleted and takes nothing new");
+            let next = "run it again, with --create-namespace, when the namespace is gone";
+            End::new(Outcome::Refused, exit::REFUSED, reason, &[&look, next])
+        }
         lease::LockError::Forbidden { .. } => {
             let rule = "add this rule to the deployer's Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}";
             End::new(

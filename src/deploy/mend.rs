@@ -33,7 +33,10 @@ impl Run<'_> {
         let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
         let mut history = history.map_err(|error| self.no_records(release, error))?;
         self.reporter.emit(Event::Looked(history.rows()));
-        self.save_all(release, &history)?;
+        // What was before the first run is saved.
+        if !done.again {
+            self.save_all(release, &history)?;
+        }
         let untouchable = match self.request.guard.repair {
             repair::Strategy::Off => history.last().map(|last| last.revision),
             _ => None,
@@ -46,7 +49,7 @@ impl Run<'_> {
             plan: None,
             base: None,
             before,
-            in_force: None,
+            known: None,
             hands: self.hands(release),
             untouchable,
             rollback_to,
@@ -83,7 +86,8 @@ impl Run<'_> {
             Answer::Repair(plan) => plan,
         };
         if !alone && let Some(rendered) = self.prove(release, &history, &plan, signals).await? {
-            mended.sets = self.foresee(release, &rendered, &history, Some(&plan), signals).await?;
+            mended.sets =
+                self.foresee(release, &rendered, &history, (Some(&plan), Vec::new()), signals).await?;
         }
         self.reporter.emit(Event::RepairPlanned {
             strategy: plan.strategy.to_owned(),
@@ -244,8 +248,8 @@ pub(super) struct Mended<'a> {
     pub(super) plan: Option<Plan>,
     /// The revision that was deployed, where an upgrade starts without a repair.
     pub(super) base: Option<u32>,
-    /// The manifest in force, where what Helm is about to apply is looked at when Helm has rendered it.
-    pub(super) in_force: Option<Manifest>,
+    /// What is known of the release, where what Helm is about to apply is looked at when Helm has rendered it.
+    pub(super) known: Option<super::preflight::Known>,
     /// StatefulSets to be made anew, as they live.
     pub(super) sets: Vec<(ObjectKey, serde_json::Value)>,
     pub(super) hands: steps::Hands<'a>,

@@ -1,8 +1,9 @@
 //! What a run of Helm came to, and why.
 
 use super::{
-    Done, Run,
+    Done, Mended, Run,
     end::{End, in_time},
+    mend::manifest_of,
 };
 use crate::{
     diagnose::{
@@ -11,7 +12,7 @@ use crate::{
     },
     fence::server::Fence,
     helm::{Command, child},
-    release::{History, Status},
+    release::{History, Status, codec::HookRun},
     report::{Event, Outcome},
     signals::Signals,
 };
@@ -72,6 +73,32 @@ impl Run<'_> {
             None => format!("helm {command} {release} failed without a word"),
         });
         End { outcome: Outcome::Failed, code, reason, next }
+    }
+
+    /// Why it is right to run Helm once more: it failed at nothing but a race, the lock is held, the record is settled.
+    pub(super) fn lost_race(
+        &self,
+        ended: &child::Ended,
+        plans: &[(String, Mended<'_>)],
+        histories: &[History],
+        signals: &Signals,
+        done: &Done,
+    ) -> Option<String> {
+        let ([(_, mended)], [history]) = (plans, histories) else { return None };
+        let is_over = ended.code == Some(0) || done.again || done.unsettled || self.invocation.atomic();
+        if is_over || mended.plan.is_some() || signals.heard().is_some() || self.lost().is_some() {
+            return None;
+        }
+        let last = history.last().filter(|last| last.status() == Status::Failed)?;
+        let snapshot = Snapshot {
+            command: self.invocation.command.as_str().to_owned(),
+            error: ended.error.clone(),
+            refusals: self.refusals(),
+            ..Snapshot::default()
+        };
+        let hooks_before = last.body.as_ref().is_ok_and(|body| body.hooks.iter().any(HookRun::is_first));
+        let wanted = manifest_of(last, &self.cluster.namespace);
+        diagnose::again::again(&snapshot, &diagnose::causes(&snapshot), &wanted, hooks_before)
     }
 
     /// Says why Helm failed. Gives what to do next.

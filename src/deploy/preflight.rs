@@ -30,16 +30,17 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     exit,
-    fence::proxy::Inspector,
-    helm::{Command, Invocation, Major, child},
+    fence::ahead::Inspector,
+    helm::{self, Command, Invocation, Major, child},
     manifest::{Manifest, ObjectKey},
     preflight::{
         Finding,
         act::{self, Apply, Deploy, Found},
-        part,
+        definitions, lint, part, records,
+        timeouts::{Patience, Until},
     },
     release::{History, Record, codec},
-    repair::{Plan, Step},
+    repair::{self, Plan, Step},
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
@@ -47,6 +48,13 @@ use crate::{
 
 /// A StatefulSet as it lives.
 type Set = (ObjectKey, Value);
+
+/// What is known before Helm says what it is about to do.
+pub(super) struct Known {
+    /// The manifest in force.
+    before: Manifest,
+    findings: Vec<Finding>,
+}
 
 /// What is known of a deploy that is judged while Helm holds its breath.
 #[derive(Default)]
@@ -82,7 +90,13 @@ fn sentence(certain: &[&Finding]) -> String {
         count => format!(" (and {} more findings)", count - 1),
     };
     let first = certain.first().map(|first| first.sentence()).unwrap_or_default();
-    format!("the API server would refuse it: {first}{more}")
+    let why = match certain.first().map(|first| first.id) {
+        Some("timeout-too-short") => "helm would give up on it",
+        Some("right-missing") => "a right is missing",
+        Some("record-too-large") => "the record would not fit",
+        _ => "the API server would refuse it",
+    };
+    format!("{why}: {first}{more}")
 }
 
 /// Everything that judging needs, for a task of its own.
@@ -190,7 +204,8 @@ impl Run<'_> {
         }
         // Helm writes rows into a database itself: no fence sees them.
         if self.fence.is_some() && !self.is_in_sql() {
-            mended.in_force = Some(self.in_force(history));
+            let (before, findings) = (self.in_force(history), self.of_history(history));
+            mended.known = Some(Known { before, findings });
             return Ok(());
         }
         if let Some(source) = read_once(&self.invocation) {
@@ -202,9 +217,30 @@ impl Run<'_> {
         }
         // What Helm refuses it says itself.
         if let Ok(rendered) = self.render(release, history, signals).await? {
-            mended.sets = self.foresee(release, &rendered, history, None, signals).await?;
+            let known = self.of_history(history);
+            mended.sets = self.foresee(release, &rendered, history, (None, known), signals).await?;
         }
         Ok(())
+    }
+
+    /// What the limit of the history does to the release. A repair would keep its last good revision.
+    fn of_history(&self, history: &History) -> Vec<Finding> {
+        let is_kept = self.request.guard.repair != repair::Strategy::Off;
+        let max = self.request.history_max;
+        records::last_good_goes(history, max).filter(|_| !is_kept).into_iter().collect()
+    }
+
+    /// What Helm's own linter says of a chart that is here. For a check alone: it costs a Helm process, as much as a whole
+    /// deploy without changes, and nothing that it finds is certain to fail.
+    async fn lint(&self, signals: &Signals) -> Result<Vec<Finding>, End> {
+        let here = self.invocation.chart().filter(|chart| std::path::Path::new(chart).exists());
+        let argv = helm::lint_argv(&self.invocation, &self.version().await?);
+        let (Some(chart), Some(argv), None) = (here, argv, read_once(&self.invocation)) else {
+            return Ok(Vec::new());
+        };
+        let printed = child::printed(&self.launch, &argv);
+        let printed = unless_stopped(signals, "linting the chart", printed).await?;
+        Ok(lint::findings(&printed.unwrap_or_default(), chart))
     }
 
     /// The preflight alone.
@@ -213,8 +249,13 @@ impl Run<'_> {
         let history = unless_stopped(signals, "reading the records", self.store.history(&release)).await?;
         let history = history.map_err(|error| self.no_records(&release, error))?;
         self.reporter.emit(Event::Looked(history.rows()));
-        match self.render(&release, &history, signals).await? {
-            Ok(rendered) => drop(self.foresee(&release, &rendered, &history, None, signals).await?),
+        let (rendered, linted) =
+            tokio::try_join!(self.render(&release, &history, signals), self.lint(signals))?;
+        let known = [self.of_history(&history), linted].concat();
+        match rendered {
+            Ok(rendered) => {
+                drop(self.foresee(&release, &rendered, &history, (None, known), signals).await?);
+            }
             Err(refusal) => return Err(self.unrenderable(refusal, "helm cannot render the chart")),
         }
         Ok(End::new(Outcome::Healthy, 0, "", &[]))
@@ -261,7 +302,7 @@ impl Run<'_> {
         release: &str,
         rendered: &Rendered,
         history: &History,
-        plan: Option<&Plan>,
+        (plan, known): (Option<&Plan>, Vec<Finding>),
         signals: &Signals,
     ) -> Result<Vec<Set>, End> {
         let judge = self.judge();
@@ -299,17 +340,25 @@ impl Run<'_> {
             apply: apply(&self.invocation, server_side),
             first: if rendered.upgrade { "pre-upgrade" } else { "pre-install" },
             recreates: self.request.guard.recreate_statefulsets,
+            patience: patience(&self.invocation, version.major),
+            records: self.of_records(),
+            known,
         };
         let judged = unless_stopped(signals, "asking the API server", judge.judge(&deploy)).await?;
         judged.map_err(|findings| refusal(&findings))
     }
 
+    /// Which objects are the records; empty where they are rows.
+    fn of_records(&self) -> &'static str {
+        if self.is_in_sql() { "" } else { self.request.storage.driver().resource() }
+    }
+
     /// The last before Helm starts.
     pub(super) async fn ready(&self, plans: &mut [(String, Mended<'_>)]) -> Result<(), End> {
         for (release, mended) in plans {
-            if let (Some(fence), Some(before)) = (&self.fence, mended.in_force.take()) {
+            if let (Some(fence), Some(known)) = (&self.fence, mended.known.take()) {
                 self.judged.awaited.store(true, Ordering::Relaxed);
-                fence.inspect(self.inspector(release, before));
+                fence.inspect(self.inspector(release, known));
             }
             let recreated = self.recreator().recreate(std::mem::take(&mut mended.sets)).await;
             recreated.map_err(|why| {
@@ -320,16 +369,20 @@ impl Run<'_> {
     }
 
     /// Looks at what Helm is about to do when it says so.
-    fn inspector(&self, release: &str, before: Manifest) -> Inspector {
+    fn inspector(&self, release: &str, known: Known) -> Inspector {
         let (judge, recreator) = (self.judge(), self.recreator());
         let (release, judged) = (release.to_owned(), self.judged.clone());
         let invocation = self.invocation.clone();
         let recreates = self.request.guard.recreate_statefulsets;
+        let records = self.of_records();
         let started: Vec<_> = self.locks.iter().map(super::lease::Held::starter).collect();
         Inspector(Box::new(move |payload| {
             Box::pin(async move {
-                let planned =
-                    codec::decode(&payload).and_then(|json| codec::planned(&json)).unwrap_or_default();
+                let json = codec::decode(&payload).unwrap_or_default();
+                let planned = codec::planned(&json).unwrap_or_default();
+                let Known { before, mut findings } = known;
+                findings.extend(records::size(&format!("the record of {release}"), payload.len(), &json));
+                let major = if planned.is_v4 { Major::V4 } else { Major::V3 };
                 if let Some((manifest, hooks)) = judge.parse(&planned.manifest, !planned.installs) {
                     let deploy = Deploy {
                         release,
@@ -340,6 +393,9 @@ impl Run<'_> {
                         apply: apply(&invocation, planned.server_side),
                         first: if planned.installs { "pre-install" } else { "pre-upgrade" },
                         recreates,
+                        patience: patience(&invocation, major),
+                        records,
+                        known: findings,
                     };
                     let sets = judge.judge(&deploy).await.map_err(|findings| {
                         let certain: Vec<&Finding> =
@@ -355,6 +411,32 @@ impl Run<'_> {
                 Ok(())
             })
         }))
+    }
+
+    /// Nothing is to be left of a deploy that was refused: Helm had installed its CRDs.
+    pub(super) async fn take_back(&self) {
+        let Some(fence) = &self.fence else { return };
+        let client = self.recreator().client;
+        for definition in fence.defined() {
+            let name = &definition.name;
+            if !definition.is_new {
+                // Helm 4 applies them. How it was before is not known.
+                self.reporter.emit(Event::Warning(format!(
+                    "CustomResourceDefinition/{name} was there: helm has applied the chart's version of it before anything \
+                     could be judged"
+                )));
+                continue;
+            }
+            match definitions::take_back(&client, &definition).await {
+                Ok(()) => self.reporter.emit(Event::Settled(format!(
+                    "CustomResourceDefinition/{name} deleted again: helm had created it for this deploy"
+                ))),
+                Err(why) => self.reporter.emit(Event::Warning(format!(
+                    "CustomResourceDefinition/{name}, which helm created for this deploy, stays: {why}; \
+                     to delete it: kubectl delete crd {name}"
+                ))),
+            }
+        }
     }
 
     /// Are the StatefulSets that were deleted there again?
@@ -380,6 +462,16 @@ fn is_wanted(request: &Request) -> bool {
     request.task != Task::Repair
         && request.guard.preflight != Preflight::Off
         && matches!(request.invocation.command, Command::Upgrade | Command::Install)
+}
+
+/// Helm's own limit is five minutes.
+fn patience(invocation: &Invocation, major: Major) -> Patience {
+    let until = match (invocation.wait(), major) {
+        (None, _) => Until::Hooks,
+        (Some("legacy"), _) | (Some(_), Major::V3) => Until::Ready,
+        (Some(_), Major::V4) => Until::Available,
+    };
+    Patience { timeout: invocation.timeout().unwrap_or(std::time::Duration::from_secs(300)), until }
 }
 
 fn apply(invocation: &Invocation, server_side: bool) -> Apply {

@@ -9,6 +9,7 @@ use super::{
     unusable_helm,
 };
 use crate::{
+    diagnose::{self, Snapshot},
     exit,
     helm::{self, Command, Invocation, ValuesFrom, Version, child},
     manifest::Manifest,
@@ -148,9 +149,23 @@ impl Run<'_> {
         self.reporter.begin_untrusted();
         self.reporter.child_line(true, format!("{error}\n").as_bytes());
         self.reporter.end_untrusted();
+        let snapshot = Snapshot {
+            command: self.invocation.command.as_str().to_owned(),
+            release: self.request.releases().join(" "),
+            namespace: self.cluster.namespace.clone(),
+            error: error.clone(),
+            ..Snapshot::default()
+        };
         self.reporter.emit(Event::Disproven { error });
         let code = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0).unwrap_or(1);
-        End::new(Outcome::Failed, code, reason, &["fix the flags, values or chart and run it again"])
+        let mut end =
+            End::new(Outcome::Failed, code, reason, &["fix the flags, values or chart and run it again"]);
+        let causes = diagnose::causes(&snapshot);
+        if !causes.is_empty() {
+            end.next.splice(0..0, diagnose::next(&snapshot, &causes));
+            self.reporter.emit(Event::Diagnosed { causes, refusals: Vec::new() });
+        }
+        end
     }
 
     /// Whether the chart brings these kinds itself: Helm installs its CRDs before it looks at its objects.

@@ -18,6 +18,17 @@ fn list(snapshot: &Snapshot) -> String {
     format!("helm list --all -n {}", snapshot.namespace)
 }
 
+/// The whole chart is in each record, and a record is one object.
+pub(super) fn record_too_large(snapshot: &Snapshot) -> Vec<Cause> {
+    let remedy = vec![
+        "keep files that the templates do not read out of the chart: list them in its .helmignore".to_owned(),
+        "move large files, dashboards and CRDs to a chart of their own".to_owned(),
+        "or HELM_DRIVER=sql, which has no such limit".to_owned(),
+    ];
+    let words = ["may not be more than 1048576 bytes", "request is too large", "request entity too large"];
+    when(snapshot, &words, "helm's record of the release does not fit an object of the API server", remedy)
+}
+
 pub(super) fn never_installed(snapshot: &Snapshot) -> Vec<Cause> {
     let remedy = vec!["add --install, or check the release's name".to_owned(), list(snapshot)];
     when(snapshot, &["has no deployed releases"], "there is no deployed revision to upgrade from", remedy)

@@ -1,7 +1,7 @@
 //! What the API server refused: the deploy ended there.
 //! Pure. The words are the API server's, seen by the fence; without a fence Helm quotes them.
 
-use super::{Cause, Refusal, Snapshot, between, pods, says};
+use super::{Cause, Refusal, Snapshot, between, pods, removed, says};
 
 /// Something the API server, or Helm's client, said of a request.
 struct Said<'a> {
@@ -170,19 +170,79 @@ pub(super) fn forbidden(snapshot: &Snapshot) -> Vec<Cause> {
     denied.collect()
 }
 
+/// The namespace is on its way out, and takes nothing new.
+pub(super) fn namespace_leaves(snapshot: &Snapshot) -> Vec<Cause> {
+    let refused = said(snapshot);
+    let refused = refused.iter().filter_map(|said| {
+        let name = between(
+            said.words,
+            "unable to create new content in namespace ",
+            " because it is being terminated",
+        )?;
+        let plain = Said { object: format!("Namespace/{name}"), ..*said };
+        let remedy = vec![
+            format!("kubectl get namespace {name} -o jsonpath='{{.status.conditions}}'   # what keeps it"),
+            "run it again, with --create-namespace, when the namespace is gone".to_owned(),
+        ];
+        Some(cause(&plain, "the namespace is being deleted and takes nothing new", remedy))
+    });
+    refused.take(1).collect()
+}
+
+/// Kind, version and object of a kind that the API server does not know.
+fn unknown<'a>(said: &Said<'a>) -> Option<(&'a str, &'a str, Said<'a>)> {
+    let kind = between(said.words, "no matches for kind \"", "\"")?;
+    let version = between(said.words, "in version \"", "\"").unwrap_or_default();
+    let name = between(said.words, "resource mapping not found for name: \"", "\"");
+    let object = name.map_or_else(String::new, |name| format!("{kind}/{name}"));
+    Some((kind, version, Said { object, ..*said }))
+}
+
+/// Helm reads the objects of the last revision before it does anything.
+fn is_of_record(said: &Said<'_>) -> bool {
+    said.words.contains("from current release manifest")
+}
+
+/// A version of Kubernetes' own API that this Kubernetes has no more.
+pub(super) fn api_removed(snapshot: &Snapshot) -> Vec<Cause> {
+    let missing = said(snapshot);
+    let missing = missing.iter().filter_map(|said| {
+        let (kind, version, plain) = unknown(said)?;
+        let now = removed::replaced_by(version, kind)?;
+        let (release, namespace) = (&snapshot.release, &snapshot.namespace);
+        let mut remedy = vec![if now.is_empty() {
+            format!("take {kind} out of the chart: no version of Kubernetes that is supported has it")
+        } else {
+            format!("write apiVersion: {now} for {kind}, in the chart and its dependencies")
+        }];
+        if is_of_record(said) {
+            remedy.insert(0, format!(
+                "the record of the last revision names it, which the plugin mapkubeapis rewrites: helm mapkubeapis {release} -n {namespace}"
+            ));
+        }
+        let summary = format!("this Kubernetes has removed {version} {kind}");
+        Some(cause(&plain, summary, remedy))
+    });
+    missing.collect()
+}
+
 /// A kind that the API server does not know.
 pub(super) fn kind_missing(snapshot: &Snapshot) -> Vec<Cause> {
     let missing = said(snapshot);
     let missing = missing.iter().filter_map(|said| {
-        let kind = between(said.words, "no matches for kind \"", "\"")?;
-        let version = between(said.words, "in version \"", "\"").unwrap_or_default();
+        let (kind, version, plain) = unknown(said)?;
+        if removed::replaced_by(version, kind).is_some() {
+            return None;
+        }
         let (group, _) = version.split_once('/').unwrap_or(("", version));
-        let name = between(said.words, "resource mapping not found for name: \"", "\"");
-        let plain = Said { object: name.map_or_else(String::new, |name| format!("{kind}/{name}")), ..*said };
         let summary = format!("the cluster knows no kind {kind} in {version}: its CRD is not installed, or not this version of it");
         let remedy = vec![
             format!("kubectl api-resources --api-group={group}"),
-            "install the CRD, or the operator that brings it, before this release".to_owned(),
+            if is_of_record(said) {
+                "the last revision has objects of it: install its CRD again, or helm cannot upgrade".to_owned()
+            } else {
+                "install the CRD, or the operator that brings it, before this release".to_owned()
+            },
         ];
         Some(cause(&plain, summary, remedy))
     });

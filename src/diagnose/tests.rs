@@ -50,6 +50,21 @@ fn ids_are_told_apart() {
     assert_eq!(ids.len(), RULES.len());
 }
 
+/// The first column of a table of `docs/findings.md`.
+pub(crate) fn documented(heading: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/findings.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(id, _)| id.to_owned()).collect()
+}
+
+#[test]
+fn the_documentation_has_every_cause_in_the_order_of_the_ranking() {
+    assert_eq!(documented("Causes"), RULES.map(|(id, _)| id));
+}
+
 #[test]
 fn the_reason_is_the_last_line_that_helm_calls_an_error() {
     let said = "coalesce.go: warning\nError: UPGRADE FAILED: a\nb\n";

@@ -21,6 +21,7 @@ use tower::BoxError;
 
 use super::{
     Description, Verdict,
+    ahead::Ahead,
     body::{begin, full, passed_on},
     log::{Log, Written},
     record::{self, ENOUGH, OfRecord},
@@ -49,18 +50,6 @@ const PAUSE: Duration = Duration::from_secs(4);
 
 /// Who is told of moments, if anybody.
 pub type Attention = Arc<Mutex<Option<mpsc::UnboundedSender<Moment>>>>;
-/// Looks at the payload of the record that Helm is about to create, before anything of the release is changed. Else says why
-/// it must not be.
-pub struct Inspector(pub Box<dyn FnOnce(Vec<u8>) -> Inspected + Send>);
-
-/// What an inspection comes to.
-pub type Inspected = BoxFuture<'static, Result<(), String>>;
-
-impl std::fmt::Debug for Inspector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Inspector")
-    }
-}
 
 /// Has Helm given up by now? Asked before each of its writes, until it has: for records in a database, which the fence does
 /// not see.
@@ -96,8 +85,8 @@ pub struct Proxy {
     pub written: Arc<Mutex<Log>>,
     /// Which Helm asks.
     pub helm: watch::Sender<Option<String>>,
-    /// Looks at the next new record.
-    pub inspector: Arc<Mutex<Option<Inspector>>>,
+    /// What Helm does ahead of its next record, which is looked at.
+    pub ahead: Arc<Mutex<Ahead>>,
     /// Looks at records that are elsewhere.
     pub peeker: Peeker,
     /// Descriptions that Helm asked for.
@@ -136,9 +125,15 @@ impl Proxy {
         if gives_up || record::takes_log(&method, &path) {
             self.pause(gives_up).await;
         }
-        let answer = match self.inspected(request, of_record && method == Method::POST).await {
+        let is_ahead = self.ahead().is_awaited();
+        if is_ahead && of_record && method == Method::DELETE {
+            return self.postpone(path, request).await;
+        }
+        let defines = is_ahead && record::defines(&method, &path);
+        let answer = match self.inspected(request, is_ahead && of_record && method == Method::POST).await {
+            Ok(request) if defines => self.define(request).await,
             Ok(request) => self.pass(request, is_write).await,
-            Err(why) => said(StatusCode::FORBIDDEN, &why),
+            Err(answer) => answer,
         };
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
@@ -204,16 +199,64 @@ impl Proxy {
         Ok((Request::from_parts(parts, body), marked, gives_up))
     }
 
-    /// A new record is held until it was looked at.
-    async fn inspected(&self, request: Request<Body>, creates: bool) -> Result<Request<Body>, String> {
-        let inspector = self.inspector.lock().unwrap_or_else(PoisonError::into_inner).take_if(|_| creates);
+    fn ahead(&self) -> std::sync::MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new record is held until it was looked at, and what waited for that is done. Else gives the answer.
+    async fn inspected(
+        &self,
+        request: Request<Body>,
+        creates: bool,
+    ) -> Result<Request<Body>, Response<Body>> {
+        let inspector = if creates { self.ahead().take() } else { None };
         let Some(inspector) = inspector else { return Ok(request) };
         let (parts, body) = request.into_parts();
-        let (beginning, body) = begin(body, INSPECTED).await.map_err(|error| error.to_string())?;
+        let read = begin(body, INSPECTED).await;
+        let (beginning, body) = read.map_err(|error| said(StatusCode::BAD_REQUEST, &error.to_string()))?;
         if let Some(payload) = record::payload(&beginning).filter(|_| beginning.len() < INSPECTED) {
-            (inspector.0)(payload).await?;
+            (inspector.0)(payload).await.map_err(|why| said(StatusCode::FORBIDDEN, &why))?;
+        }
+        let postponed = self.ahead().postponed();
+        for (path, delete) in postponed {
+            let answer = self.pass(delete, true).await;
+            let answer = self.remember(Method::DELETE, path, None, answer).await;
+            // One that is gone is what was wanted.
+            if answer.status() != StatusCode::NOT_FOUND && !answer.status().is_success() {
+                return Err(answer);
+            }
         }
         Ok(Request::from_parts(parts, body))
+    }
+
+    /// A delete that waits. Helm is told that it is done.
+    async fn postpone(&self, path: String, request: Request<Body>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        match begin(body, INSPECTED).await {
+            Ok((whole, _)) => self.ahead().postpone(path, Request::from_parts(parts, full(whole))),
+            Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
+        }
+        answered(StatusCode::OK, super::success())
+    }
+
+    /// A CRD is created or applied: which is read from the answer, and so that it can be, that is not to be packed.
+    async fn define(&self, mut request: Request<Body>) -> Response<Body> {
+        request.headers_mut().remove(header::ACCEPT_ENCODING);
+        let answer = self.pass(request, true).await;
+        if !answer.status().is_success() {
+            return answer;
+        }
+        let (parts, body) = answer.into_parts();
+        match begin(body, ENOUGH).await {
+            Ok((beginning, body)) => {
+                if let Some(definition) = record::definition(&beginning, parts.status == StatusCode::CREATED)
+                {
+                    self.ahead().add(definition);
+                }
+                Response::from_parts(parts, body)
+            }
+            Err(error) => said(StatusCode::BAD_GATEWAY, &error.to_string()),
+        }
     }
 
     async fn pass(&self, mut request: Request<Body>, is_write: bool) -> Response<Body> {
@@ -288,7 +331,11 @@ async fn join(theirs: OnUpgrade, ours: OnUpgrade) {
 }
 
 fn said(code: StatusCode, message: &str) -> Response<Body> {
-    let mut answer = Response::new(full(super::status(code.as_u16(), message)));
+    answered(code, super::status(code.as_u16(), message))
+}
+
+fn answered(code: StatusCode, text: String) -> Response<Body> {
+    let mut answer = Response::new(full(text));
     *answer.status_mut() = code;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer

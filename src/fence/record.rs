@@ -82,6 +82,44 @@ pub fn gives_up(beginning: &[u8]) -> bool {
     is_in(b"\"status\":\"failed\"") || is_in(b"\"status\":\"uninstalling\"")
 }
 
+/// Where CRDs are created.
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// Is it a CRD that is to be there? Helm installs those of a chart before it writes its record: Helm 3 creates them, Helm 4
+/// applies them.
+pub fn defines(method: &Method, path: &str) -> bool {
+    match *method {
+        Method::POST => path == DEFINITIONS,
+        Method::PATCH => {
+            let name = path.strip_prefix(DEFINITIONS).and_then(|rest| rest.strip_prefix('/'));
+            name.is_some_and(|name| !name.contains('/'))
+        }
+        _ => false,
+    }
+}
+
+/// A CRD that Helm has created or applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Object name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Was it not there before?
+    pub is_new: bool,
+}
+
+/// Reads the beginning of the answer to a create, JSON: the API server writes name and UID first.
+pub fn definition(beginning: &[u8], is_new: bool) -> Option<Definition> {
+    let text = String::from_utf8_lossy(beginning);
+    let (_, metadata) = text.split_once("\"metadata\":{\"name\":\"")?;
+    let (name, rest) = metadata.split_once("\",\"uid\":\"")?;
+    let (uid, _) = rest.split_once('"')?;
+    let plain =
+        |text: &str| text.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-.".contains(&letter));
+    (plain(name) && plain(uid)).then(|| Definition { name: name.to_owned(), uid: uid.to_owned(), is_new })
+}
+
 /// Does it take a Job or a pod away, and with it a log?
 pub fn takes_log(method: &Method, path: &str) -> bool {
     let mut parts = path.rsplit('/');
@@ -256,6 +294,21 @@ mod tests {
         ] {
             assert_eq!(takes_log(&method, path), wanted, "{method} {path}");
         }
+    }
+
+    /// As a real API server answers.
+    #[test]
+    fn what_was_created_is_read_from_the_answer() {
+        let answer = br#"{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1","metadata":{"name":"news.example.com","uid":"5b3d2c1a-0e4f","resourceVersion":"7","generation":1"#;
+        let wanted =
+            Definition { name: "news.example.com".into(), uid: "5b3d2c1a-0e4f".into(), is_new: true };
+        assert_eq!(definition(answer, true), Some(wanted));
+        assert_eq!(definition(br#"{"metadata":{"name":"../x","uid":"1","#, true), None);
+        assert_eq!(definition(b"k8s\0", true), None);
+        let one = format!("{DEFINITIONS}/news.example.com");
+        assert!(defines(&Method::POST, DEFINITIONS) && defines(&Method::PATCH, &one));
+        assert!(!defines(&Method::GET, DEFINITIONS) && !defines(&Method::PATCH, &format!("{one}/status")));
+        assert!(!defines(&Method::POST, "/apis/example.com/v1/customresourcedefinitions"));
     }
 
     proptest::proptest! {

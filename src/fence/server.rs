@@ -19,10 +19,12 @@ use tokio::{
 
 use super::{
     Description, VARIABLES,
+    ahead::{Ahead, Inspector},
     home::Home,
     log::{Log, Written},
     memory::Memory,
-    proxy::{Attention, Inspector, Moment, Peek, Peeker, Proxy},
+    proxy::{Attention, Moment, Peek, Peeker, Proxy},
+    record::Definition,
 };
 use crate::{
     cluster::{Cluster, wire::Gate},
@@ -51,7 +53,7 @@ pub struct Fence {
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
     attention: Attention,
-    inspector: Arc<Mutex<Option<Inspector>>>,
+    ahead: Arc<Mutex<Ahead>>,
     peeker: Peeker,
     files: Files,
 }
@@ -131,7 +133,7 @@ impl Fence {
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
         let attention = Attention::default();
-        let inspector = Arc::<Mutex<Option<Inspector>>>::default();
+        let ahead = Arc::<Mutex<Ahead>>::default();
         let peeker = Peeker::default();
         let proxy = Arc::new(Proxy {
             secret,
@@ -142,7 +144,7 @@ impl Fence {
             server: cluster.server.clone(),
             written: written.clone(),
             helm,
-            inspector: inspector.clone(),
+            ahead: ahead.clone(),
             peeker: peeker.clone(),
             asked: asked.clone(),
             attention: attention.clone(),
@@ -152,7 +154,7 @@ impl Fence {
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, attention, inspector, peeker, files })
+        Ok(Self { server, environment, written, helm: helm_seen, attention, ahead, peeker, files })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -179,7 +181,12 @@ impl Fence {
 
     /// The next record that Helm creates is looked at first, and no other.
     pub fn inspect(&self, inspector: Inspector) {
-        *self.inspector.lock().unwrap_or_else(PoisonError::into_inner) = Some(inspector);
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).expect(inspector);
+    }
+
+    /// CRDs that Helm created or applied before that record. Each is told of once.
+    pub fn defined(&self) -> Vec<Definition> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).defined()
     }
 
     /// From now on somebody looks before each write whether Helm has given up.

@@ -353,6 +353,12 @@ impl Invocation {
         self.given(&["atomic", "rollback-on-failure"]).next_back().is_some_and(|(_, value)| is_on(value))
     }
 
+    /// What `--wait` says of what Helm waits for, if not for hooks alone: `true` for the bare form.
+    pub fn wait(&self) -> Option<&str> {
+        let on = self.value("wait").filter(|value| is_on(value));
+        on.or_else(|| self.atomic().then_some("true"))
+    }
+
     /// The time limit, if one is given that Helm can read.
     pub fn timeout(&self) -> Option<Duration> {
         self.value("timeout").and_then(go_duration)

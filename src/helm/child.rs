@@ -317,6 +317,28 @@ pub async fn quiet(
     launch: &Launch,
     argv: &[String],
 ) -> std::io::Result<Result<Vec<u8>, (Option<i32>, String)>> {
+    let output = output(launch, argv).await?;
+    if output.status.success() {
+        return Ok(Ok(output.stdout));
+    }
+    let error = launch.mask.text(&String::from_utf8_lossy(&output.stderr));
+    let mut start = error.len().saturating_sub(TAIL);
+    while !error.is_char_boundary(start) {
+        start += 1;
+    }
+    Ok(Err((output.status.code(), error[start..].trim().to_owned())))
+}
+
+/// The same for what Helm prints whether it fails or not: `lint`. Gives stdout, without what is secret in it.
+///
+/// # Errors
+/// When it cannot be started.
+pub async fn printed(launch: &Launch, argv: &[String]) -> std::io::Result<String> {
+    let output = output(launch, argv).await?;
+    Ok(launch.mask.text(&String::from_utf8_lossy(&output.stdout)))
+}
+
+async fn output(launch: &Launch, argv: &[String]) -> std::io::Result<std::process::Output> {
     let child = launch
         .apply(Command::new(&launch.helm).args(argv))
         .stdin(Stdio::null())
@@ -327,13 +349,5 @@ pub async fn quiet(
     let mut given_up = GivenUp(group(&child));
     let output = child.wait_with_output().await?;
     given_up.0 = None;
-    if output.status.success() {
-        return Ok(Ok(output.stdout));
-    }
-    let error = launch.mask.text(&String::from_utf8_lossy(&output.stderr));
-    let mut start = error.len().saturating_sub(TAIL);
-    while !error.is_char_boundary(start) {
-        start += 1;
-    }
-    Ok(Err((output.status.code(), error[start..].trim().to_owned())))
+    Ok(output)
 }

@@ -94,15 +94,28 @@ const OF_CHARTS: [&str; 13] = [
 /// The line for `helm show crds` of the chart that an `install` brings; `None` where Helm would not install its CRDs.
 pub fn show_crds_argv(inv: &Invocation, version: &Version) -> Option<Vec<String>> {
     let chart = inv.chart().filter(|_| !inv.is_set("skip-crds"))?;
-    let mut argv = ["show", "crds"].map(str::to_owned).to_vec();
-    argv.extend(inv.items().iter().filter_map(|item| match item {
-        Item::Flag(flag, value) if flags::is_global(flag) || OF_CHARTS.contains(&flag.name) => {
+    Some(about(chart, &["show", "crds"], &OF_CHARTS, inv, version))
+}
+
+/// A line about the chart of a deploy, with Helm's own flags and these of the deploy's.
+fn about(chart: &str, words: &[&str], names: &[&str], inv: &Invocation, version: &Version) -> Vec<String> {
+    let flags = inv.items().iter().filter_map(|item| match item {
+        Item::Flag(flag, value) if flags::is_global(flag) || names.contains(&flag.name) => {
             flag.kind(inv.command.column(), version.major).map(|_| written(flag, value.as_deref()))
         }
         _ => None,
-    }));
-    argv.extend(["--".to_owned(), chart.to_owned()]);
-    Some(argv)
+    });
+    let words = words.iter().map(|word| (*word).to_owned());
+    words.chain(flags).chain(["--".to_owned(), chart.to_owned()]).collect()
+}
+
+/// The flags of a deploy by which a linter sees what the deploy would see.
+const OF_LINT: [&str; 7] =
+    ["values", "set", "set-string", "set-file", "set-json", "set-literal", "skip-schema-validation"];
+
+/// The line for `helm lint` of the chart of a deploy, with its values.
+pub fn lint_argv(inv: &Invocation, version: &Version) -> Option<Vec<String>> {
+    Some(about(inv.chart()?, &["lint"], &OF_LINT, inv, version))
 }
 
 /// The kinds that the API server does not know, with their `apiVersion`, if Helm found nothing else wrong with what it

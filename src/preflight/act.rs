@@ -18,7 +18,9 @@ use super::{
     patch::{self, Change},
     references::{self, Reference},
     resource::{self, Resource},
+    rights::{self, Resources},
     sorted,
+    timeouts::{self, Patience},
 };
 use crate::{
     cluster::{AT_ONCE, Cluster, known_kind},
@@ -61,6 +63,12 @@ pub struct Deploy {
     pub first: &'static str,
     /// `--recreate-statefulsets`.
     pub recreates: bool,
+    /// How long Helm waits, and for what.
+    pub patience: Patience,
+    /// Where the records are: `secrets` or `configmaps`.
+    pub records: &'static str,
+    /// What is known before anything is asked.
+    pub known: Vec<Finding>,
 }
 
 /// What was found.
@@ -76,13 +84,22 @@ pub struct Found {
 pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     let hook_first = acts_first(&deploy.hooks, deploy.first);
     let context = Context { manifest: &deploy.manifest, hook_first, recreates: deploy.recreates };
-    let (answers, missing) = tokio::join!(ask_all(cluster, deploy), look_up(cluster, deploy));
+    let resources = resources(cluster, deploy).await;
+    let needed = rights::needed(&deploy.needs(), &resources);
+    let (answers, missing, denied, late) = tokio::join!(
+        ask_all(cluster, deploy, &resources),
+        look_up(cluster, deploy),
+        in_time(rights::ask::ask(&cluster.client, &needed, &deploy.release)),
+        in_time(too_tight(cluster, deploy)),
+    );
     let asked = deploy.manifest.objects.len() + deploy.hooks.objects.len();
-    let mut found = Found { findings: missing, ..Found::default() };
+    let findings = [deploy.known.clone(), missing, denied, late].concat();
+    let mut found = Found { findings, ..Found::default() };
     if answers.len() < asked {
         let cause = format!("{} objects were not checked within {}s", asked - answers.len(), LIMIT.as_secs());
         let remedy = vec!["kubectl get --raw /readyz".to_owned()];
         found.findings.push(Finding {
+            id: "not-checked",
             object: "the API server".to_owned(),
             cause,
             remedy,
@@ -100,15 +117,48 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     found
 }
 
-/// The question is cut off after [`LIMIT`]; what was answered by then counts.
-async fn ask_all(cluster: &Cluster, deploy: &Deploy) -> Vec<(ObjectKey, Answer)> {
-    let all = || deploy.manifest.objects.iter().chain(&deploy.hooks.objects);
+impl Deploy {
+    fn needs(&self) -> rights::Plan<'_> {
+        rights::Plan {
+            namespace: &self.namespace,
+            records: self.records,
+            manifest: &self.manifest,
+            hooks: &self.hooks,
+            before: &self.before,
+            until: self.patience.until,
+            // Of a client-side apply the dry run looks too.
+            looks_first: matches!(self.apply, Apply::ServerSide { .. }),
+        }
+    }
+}
+
+/// What the API calls the kinds of the release.
+async fn resources<'a>(cluster: &Cluster, deploy: &'a Deploy) -> Resources<'a> {
+    let all = deploy.manifest.keys().chain(deploy.hooks.keys());
     let kinds: BTreeSet<(&str, &str)> =
-        all().map(|(key, _)| (key.api_version.as_str(), key.kind.as_str())).collect();
+        all.map(|key| (key.api_version.as_str(), key.kind.as_str())).collect();
     // Boxed before anything is awaited: a closure over references is not general enough for a task.
     let looks = kinds.into_iter().map(|kind| async move { (kind, resource_of(cluster, kind).await) }.boxed());
     let looks: Vec<BoxFuture<'_, _>> = looks.collect();
-    let resources: BTreeMap<_, _> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+    stream::iter(looks).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn in_time(findings: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
+    tokio::time::timeout(LIMIT, findings).await.unwrap_or_default()
+}
+
+/// Findings about Helm's patience. Of what lives it is not certain that it starts anew.
+async fn too_tight(cluster: &Cluster, deploy: &Deploy) -> Vec<Finding> {
+    let mut found = timeouts::too_tight(&deploy.manifest, &deploy.hooks, &deploy.before, deploy.patience);
+    for (key, finding) in found.iter_mut().filter(|(_, finding)| finding.certain) {
+        finding.certain = matches!(uid(&cluster.client, key).await, Ok(None));
+    }
+    found.into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// The question is cut off after [`LIMIT`]; what was answered by then counts.
+async fn ask_all(cluster: &Cluster, deploy: &Deploy, resources: &Resources<'_>) -> Vec<(ObjectKey, Answer)> {
+    let all = || deploy.manifest.objects.iter().chain(&deploy.hooks.objects);
     let questions = all().enumerate().map(|(at, (key, object))| {
         let resource = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten();
         let is_hook = at >= deploy.manifest.objects.len();
@@ -245,7 +295,14 @@ fn mark(object: &mut Value, deploy: &Deploy) {
     metadata["annotations"]["meta.helm.sh/release-namespace"] = deploy.namespace.as_str().into();
 }
 
-async fn send(client: &Client, method: Method, path: &str, content: &str, body: Option<&Value>) -> Said {
+/// A request, whatever it asks for.
+pub(super) async fn send(
+    client: &Client,
+    method: Method,
+    path: &str,
+    content: &str,
+    body: Option<&Value>,
+) -> Said {
     let nothing = |why: String| (Err(Refusal { message: why, ..Refusal::default() }), Vec::new());
     let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
     let request = Request::builder()

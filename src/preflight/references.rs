@@ -208,6 +208,7 @@ pub fn missing(reference: &Reference, exists: bool) -> Finding {
         }
     };
     Finding {
+        id: "reference-missing",
         object: from.to_string(),
         field: field.clone(),
         cause,

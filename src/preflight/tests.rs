@@ -35,6 +35,11 @@ fn refusal(code: u16, message: &str, causes: &[(&str, &str, &str)]) -> Refusal {
     }
 }
 
+#[test]
+fn the_documentation_has_every_kind_of_finding() {
+    assert_eq!(crate::diagnose::tests::documented("Findings"), IDS);
+}
+
 fn found(key: &ObjectKey, refusal: Refusal, manifest: &Manifest, hook_first: bool) -> Option<Finding> {
     let context = Context { manifest, hook_first, recreates: false };
     judge(key, &Answer { refusal: Some(refusal), ..Answer::default() }, &context).pop()
@@ -81,8 +86,10 @@ fn only_what_helm_is_bound_to_run_into_is_certain() {
             hook_first,
         ) {
             None => "nothing",
-            Some(finding) if finding.certain => "certain",
-            Some(_) => "a warning",
+            Some(finding) => {
+                assert!(IDS.contains(&finding.id), "{what}: {}", finding.id);
+                if finding.certain { "certain" } else { "a warning" }
+            }
         };
         assert_eq!(said(false), expected, "{what}");
         let expected = if expected == "certain" { "a warning" } else { expected };
@@ -151,6 +158,7 @@ fn what_secrets_hold_is_in_no_finding() {
         ("Pod", "spec: Forbidden: pod updates may not change fields\ncore.PodSpec{ canary-8 }"),
     ] {
         let finding = found(&key(kind, "x"), refusal(422, message, &[]), &brings, false).unwrap();
+        assert!(IDS.contains(&finding.id));
         assert!(!finding.cause.contains("canary"), "{}", finding.cause);
     }
 }

@@ -91,6 +91,11 @@ impl HookRun {
         self.events.iter().any(|event| event == "pre-install" || event == "post-install")
     }
 
+    /// Does it run before anything is applied?
+    pub fn is_first(&self) -> bool {
+        self.events.iter().any(|event| event == "pre-install" || event == "pre-upgrade")
+    }
+
     /// Did it succeed when it last ran?
     pub fn succeeded(&self) -> bool {
         self.last_run.phase == "Succeeded"
@@ -206,6 +211,8 @@ pub struct Planned {
     pub installs: bool,
     /// Helm 4's server-side apply?
     pub server_side: bool,
+    /// Is it a Helm 4 that wrote it? Only that says how it applies.
+    pub is_v4: bool,
 }
 
 /// Reads what is about to be done out of a decoded body.
@@ -233,7 +240,30 @@ pub fn planned(json: &[u8]) -> Result<Planned, CodecError> {
         manifest,
         installs: essentials.status == Status::PendingInstall,
         server_side: essentials.apply_method == "ssa",
+        is_v4: !essentials.apply_method.is_empty(),
     })
+}
+
+/// Which parts of a decoded body are how large, bytes, the largest first.
+///
+/// # Errors
+/// When it is not the JSON of a release.
+pub fn sizes(json: &[u8]) -> Result<Vec<(&'static str, usize)>, CodecError> {
+    let body = parse(json)?;
+    let size = |part: &Option<&Box<RawValue>>| part.map_or(0, |part| part.get().len());
+    let chart = body.get("chart").and_then(|chart| parse(chart.get().as_bytes()).ok()).unwrap_or_default();
+    let mut sizes = vec![
+        ("files of the chart", size(&chart.get("files"))),
+        ("templates of the chart", size(&chart.get("templates"))),
+        ("default values of the chart", size(&chart.get("values"))),
+        ("schema of the chart", size(&chart.get("schema"))),
+        ("values", size(&body.get("config"))),
+        ("rendered objects", size(&body.get("manifest"))),
+        ("rendered hooks", size(&body.get("hooks"))),
+    ];
+    sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    sizes.retain(|(_, size)| *size > 2);
+    Ok(sizes)
 }
 
 /// The values the user gave, as JSON text; `{}` when there were none.

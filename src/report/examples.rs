@@ -300,6 +300,7 @@ pub(crate) fn refused() -> Vec<Event> {
 
 pub(crate) fn foreseen() -> Vec<Event> {
     let claim = Finding {
+        id: "claim-not-resizable",
         certain: true,
         object: "PersistentVolumeClaim/data".to_owned(),
         field: "spec.resources.requests.storage".to_owned(),
@@ -309,6 +310,7 @@ pub(crate) fn foreseen() -> Vec<Event> {
         remedy: vec!["in the values, set the size of data back to 1Gi".to_owned()],
     };
     let secret = Finding {
+        id: "reference-missing",
         object: "Deployment/web".to_owned(),
         field: "containers[web].env[A]".to_owned(),
         cause: "Secret/db does not exist, and this release does not render it".to_owned(),
@@ -405,6 +407,7 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         Event::Looked(vec![revision.clone(), broken.clone()]),
         Event::Foreseen {
             findings: vec![Finding {
+                id: "refused",
                 certain: true,
                 object: x(),
                 field: x(),

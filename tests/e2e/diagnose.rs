@@ -13,23 +13,23 @@ use testbed::{ANNOTATION_PREFIX, Fate, Gate, Hold, Rule, tools::Helm};
 use crate::stage::{Said, Stage};
 
 /// What is known of one deploy.
-struct Told {
-    said: Said,
-    report: Value,
+pub struct Told {
+    pub said: Said,
+    pub report: Value,
 }
 
 /// A release of any objects.
-struct Any {
-    stage: Stage,
+pub struct Any {
+    pub stage: Stage,
 }
 
 impl Any {
-    fn new(stem: &str, version: Helm) -> Self {
+    pub fn new(stem: &str, version: Helm) -> Self {
         Self { stage: Stage::new(stem, version) }
     }
 
     /// A chart of these objects. They are no values: what a log says of values is redacted.
-    fn chart(&self, objects: &[Value]) -> PathBuf {
+    pub fn chart(&self, objects: &[Value]) -> PathBuf {
         let chart = self.stage.temporary.path().join("chart");
         std::fs::create_dir_all(chart.join("templates")).unwrap();
         std::fs::write(chart.join("Chart.yaml"), "{apiVersion: v2, name: any, version: 1.0.0}").unwrap();
@@ -39,7 +39,7 @@ impl Any {
     }
 
     /// helm-guard upgrade --install of these objects, without a preflight, so that it is Helm whom the API server refuses.
-    fn deploy(&self, objects: &[Value], more: &[&str]) -> Command {
+    pub fn deploy(&self, objects: &[Value], more: &[&str]) -> Command {
         let mut guard = self.stage.own(&["upgrade", "web", "--install", &self.report()]);
         guard.arg(self.chart(objects)).args(crate::stage::QUICK).arg("--preflight=off").args(more);
         guard
@@ -51,12 +51,12 @@ impl Any {
 
     /// It is to fail in Helm.
     #[track_caller]
-    fn fails(&self, command: Command) -> Told {
+    pub fn fails(&self, command: Command) -> Told {
         self.ends(command, 1)
     }
 
     #[track_caller]
-    fn ends(&self, command: Command, code: i32) -> Told {
+    pub fn ends(&self, command: Command, code: i32) -> Told {
         let said = Stage::run(command);
         assert_eq!(said.code, Some(code), "{}\n{}", said.out, said.err);
         let text = std::fs::read_to_string(self.stage.temporary.path().join("report.json")).unwrap();
@@ -81,7 +81,7 @@ impl Told {
 
     /// The first cause, as text.
     #[track_caller]
-    fn first(&self, id: &str) -> String {
+    pub fn first(&self, id: &str) -> String {
         let first = &self.report["causes"][0];
         assert_eq!(first["id"], id, "{:#}\n{}", self.report["causes"], self.said.err);
         first.to_string()
@@ -94,7 +94,7 @@ fn causes(of: &Value) -> Vec<(&str, &str)> {
 }
 
 #[track_caller]
-fn has(text: &str, words: &[&str]) {
+pub fn has(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
@@ -290,7 +290,7 @@ fn record(any: &Any, version: Helm, case: &str, snapshot: &Value) {
 }
 
 /// What a deploy knew of its failure.
-fn record_deploy(any: &Any, version: Helm, case: &str, told: &Told, timeout: Option<u64>) {
+pub fn record_deploy(any: &Any, version: Helm, case: &str, told: &Told, timeout: Option<u64>) {
     if std::env::var_os(RECORD).is_some() {
         record(any, version, case, &known(any, told, timeout));
     }
@@ -306,7 +306,7 @@ fn known(any: &Any, told: &Told, timeout: Option<u64>) -> Value {
     snapshot
 }
 
-fn config(name: &str, more: Value) -> Value {
+pub fn config(name: &str, more: Value) -> Value {
     let mut object =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}});
     for (field, value) in more.as_object().unwrap() {
@@ -372,6 +372,12 @@ fn refused_writes(version: Helm) {
             "Widget/gear",
             widget,
             &["no kind Widget in example.com/v1", "kubectl api-resources --api-group=example.com"][..],
+        ),
+        (
+            "api-removed",
+            "PodDisruptionBudget/old",
+            json!({"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget", "metadata": {"name": "old"}}),
+            &["has removed policy/v1beta1 PodDisruptionBudget", "apiVersion: policy/v1 for"],
         ),
         ("schema-refused", "Deployment/web", empty, &["containers: Required value"]),
         ("selector-immutable", "Deployment/web", selector, &["spec.selector"]),

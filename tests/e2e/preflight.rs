@@ -8,7 +8,7 @@ use testbed::tools::Helm;
 use crate::stage::{QUICK, Said, Stage};
 
 /// Writes a chart whose only template is this text; the next one replaces it.
-fn chart(stage: &Stage, template: &str) -> PathBuf {
+pub fn chart(stage: &Stage, template: &str) -> PathBuf {
     let chart = stage.temporary.path().join("chart");
     std::fs::create_dir_all(chart.join("templates")).unwrap();
     std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: web\nversion: 1.0.0\n").unwrap();
@@ -16,20 +16,20 @@ fn chart(stage: &Stage, template: &str) -> PathBuf {
     chart
 }
 
-fn deploy(stage: &Stage, template: &str, more: &[&str]) -> Command {
+pub fn deploy(stage: &Stage, template: &str, more: &[&str]) -> Command {
     let mut guard = stage.own(&["upgrade", "web", "--install"]);
     guard.arg(chart(stage, template)).args(QUICK).args(more);
     guard
 }
 
 /// The findings in a report, and the whole report.
-fn report(stage: &Stage) -> (Vec<Value>, Value) {
+pub fn report(stage: &Stage) -> (Vec<Value>, Value) {
     let text = std::fs::read_to_string(stage.temporary.path().join("report.json")).unwrap();
     let report: Value = serde_json::from_str(&text).unwrap();
     (report["preflight"]["findings"].as_array().cloned().unwrap_or_default(), report)
 }
 
-fn reported(stage: &Stage, template: &str, more: &[&str]) -> Said {
+pub fn reported(stage: &Stage, template: &str, more: &[&str]) -> Said {
     let report = format!("--report={}", stage.temporary.path().join("report.json").display());
     let mut command = deploy(stage, template, more);
     command.arg(report);
@@ -38,7 +38,7 @@ fn reported(stage: &Stage, template: &str, more: &[&str]) -> Said {
 
 /// Refused with the documented code, and the records and everything else are as they were.
 #[track_caller]
-fn assert_refused(stage: &Stage, template: &str, more: &[&str]) -> (Said, Value) {
+pub fn assert_refused(stage: &Stage, template: &str, more: &[&str]) -> (Said, Value) {
     let (records, uids) = (stage.records(), stage.uids());
     let said = reported(stage, template, more);
     assert_eq!(said.code, Some(77), "{}", said.err);
@@ -76,7 +76,7 @@ spec:
       spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: SIZE}}}
 ";
 
-const WEB: &str = "
+pub const WEB: &str = "
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web}
