@@ -6,6 +6,7 @@
 //! objects that need it. Nor is anything where a hook with an account of its own comes first: it may set right what is found.
 
 pub mod act;
+pub mod applied;
 pub mod patch;
 pub mod references;
 pub mod resource;

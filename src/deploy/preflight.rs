@@ -38,7 +38,7 @@ use crate::{
         act::{self, Apply, Deploy, Found},
         part,
     },
-    release::{History, Record, codec},
+    release::{History, Record, Status, codec},
     repair::{Plan, Step},
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
@@ -229,13 +229,14 @@ impl Run<'_> {
         }
     }
 
-    /// What Helm will take for it after a repair: the dead record is lent more than it has.
+    /// What Helm will take for it after a repair: a dead record is lent more than it has, or is the one in force.
     fn in_force_after(&self, plan: &Plan, history: &History) -> Manifest {
-        let lent = plan.steps.iter().find_map(|step| match step {
-            Step::Lend { union_of, .. } => Some(union_of),
+        let base = plan.steps.iter().find_map(|step| match step {
+            Step::Lend { union_of, .. } => Some(union_of.clone()),
+            Step::Mark { revision, status: Status::Deployed, .. } => Some(vec![*revision]),
             _ => None,
         });
-        lent.map_or_else(|| self.in_force(history), |revisions| self.union(history, revisions))
+        base.map_or_else(|| self.in_force(history), |revisions| self.union(history, &revisions))
     }
 
     /// The same where the deploy that will repair it is only thought of: a dead record is lent all since the last good one.

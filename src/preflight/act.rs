@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long all the questions together may take. Helm waits meanwhile.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// How Helm writes an object that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ async fn ask_all(cluster: &Cluster, deploy: &Deploy) -> Vec<(ObjectKey, Answer)>
     stream::iter(questions).buffer_unordered(AT_ONCE).take_until(limit).collect().await
 }
 
-async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Option<Resource> {
+pub(super) async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Option<Resource> {
     if let Some(known) = resource::known(api_version, kind) {
         return Some(known);
     }
@@ -139,16 +139,16 @@ async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Op
     Some(Resource { plural: found.plural, namespaced })
 }
 
-struct Question<'a> {
-    client: &'a Client,
-    deploy: &'a Deploy,
-    key: &'a ObjectKey,
+pub(super) struct Question<'a> {
+    pub(super) client: &'a Client,
+    pub(super) deploy: &'a Deploy,
+    pub(super) key: &'a ObjectKey,
     /// Of the collection.
-    path: String,
+    pub(super) path: String,
 }
 
 /// What the API server said, and its warnings.
-type Said = (Result<Value, Refusal>, Vec<String>);
+pub(super) type Said = (Result<Value, Refusal>, Vec<String>);
 
 impl Question<'_> {
     async fn ask(&self, object: &Value, is_hook: bool) -> Answer {
@@ -204,7 +204,7 @@ impl Question<'_> {
         }
     }
 
-    async fn live(&self) -> Said {
+    pub(super) async fn live(&self) -> Said {
         let path = format!("{}/{}", self.path, self.key.name);
         send(self.client, Method::GET, &path, "application/json", None).await
     }
@@ -213,7 +213,7 @@ impl Question<'_> {
         self.send(Method::POST, &self.path, "application/json", "", Some(object)).await
     }
 
-    async fn patch(&self, content: &str, query: &str, patch: &Value) -> Said {
+    pub(super) async fn patch(&self, content: &str, query: &str, patch: &Value) -> Said {
         let path = format!("{}/{}", self.path, self.key.name);
         self.send(Method::PATCH, &path, content, query, Some(patch)).await
     }
@@ -233,7 +233,7 @@ impl Question<'_> {
 }
 
 /// By what Helm knows its own (`setMetadataVisitor`).
-fn mark(object: &mut Value, deploy: &Deploy) {
+pub(super) fn mark(object: &mut Value, deploy: &Deploy) {
     let metadata = &mut object["metadata"];
     for part in ["labels", "annotations"] {
         if metadata[part].is_null() {
@@ -245,7 +245,13 @@ fn mark(object: &mut Value, deploy: &Deploy) {
     metadata["annotations"]["meta.helm.sh/release-namespace"] = deploy.namespace.as_str().into();
 }
 
-async fn send(client: &Client, method: Method, path: &str, content: &str, body: Option<&Value>) -> Said {
+pub(super) async fn send(
+    client: &Client,
+    method: Method,
+    path: &str,
+    content: &str,
+    body: Option<&Value>,
+) -> Said {
     let nothing = |why: String| (Err(Refusal { message: why, ..Refusal::default() }), Vec::new());
     let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
     let request = Request::builder()
