@@ -40,6 +40,11 @@ pub enum State {
 }
 
 impl State {
+    /// Of a release on which nobody else works.
+    pub(crate) fn of(history: &History) -> Self {
+        state(history, false)
+    }
+
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {

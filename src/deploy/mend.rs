@@ -92,6 +92,12 @@ impl Run<'_> {
         if !alone && let Some(rendered) = self.prove(release, &history, &plan, signals).await? {
             mended.sets = self.foresee(release, &rendered, &history, Some(&plan), signals).await?;
         }
+        if alone
+            && let Some(fares) =
+                unless_stopped(signals, "looking at what lives", self.fares(&history)).await?
+        {
+            self.reporter.emit(Event::FaredBefore(fares));
+        }
         self.reporter.emit(Event::RepairPlanned {
             strategy: plan.strategy.to_owned(),
             finding: plan.finding.clone(),

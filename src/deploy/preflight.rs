@@ -43,6 +43,7 @@ use crate::{
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
+    status::health,
 };
 
 /// A StatefulSet as it lives.
@@ -53,6 +54,7 @@ type Set = (ObjectKey, Value);
 pub(super) struct Judged {
     awaited: AtomicBool,
     refused: Mutex<Option<Vec<Finding>>>,
+    fared: Mutex<Option<health::Finding>>,
     recreated: Mutex<Vec<Set>>,
 }
 
@@ -60,6 +62,11 @@ impl Judged {
     /// Why Helm's record was refused.
     pub(super) fn refused(&self) -> Option<Vec<Finding>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the release fared before anything was changed, as far as that was seen on the way.
+    pub(super) fn fared(&self) -> Option<health::Finding> {
+        self.fared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Is what Helm is about to do yet to be looked at?
@@ -92,15 +99,22 @@ struct Judge {
     reporter: Arc<Reporter>,
     clock: Clock,
     mode: Preflight,
+    judged: Arc<Judged>,
 }
 
 impl Judge {
     /// Asks, and tells what was found. An error is a certain refusal that is to be heeded.
     async fn judge(&self, deploy: &Deploy) -> Result<Vec<Set>, Vec<Finding>> {
         let started = self.clock.monotonic();
-        let Found { findings, sets } = act::assess(&self.cluster, deploy).await;
+        let Found { findings, sets, ailing } = act::assess(&self.cluster, deploy).await;
         let took = self.clock.monotonic() - started;
         let stops = self.mode == Preflight::Enforce && findings.iter().any(|finding| finding.certain);
+        // Of a first install nothing lives yet.
+        if !deploy.before.objects.is_empty() {
+            let fared = health::worst(0, ailing);
+            *self.judged.fared.lock().unwrap_or_else(PoisonError::into_inner) = Some(fared.clone());
+            self.reporter.emit(Event::FaredBefore(fared));
+        }
         self.reporter.emit(Event::Foreseen { findings: findings.clone(), took });
         if stops {
             return Err(findings);
@@ -162,6 +176,7 @@ impl Run<'_> {
             reporter: self.reporter.clone(),
             clock: self.clock,
             mode: self.request.guard.preflight,
+            judged: self.judged.clone(),
         }
     }
 

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     cluster::{AT_ONCE, Cluster, known_kind},
     manifest::{Manifest, ObjectKey},
+    status::health::{Health, fares},
 };
 
 /// How long all the questions together may take. Helm waits meanwhile.
@@ -70,6 +71,8 @@ pub struct Found {
     pub findings: Vec<Finding>,
     /// StatefulSets that only a new one can change, as they live.
     pub sets: Vec<(ObjectKey, Value)>,
+    /// What is not well with what lives, as far as that was seen on the way.
+    pub ailing: Vec<(Health, String)>,
 }
 
 /// Asks about everything.
@@ -91,6 +94,11 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     }
     for (key, answer) in answers {
         found.findings.extend(judge(&key, &answer, &context));
+        let seen = answer.live.as_ref().or(answer.becomes.as_ref());
+        let was_asked = seen.is_some() || (answer.refusal.is_none() && is_kubernetes(&key));
+        if was_asked && !deploy.hooks.contains(&key) {
+            found.ailing.extend(fares(&key, seen, deploy.before.contains(&key)));
+        }
         let fixed = answer.refusal.as_ref().is_some_and(|refusal| is_fixed_set(&key, refusal));
         if let Some(live) = answer.live.filter(|_| fixed) {
             found.sets.push((key, live));
@@ -98,6 +106,11 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     }
     found.findings = sorted(found.findings);
     found
+}
+
+/// A kind that is always known, and so always asked about.
+fn is_kubernetes(key: &ObjectKey) -> bool {
+    resource::known(&key.api_version, &key.kind).is_some() && resource::is_addressable(key)
 }
 
 /// The question is cut off after [`LIMIT`]; what was answered by then counts.
@@ -157,7 +170,7 @@ impl Question<'_> {
             // Its predecessor is deleted first, and one that is there says nothing.
             let (taken, warnings) = self.create(&wanted).await;
             let refusal = taken.err().filter(|refusal| refusal.code != 409);
-            return Answer { wanted, live: None, refusal, warnings };
+            return Answer { wanted, refusal, warnings, ..Answer::default() };
         }
         mark(&mut wanted, self.deploy);
         if let Apply::ServerSide { force } = self.deploy.apply {
@@ -166,20 +179,27 @@ impl Question<'_> {
             let (taken, warnings) = patch.await;
             let looked_at = matches!(self.key.kind.as_str(), "PersistentVolumeClaim" | "StatefulSet");
             let live = if taken.is_err() && looked_at { self.live().await.0.ok() } else { None };
-            return Answer { wanted, live, refusal: taken.err(), warnings };
+            let (becomes, refusal) = match taken {
+                // What would be created has no version yet.
+                Ok(object) => {
+                    (Some(object).filter(|object| object["metadata"]["resourceVersion"].is_string()), None)
+                }
+                Err(refusal) => (None, Some(refusal)),
+            };
+            return Answer { wanted, live, becomes, refusal, warnings };
         }
         let live = match self.live().await {
             (Ok(live), _) => live,
             (Err(refusal), _) if refusal.code == 404 => {
                 let (taken, warnings) = self.create(&wanted).await;
-                return Answer { wanted, live: None, refusal: taken.err(), warnings };
+                return Answer { wanted, refusal: taken.err(), warnings, ..Answer::default() };
             }
             (Err(refusal), warnings) => {
-                return Answer { wanted, live: None, refusal: Some(refusal), warnings };
+                return Answer { wanted, refusal: Some(refusal), warnings, ..Answer::default() };
             }
         };
         let (taken, warnings) = self.change(&wanted, &live).await;
-        Answer { wanted, live: Some(live), refusal: taken.err(), warnings }
+        Answer { wanted, live: Some(live), becomes: None, refusal: taken.err(), warnings }
     }
 
     /// As a client-side apply changes what lives.

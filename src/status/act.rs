@@ -155,7 +155,7 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
 }
 
 /// How what lives fares beside the manifest of the last revision, or of the one that is deployed.
-pub(super) async fn health(cluster: &Cluster, state: State, history: &History) -> Option<Finding> {
+pub(crate) async fn health(cluster: &Cluster, state: State, history: &History) -> Option<Finding> {
     if matches!(state, State::None | State::Uninstalled | State::Uninstalling) {
         return None;
     }
