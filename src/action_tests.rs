@@ -217,6 +217,88 @@ fn the_metadata_file_passes_every_input_by_the_environment() {
     assert_eq!(outputs, written);
 }
 
+/// What the GitLab component has another word for, or no use for.
+const NOT_IN_GITLAB: [&str; 6] = [
+    // It has the name that Helm 4 gave it.
+    "atomic",
+    // The image has both Helms, and `helm` names one.
+    "helm-bin",
+    // The project's variable KUBECONFIG, or the agent's.
+    "kubeconfig",
+    "github-token",
+    // Artifacts of the job.
+    "report",
+    "dotenv",
+];
+
+/// The component has the same inputs as the action, so that a new one is not forgotten in one of them, and passes each on in
+/// the same way.
+#[test]
+fn the_gitlab_component_passes_every_input_by_the_environment() {
+    let text = include_str!("../templates/deploy.yml");
+    let [spec, jobs] = &serde_yaml::from_multiple::<Value>(text).unwrap()[..] else {
+        panic!("two documents")
+    };
+    let declared = spec["spec"]["inputs"].as_object().unwrap();
+    let job = jobs.as_object().unwrap().values().next().unwrap();
+    for name in inputs() {
+        let passed = &job["variables"][variable(name)];
+        if NOT_IN_GITLAB.contains(&name) {
+            assert!(declared.get(name).is_none() && passed.is_null(), "{name}");
+            continue;
+        }
+        assert_eq!(*passed, format!("$[[ inputs.{name} ]]"), "{name}");
+        let description = declared.get(name).map(|input| &input["description"]);
+        assert!(description.and_then(Value::as_str).is_some_and(|text| text.len() > 10), "{name}");
+    }
+    let own = ["image", "job", "stage", "helm"];
+    let unknown =
+        declared.keys().find(|name| !own.contains(&name.as_str()) && !inputs().any(|one| one == **name));
+    assert_eq!(unknown, None, "nothing reads it");
+    let script = job["script"].to_string() + &job["after_script"].to_string();
+    assert!(!script.contains("$[["), "what is put into a script can be code: {script}");
+}
+
+/// Every way to repair that the command line knows is offered in every place where it is asked for.
+#[test]
+fn every_strategy_is_offered_everywhere() {
+    use clap::ValueEnum;
+    let names = |values: Vec<clap::builder::PossibleValue>| -> Vec<String> {
+        values.iter().map(|value| value.get_name().to_owned()).collect()
+    };
+    let all = names(
+        crate::repair::Strategy::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect(),
+    );
+    let alone = names(
+        crate::cli::AloneStrategy::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect(),
+    );
+    let yaml = |text: &str| serde_yaml::from_multiple::<Value>(text).unwrap().remove(0);
+    let options = |value: &Value| -> Vec<String> {
+        let options = value["options"].as_array().unwrap();
+        options.iter().map(|option| option.as_str().unwrap().to_owned()).collect()
+    };
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    let gitlab = yaml(include_str!("../templates/deploy.yml"));
+    assert_eq!(sorted(options(&gitlab["spec"]["inputs"]["repair"])), sorted(all.clone()));
+    let form = yaml(include_str!("../.github/workflows/recover.yml"));
+    assert_eq!(
+        sorted(options(&form["on"]["workflow_dispatch"]["inputs"]["strategy"])),
+        sorted(alone.clone())
+    );
+    let called =
+        form["on"]["workflow_call"]["inputs"]["strategy"]["description"].as_str().unwrap().to_owned();
+    let action = yaml(include_str!("../action.yml"));
+    let action = action["inputs"]["repair"]["description"].as_str().unwrap().to_owned();
+    let word = |text: &str, name: &String| text.split([' ', ',', ':', '.']).any(|word| word == name);
+    for (text, names) in [(called, alone), (action, all)] {
+        let missing: Vec<_> = names.iter().filter(|name| !word(&text, name)).collect();
+        assert!(missing.is_empty(), "{missing:?}: {text}");
+    }
+}
+
 /// Any one line of text.
 fn line() -> impl Strategy<Value = String> {
     "[^\\r\\n\\x00]{0,40}"

@@ -1,6 +1,7 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
 mod end;
+mod health;
 mod locks;
 mod mend;
 mod outcome;
@@ -283,15 +284,11 @@ impl<'a> Run<'a> {
             return Some(preflight::refusal(&findings));
         }
         self.look_after(&ended).await;
-        for ((_, mended), history) in plans.iter().zip(&histories) {
-            if let Some(changes) = mended.before.changes(history, &self.cluster.namespace) {
-                self.reporter.emit(Event::Changed(changes));
-            }
-        }
         if let Some(why) = self.lost_race(&ended, &plans, &histories, signals, done) {
             self.reporter.emit(Event::Warning(format!("{why}; helm is run once more")));
             return None;
         }
+        self.look_again(&plans, &histories, ended.code == Some(0), signals).await;
         Some(self.outcome(&ended, &histories, signals, done, (scope, seen)).await)
     }
 
@@ -303,6 +300,9 @@ impl<'a> Run<'a> {
         };
         let uninstalled = plans.iter().any(uninstalls);
         let histories = self.settle(plans, signals, done).await;
+        if planned && !uninstalled {
+            self.look_at_repaired(&histories, signals).await;
+        }
         done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
         let is_pending = |record: &crate::release::Record| record.status().is_pending();
         if done.unsettled || histories.iter().any(|history| history.records.iter().any(is_pending)) {

@@ -131,6 +131,11 @@ impl Manifest {
         Manifest { objects }
     }
 
+    /// Was this text written by [`Manifest::text`], and rendered by no Helm?
+    pub fn is_own(text: &str) -> bool {
+        text.starts_with("---\n{")
+    }
+
     /// As text that Helm reads back: YAML documents with JSON in them.
     pub fn text(&self) -> String {
         self.objects.iter().fold(String::new(), |mut text, (_, value)| {
@@ -277,6 +282,7 @@ mod tests {
         let union =
             manifest("kind: A\napiVersion: v1\nmetadata: {name: a}\ndata: {k: \"--- not a document\"}\n");
         assert_eq!(manifest(&union.text()), union);
+        assert!(Manifest::is_own(&union.text()) && !Manifest::is_own("---\n# Source: web/a.yaml\nkind: A\n"));
     }
 
     #[test]

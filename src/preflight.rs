@@ -6,6 +6,7 @@
 //! objects that need it. Nor is anything where a hook with an account of its own comes first: it may set right what is found.
 
 pub mod act;
+pub mod applied;
 pub mod definitions;
 pub mod lint;
 pub mod patch;
@@ -121,6 +122,8 @@ pub struct Answer {
     pub wanted: Value,
     /// As it lives, where that was looked at.
     pub live: Option<Value>,
+    /// What would become of it, its status as it is, where it lives and that is all that was asked for.
+    pub becomes: Option<Value>,
     /// `None`: the API server would take it.
     pub refusal: Option<Refusal>,
     /// What else it said: a deprecated version, an unknown field.

@@ -7,9 +7,12 @@
 //! `deployed`, so that Helm merges from it. Helm then removes by itself what dead revisions left, objects and fields,
 //! and what only the good revision had; nothing that the new manifest wants is ever deleted; one revision is added.
 
+pub mod adopt;
 pub mod alone;
 pub mod steps;
 pub mod walk;
+
+use adopt::Proof;
 
 use crate::{
     helm::Command,
@@ -27,6 +30,8 @@ pub enum Strategy {
     Rebase,
     /// Roll back to the last good revision first, without hooks.
     Rollback,
+    /// Mark the dead revision as deployed, if all that it wants lives as it says and is ready.
+    Adopt,
     /// Only mark dead revisions as failed.
     MarkFailed,
     /// Delete the records of dead revisions.
@@ -54,6 +59,8 @@ pub struct Question<'a> {
     pub history_max: u32,
     /// Living objects of the last revision that an uninstall would delete with their data.
     pub precious: &'a [ObjectKey],
+    /// May the last revision be adopted?
+    pub proof: &'a Proof,
     /// The repair is all that was asked for: no deploy follows.
     pub alone: bool,
 }
@@ -189,6 +196,7 @@ pub fn plan(question: &Question<'_>) -> Answer {
         return case.finished(last);
     }
     match question.strategy {
+        Strategy::Adopt => case.adopted(last),
         Strategy::MarkFailed => case.marked(last),
         Strategy::DeleteRecord => case.deleted(last),
         Strategy::Rollback => case.rolled_back(last),
@@ -296,6 +304,55 @@ impl<'a> Case<'a> {
             plan.good = Some(last.revision);
         }
         answer
+    }
+
+    /// All but Helm's last saves was done, as what lives proves. They are made in Helm's order, so that a kill between them
+    /// leaves what one of Helm would have left.
+    fn adopted(&self, last: &Record) -> Answer {
+        let refuse =
+            |why: String, next: &str| Answer::Refuse { finding: self.finding(), why, next: next.into() };
+        match self.question.proof {
+            Proof::None if self.question.alone && last.status() == Status::Uninstalling => {
+                refuse("an uninstall is nothing that could be adopted".into(), alone::FINISH_UNINSTALL)
+            }
+            Proof::None if self.question.alone && last.status() == Status::Failed => refuse(
+                format!(
+                    "its record does not say what failed in revision {}, and so which hooks it had to run",
+                    last.revision
+                ),
+                "deploy again",
+            ),
+            Proof::None if self.question.alone => self.tidied(),
+            // A revision that failed is in no deploy's way.
+            Proof::None => self.automatic(last),
+            _ if self.question.command == Command::Install => refuse(
+                "`helm install` needs the name to be free".into(),
+                "use helm-guard upgrade --install, which goes over what is adopted",
+            ),
+            Proof::Fails(reasons) => refuse(
+                format!("revision {} cannot be adopted: {}", last.revision, reasons.join("; ")),
+                if self.question.alone {
+                    "use --strategy mark-failed, and deploy again"
+                } else {
+                    "use --repair auto, which needs nothing to be ready"
+                },
+            ),
+            Proof::Holds => {
+                let mut steps = self.tidy(Some(last.revision));
+                let mark = |revision, status, description| Step::Mark { revision, status, description };
+                if let Some(base) = self.deployed().filter(|base| *base != last.revision) {
+                    steps.push(mark(base, Status::Superseded, None));
+                }
+                steps.push(mark(last.revision, Status::Deployed, adopt::description(last)));
+                let why = "all that it wants lives as it says and is ready, its hooks have ended, and nothing of older revisions \
+                           is left: only Helm's last save is missing";
+                let mut answer = self.plan("adopt", why, steps);
+                if let Answer::Repair(plan) = &mut answer {
+                    plan.good = Some(last.revision);
+                }
+                answer
+            }
+        }
     }
 
     /// The revision that is deployed. An uninstall that keeps the history supersedes those before it (uninstall.go),

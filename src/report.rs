@@ -10,6 +10,7 @@ use crate::{
     diagnose::{Cause, Refusal},
     preflight::Finding,
     release::Revision,
+    status::health,
 };
 
 pub mod github;
@@ -21,7 +22,7 @@ pub mod terminal;
 pub mod text;
 mod timeline;
 
-pub use summary::{HelmSummary, LockSummary, PreflightSummary, RepairSummary, Stage, Summary};
+pub use summary::{HealthSummary, HelmSummary, LockSummary, PreflightSummary, RepairSummary, Stage, Summary};
 
 /// What the run is about; known before anything is touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -266,6 +267,10 @@ pub enum Event {
         /// How long that took.
         took: Duration,
     },
+    /// How the release fared before anything was changed.
+    FaredBefore(health::Finding),
+    /// How it fares at the end.
+    FaresAfter(health::Finding),
     /// A StatefulSet was deleted so that Helm makes it anew, or Helm did; what is to be known of it.
     Recreated(String),
     /// What will be repaired and why.

@@ -4,6 +4,7 @@
 pub mod act;
 pub mod fleet;
 pub mod health;
+pub mod ready;
 pub mod render;
 pub mod sweep;
 
@@ -39,6 +40,11 @@ pub enum State {
 }
 
 impl State {
+    /// Of a release on which nobody else works.
+    pub(crate) fn of(history: &History) -> Self {
+        state(history, false)
+    }
+
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -189,7 +195,7 @@ mod tests {
     use super::*;
     use crate::{
         lock::{LeaseView, Life},
-        repair::{Strategy, alone, tests::history},
+        repair::{Strategy, adopt::Proof, alone, tests::history},
         report::{Holder, Owner},
     };
 
@@ -217,7 +223,7 @@ mod tests {
             _ => Life::Unknown,
         };
         let row = (!lock.is_empty()).then(|| Row::new("shop", &place.lease, &view, life, None));
-        let answer = alone::plan(&history, strategy, 10, &[]);
+        let answer = alone::plan(&history, strategy, 10, &[], &Proof::None);
         Standing::new(&place, row, &history, answer)
     }
 

@@ -59,6 +59,10 @@ By default only records are set right: what is pending becomes `failed` (or `dep
 done), and the last good revision is `deployed` again if nothing is. Nothing that lives is touched; the next \
 `helm-guard upgrade` cleans up what dead revisions left. A copy of the records is saved first.
 
+All was done if Helm's own apply, made again as a dry run, would change nothing, every object is ready, the hooks are known \
+to have ended, and nothing is left that only older revisions had. --strategy adopt marks the revision `deployed` then, and \
+else says what is missing and changes nothing; it also takes one that Helm itself gave up.
+
 A release whose holder is alive is left alone: its lock is waited for, for --lock-timeout.
 
 At a terminal each stuck release is shown, with its history and the ways to repair it that fit, and you choose. Without a \
@@ -71,6 +75,7 @@ pub(super) const REPAIR_CODES: &str = "\
 Examples:
   helm-guard repair web -n shop --dry-run            # what would be done?
   helm-guard repair web -n shop                      # set the records right
+  helm-guard repair web -n shop --strategy adopt     # deployed, if all of it is there and ready
   helm-guard repair web -n shop --strategy rollback  # and go back to the last good revision
   helm-guard repair -A                               # choose for each that is stuck
   helm-guard repair -A --yes                         # set the records of all right
@@ -202,10 +207,12 @@ pub struct Repair {
 /// The strategies that need no new manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AloneStrategy {
-    /// Set the records right, and touch nothing that lives.
+    /// Adopt it where that is certain, else mark it failed; nothing that lives is touched.
     #[default]
     Auto,
-    /// The same, also for an uninstall that died.
+    /// Mark the dead revision deployed if all that it wants lives as it says and is ready, and change nothing else.
+    Adopt,
+    /// Only set records right, also for an uninstall that died.
     MarkFailed,
     /// Roll back to the last good revision, without hooks; what dead revisions left is removed.
     Rollback,
@@ -219,6 +226,7 @@ impl From<AloneStrategy> for Strategy {
     fn from(strategy: AloneStrategy) -> Self {
         match strategy {
             AloneStrategy::Auto => Self::Auto,
+            AloneStrategy::Adopt => Self::Adopt,
             AloneStrategy::MarkFailed => Self::MarkFailed,
             AloneStrategy::Rollback => Self::Rollback,
             AloneStrategy::DeleteRecord => Self::DeleteRecord,

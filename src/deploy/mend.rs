@@ -15,7 +15,11 @@ use crate::{
     manifest::{Manifest, ObjectKey},
     recover::Debt,
     release::{History, Record, codec, store::StoreError},
-    repair::{self, Answer, Plan, Question, Step, steps},
+    repair::{
+        self, Answer, Plan, Question, Step, Strategy,
+        adopt::{Proof, look::look},
+        steps,
+    },
     report::{Event, Outcome},
     request::Task,
     signals::Signals,
@@ -38,7 +42,7 @@ impl Run<'_> {
             self.save_all(release, &history)?;
         }
         let untouchable = match self.request.guard.repair {
-            repair::Strategy::Off => history.last().map(|last| last.revision),
+            Strategy::Off => history.last().map(|last| last.revision),
             _ => None,
         };
         let before =
@@ -59,8 +63,10 @@ impl Run<'_> {
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let alone = self.request.task == Task::Repair;
         let (strategy, history_max) = (self.request.guard.repair, self.request.history_max);
+        let proof = self.proof(release, &history);
+        let proof = unless_stopped(signals, "comparing what lives with the last revision", proof).await?;
         let answer = if alone {
-            repair::alone::plan(&history, strategy, history_max, &precious)
+            repair::alone::plan(&history, strategy, history_max, &precious, &proof)
         } else {
             repair::plan(&Question {
                 command: invocation.command,
@@ -70,6 +76,7 @@ impl Run<'_> {
                 reuses_values: invocation.values_from().may_be_release(),
                 history_max,
                 precious: &precious,
+                proof: &proof,
                 alone,
             })
         };
@@ -88,6 +95,12 @@ impl Run<'_> {
         if !alone && let Some(rendered) = self.prove(release, &history, &plan, signals).await? {
             mended.sets =
                 self.foresee(release, &rendered, &history, (Some(&plan), Vec::new()), signals).await?;
+        }
+        if alone
+            && let Some(fares) =
+                unless_stopped(signals, "looking at what lives", self.fares(&history)).await?
+        {
+            self.reporter.emit(Event::FaredBefore(fares));
         }
         self.reporter.emit(Event::RepairPlanned {
             strategy: plan.strategy.to_owned(),
@@ -139,6 +152,16 @@ impl Run<'_> {
                 self.settle(&mut [(release.to_owned(), mended)], signals, done).await;
                 Err(end)
             }
+        }
+    }
+
+    /// May the last revision be adopted? Only looked at where the answer matters.
+    async fn proof(&self, release: &str, history: &History) -> Proof {
+        let alone = self.request.task == Task::Repair;
+        match self.request.guard.repair {
+            Strategy::Adopt => look(&self.cluster, release, history, alone).await,
+            Strategy::Auto if alone => look(&self.cluster, release, history, false).await,
+            _ => Proof::None,
         }
     }
 

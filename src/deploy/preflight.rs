@@ -39,11 +39,12 @@ use crate::{
         definitions, lint, part, records,
         timeouts::{Patience, Until},
     },
-    release::{History, Record, codec},
+    release::{History, Record, Status, codec},
     repair::{self, Plan, Step},
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
+    status::health,
 };
 
 /// A StatefulSet as it lives.
@@ -61,6 +62,7 @@ pub(super) struct Known {
 pub(super) struct Judged {
     awaited: AtomicBool,
     refused: Mutex<Option<Vec<Finding>>>,
+    fared: Mutex<Option<health::Finding>>,
     recreated: Mutex<Vec<Set>>,
 }
 
@@ -68,6 +70,11 @@ impl Judged {
     /// Why Helm's record was refused.
     pub(super) fn refused(&self) -> Option<Vec<Finding>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the release fared before anything was changed, as far as that was seen on the way.
+    pub(super) fn fared(&self) -> Option<health::Finding> {
+        self.fared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Is what Helm is about to do yet to be looked at?
@@ -106,15 +113,22 @@ struct Judge {
     reporter: Arc<Reporter>,
     clock: Clock,
     mode: Preflight,
+    judged: Arc<Judged>,
 }
 
 impl Judge {
     /// Asks, and tells what was found. An error is a certain refusal that is to be heeded.
     async fn judge(&self, deploy: &Deploy) -> Result<Vec<Set>, Vec<Finding>> {
         let started = self.clock.monotonic();
-        let Found { findings, sets } = act::assess(&self.cluster, deploy).await;
+        let Found { findings, sets, ailing } = act::assess(&self.cluster, deploy).await;
         let took = self.clock.monotonic() - started;
         let stops = self.mode == Preflight::Enforce && findings.iter().any(|finding| finding.certain);
+        // Of a first install nothing lives yet.
+        if !deploy.before.objects.is_empty() {
+            let fared = health::worst(0, ailing);
+            *self.judged.fared.lock().unwrap_or_else(PoisonError::into_inner) = Some(fared.clone());
+            self.reporter.emit(Event::FaredBefore(fared));
+        }
         self.reporter.emit(Event::Foreseen { findings: findings.clone(), took });
         if stops {
             return Err(findings);
@@ -176,6 +190,7 @@ impl Run<'_> {
             reporter: self.reporter.clone(),
             clock: self.clock,
             mode: self.request.guard.preflight,
+            judged: self.judged.clone(),
         }
     }
 
@@ -270,13 +285,14 @@ impl Run<'_> {
         }
     }
 
-    /// What Helm will take for it after a repair: the dead record is lent more than it has.
+    /// What Helm will take for it after a repair: a dead record is lent more than it has, or is the one in force.
     fn in_force_after(&self, plan: &Plan, history: &History) -> Manifest {
-        let lent = plan.steps.iter().find_map(|step| match step {
-            Step::Lend { union_of, .. } => Some(union_of),
+        let base = plan.steps.iter().find_map(|step| match step {
+            Step::Lend { union_of, .. } => Some(union_of.clone()),
+            Step::Mark { revision, status: Status::Deployed, .. } => Some(vec![*revision]),
             _ => None,
         });
-        lent.map_or_else(|| self.in_force(history), |revisions| self.union(history, revisions))
+        base.map_or_else(|| self.in_force(history), |revisions| self.union(history, &revisions))
     }
 
     /// The same where the deploy that will repair it is only thought of: a dead record is lent all since the last good one.

@@ -25,10 +25,11 @@ use super::{
 use crate::{
     cluster::{AT_ONCE, Cluster, known_kind},
     manifest::{Manifest, ObjectKey},
+    status::health::{Health, fares},
 };
 
 /// How long all the questions together may take. Helm waits meanwhile.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// How Helm writes an object that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Found {
     pub findings: Vec<Finding>,
     /// StatefulSets that only a new one can change, as they live.
     pub sets: Vec<(ObjectKey, Value)>,
+    /// What is not well with what lives, as far as that was seen on the way.
+    pub ailing: Vec<(Health, String)>,
 }
 
 /// Asks about everything.
@@ -108,6 +111,11 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     }
     for (key, answer) in answers {
         found.findings.extend(judge(&key, &answer, &context));
+        let seen = answer.live.as_ref().or(answer.becomes.as_ref());
+        let was_asked = seen.is_some() || (answer.refusal.is_none() && is_kubernetes(&key));
+        if was_asked && !deploy.hooks.contains(&key) {
+            found.ailing.extend(fares(&key, seen, deploy.before.contains(&key)));
+        }
         let fixed = answer.refusal.as_ref().is_some_and(|refusal| is_fixed_set(&key, refusal));
         if let Some(live) = answer.live.filter(|_| fixed) {
             found.sets.push((key, live));
@@ -115,6 +123,11 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     }
     found.findings = sorted(found.findings);
     found
+}
+
+/// A kind that is always known, and so always asked about.
+fn is_kubernetes(key: &ObjectKey) -> bool {
+    resource::known(&key.api_version, &key.kind).is_some() && resource::is_addressable(key)
 }
 
 impl Deploy {
@@ -180,7 +193,7 @@ async fn ask_all(cluster: &Cluster, deploy: &Deploy, resources: &Resources<'_>) 
     stream::iter(questions).buffer_unordered(AT_ONCE).take_until(limit).collect().await
 }
 
-async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Option<Resource> {
+pub(super) async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Option<Resource> {
     if let Some(known) = resource::known(api_version, kind) {
         return Some(known);
     }
@@ -189,16 +202,16 @@ async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Op
     Some(Resource { plural: found.plural, namespaced })
 }
 
-struct Question<'a> {
-    client: &'a Client,
-    deploy: &'a Deploy,
-    key: &'a ObjectKey,
+pub(super) struct Question<'a> {
+    pub(super) client: &'a Client,
+    pub(super) deploy: &'a Deploy,
+    pub(super) key: &'a ObjectKey,
     /// Of the collection.
-    path: String,
+    pub(super) path: String,
 }
 
 /// What the API server said, and its warnings.
-type Said = (Result<Value, Refusal>, Vec<String>);
+pub(super) type Said = (Result<Value, Refusal>, Vec<String>);
 
 impl Question<'_> {
     async fn ask(&self, object: &Value, is_hook: bool) -> Answer {
@@ -207,7 +220,7 @@ impl Question<'_> {
             // Its predecessor is deleted first, and one that is there says nothing.
             let (taken, warnings) = self.create(&wanted).await;
             let refusal = taken.err().filter(|refusal| refusal.code != 409);
-            return Answer { wanted, live: None, refusal, warnings };
+            return Answer { wanted, refusal, warnings, ..Answer::default() };
         }
         mark(&mut wanted, self.deploy);
         if let Apply::ServerSide { force } = self.deploy.apply {
@@ -216,20 +229,27 @@ impl Question<'_> {
             let (taken, warnings) = patch.await;
             let looked_at = matches!(self.key.kind.as_str(), "PersistentVolumeClaim" | "StatefulSet");
             let live = if taken.is_err() && looked_at { self.live().await.0.ok() } else { None };
-            return Answer { wanted, live, refusal: taken.err(), warnings };
+            let (becomes, refusal) = match taken {
+                // What would be created has no version yet.
+                Ok(object) => {
+                    (Some(object).filter(|object| object["metadata"]["resourceVersion"].is_string()), None)
+                }
+                Err(refusal) => (None, Some(refusal)),
+            };
+            return Answer { wanted, live, becomes, refusal, warnings };
         }
         let live = match self.live().await {
             (Ok(live), _) => live,
             (Err(refusal), _) if refusal.code == 404 => {
                 let (taken, warnings) = self.create(&wanted).await;
-                return Answer { wanted, live: None, refusal: taken.err(), warnings };
+                return Answer { wanted, refusal: taken.err(), warnings, ..Answer::default() };
             }
             (Err(refusal), warnings) => {
-                return Answer { wanted, live: None, refusal: Some(refusal), warnings };
+                return Answer { wanted, refusal: Some(refusal), warnings, ..Answer::default() };
             }
         };
         let (taken, warnings) = self.change(&wanted, &live).await;
-        Answer { wanted, live: Some(live), refusal: taken.err(), warnings }
+        Answer { wanted, live: Some(live), becomes: None, refusal: taken.err(), warnings }
     }
 
     /// As a client-side apply changes what lives.
@@ -254,7 +274,7 @@ impl Question<'_> {
         }
     }
 
-    async fn live(&self) -> Said {
+    pub(super) async fn live(&self) -> Said {
         let path = format!("{}/{}", self.path, self.key.name);
         send(self.client, Method::GET, &path, "application/json", None).await
     }
@@ -263,7 +283,7 @@ impl Question<'_> {
         self.send(Method::POST, &self.path, "application/json", "", Some(object)).await
     }
 
-    async fn patch(&self, content: &str, query: &str, patch: &Value) -> Said {
+    pub(super) async fn patch(&self, content: &str, query: &str, patch: &Value) -> Said {
         let path = format!("{}/{}", self.path, self.key.name);
         self.send(Method::PATCH, &path, content, query, Some(patch)).await
     }
@@ -283,7 +303,7 @@ impl Question<'_> {
 }
 
 /// By what Helm knows its own (`setMetadataVisitor`).
-fn mark(object: &mut Value, deploy: &Deploy) {
+pub(super) fn mark(object: &mut Value, deploy: &Deploy) {
     let metadata = &mut object["metadata"];
     for part in ["labels", "annotations"] {
         if metadata[part].is_null() {

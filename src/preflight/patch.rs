@@ -37,6 +37,18 @@ pub fn plain(before: &Value, wanted: &Value) -> Change {
     }
 }
 
+/// All that is wanted, and the end of what only `before` has: the whole of an object as a merge patch, where it is not known
+/// what of it lives.
+pub fn whole(before: &Value, wanted: &Value) -> Value {
+    let (Value::Object(before), Value::Object(wanted)) = (before, wanted) else { return wanted.clone() };
+    let mut all = wanted.clone();
+    for (name, was) in before {
+        let value = wanted.get(name).map_or(Value::Null, |value| whole(was, value));
+        all.insert(name.clone(), value);
+    }
+    Value::Object(all)
+}
+
 fn difference(before: &Value, wanted: &Value) -> Value {
     let (Value::Object(before), Value::Object(wanted)) = (before, wanted) else { return wanted.clone() };
     let gone = before.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null));

@@ -102,6 +102,7 @@ fn a_claim_is_told_with_sizes_class_and_what_to_do() {
     let claim = |size: &str, class: &str| json!({"spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}});
     let message = "persistentvolumeclaims \"data\" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
     let answer = Answer {
+        becomes: None,
         wanted: claim("2Gi", "slow"),
         live: Some(claim("1Gi", "slow")),
         refusal: Some(refusal(403, message, &[])),
@@ -116,6 +117,7 @@ fn a_claim_is_told_with_sizes_class_and_what_to_do() {
 fn a_stateful_set_is_told_with_its_fixed_fields_and_how_to_make_it_anew() {
     let message = "StatefulSet.apps \"db\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals' are forbidden";
     let answer = Answer {
+        becomes: None,
         wanted: json!({"spec": {"serviceName": "new", "replicas": 3, "podManagementPolicy": "Parallel"}}),
         live: Some(
             json!({"spec": {"serviceName": "old", "replicas": 1, "podManagementPolicy": "OrderedReady"}}),

@@ -77,11 +77,13 @@ pub struct HookRun {
     kind: String,
     events: Vec<String>,
     last_run: LastRun,
+    delete_policies: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct LastRun {
+    started_at: String,
     phase: String,
 }
 
@@ -96,9 +98,29 @@ impl HookRun {
         self.events.iter().any(|event| event == "pre-install" || event == "pre-upgrade")
     }
 
+    /// Does it run at this event?
+    pub fn runs_at(&self, event: &str) -> bool {
+        self.events.iter().any(|own| own == event)
+    }
+
     /// Did it succeed when it last ran?
     pub fn succeeded(&self) -> bool {
         self.last_run.phase == "Succeeded"
+    }
+
+    /// Did it fail when it last ran?
+    pub fn failed(&self) -> bool {
+        self.last_run.phase == "Failed"
+    }
+
+    /// When it last began, RFC 3339, by the clock of the machine of Helm; empty if it never did.
+    pub fn started(&self) -> &str {
+        &self.last_run.started_at
+    }
+
+    /// Is one of an earlier run deleted before it runs? By default it is, and Helm writes that down before it begins.
+    pub fn replaces_its_predecessor(&self) -> bool {
+        self.delete_policies.iter().any(|policy| policy == "before-hook-creation")
     }
 
     /// `Kind/name`.
@@ -220,6 +242,31 @@ pub struct Planned {
 /// # Errors
 /// When it is not the JSON of a release.
 pub fn planned(json: &[u8]) -> Result<Planned, CodecError> {
+    let texts = texts(json)?;
+    let manifest = texts.hooks.iter().fold(texts.manifest, |all, hook| format!("{all}\n---\n{hook}"));
+    let essentials = essentials(json)?;
+    Ok(Planned {
+        manifest,
+        installs: essentials.status == Status::PendingInstall,
+        server_side: essentials.apply_method == "ssa",
+        is_v4: !essentials.apply_method.is_empty(),
+    })
+}
+
+/// What was rendered, as a record has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// The manifest.
+    pub manifest: String,
+    /// Those of the hooks, in the order of [`Essentials::hooks`].
+    pub hooks: Vec<String>,
+}
+
+/// Reads what was rendered out of a decoded body.
+///
+/// # Errors
+/// When it is not the JSON of a release.
+pub fn texts(json: &[u8]) -> Result<Texts, CodecError> {
     #[derive(Deserialize)]
     struct Body {
         #[serde(default)]
@@ -233,15 +280,8 @@ pub fn planned(json: &[u8]) -> Result<Planned, CodecError> {
         manifest: String,
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
-    let hooks = body.hooks.unwrap_or_default();
-    let manifest = hooks.iter().fold(body.manifest, |all, hook| format!("{all}\n---\n{}", hook.manifest));
-    let essentials = essentials(json)?;
-    Ok(Planned {
-        manifest,
-        installs: essentials.status == Status::PendingInstall,
-        server_side: essentials.apply_method == "ssa",
-        is_v4: !essentials.apply_method.is_empty(),
-    })
+    let hooks = body.hooks.unwrap_or_default().into_iter().map(|hook| hook.manifest).collect();
+    Ok(Texts { manifest: body.manifest, hooks })
 }
 
 /// Which parts of a decoded body are how large, bytes, the largest first.

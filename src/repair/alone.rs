@@ -1,19 +1,31 @@
 //! Which repair a release gets by itself, with no deploy behind it: history in, steps out.
 //! Pure: as `repair.rs`, whose answers these are wherever they do not need the new manifest.
 
-use super::{ASKED_FOR, Answer, Case, Plan, Question, Step, Strategy};
+use super::{ASKED_FOR, Answer, Case, Plan, Question, Step, Strategy, adopt::Proof};
 use crate::{
     helm::Command,
     manifest::ObjectKey,
     release::{History, Status},
 };
 
+/// What is to be done about an uninstall that died.
+pub(super) const FINISH_UNINSTALL: &str =
+    "helm-guard uninstall finishes it, helm-guard upgrade deploys again";
+
 /// Decides for a repair that no deploy follows. Unless something else is asked for, only records are set right: without a
-/// new manifest nobody knows which of the living objects are wanted, and the next deploy cleans up.
+/// new manifest nobody knows which of the living objects are wanted, and the next deploy cleans up. A revision that is
+/// proven to be what it would have become is adopted: as `failed` its record, and as `deployed` that of the one before,
+/// would say what is not so until then. (Where a deploy follows, it goes over either, and needs no proof.)
 ///
-/// The history, the strategy that was chosen, how many revisions Helm keeps (0 is no limit), and what must not be deleted
-/// with its data.
-pub fn plan(history: &History, strategy: Strategy, history_max: u32, precious: &[ObjectKey]) -> Answer {
+/// The history, the strategy that was chosen, how many revisions Helm keeps (0 is no limit), what must not be deleted
+/// with its data, and whether the last revision may be adopted.
+pub fn plan(
+    history: &History,
+    strategy: Strategy,
+    history_max: u32,
+    precious: &[ObjectKey],
+    proof: &Proof,
+) -> Answer {
     let question = Question {
         command: Command::Upgrade,
         installing: false,
@@ -22,6 +34,7 @@ pub fn plan(history: &History, strategy: Strategy, history_max: u32, precious: &
         reuses_values: false,
         history_max,
         precious,
+        proof,
         alone: true,
     };
     let case = Case::of(&question);
@@ -37,20 +50,24 @@ pub fn plan(history: &History, strategy: Strategy, history_max: u32, precious: &
         Strategy::Auto if last.is_some_and(|last| last.status() == Status::Uninstalling) => refuse(
             case.finding(),
             "an uninstall that died can be finished or be undone, and only its owner knows which",
-            "helm-guard uninstall finishes it, helm-guard upgrade deploys again",
+            FINISH_UNINSTALL,
         ),
         Strategy::Rebase => refuse(
             case.finding(),
             "a rebase is part of a deploy: it needs the new manifest",
             "deploy with helm-guard upgrade, which does it by itself",
         ),
+        Strategy::Auto if *proof == Proof::Holds => asked(Strategy::Adopt, Command::Upgrade, false),
         Strategy::Auto => match asked(Strategy::MarkFailed, Command::Upgrade, false) {
-            Answer::Repair(plan) if plan.why == ASKED_FOR => Answer::Repair(Plan {
-                why:
-                    "the records are set right, and nothing that lives is touched; the next deploy cleans up"
-                        .into(),
-                ..plan
-            }),
+            Answer::Repair(plan) if plan.why == ASKED_FOR => {
+                let why =
+                    "the records are set right, and nothing that lives is touched; the next deploy cleans up";
+                let not_adopted = match proof {
+                    Proof::Fails(reasons) => format!(" (not adopted: {})", reasons.join("; ")),
+                    Proof::None | Proof::Holds => String::new(),
+                };
+                Answer::Repair(Plan { why: format!("{why}{not_adopted}"), ..plan })
+            }
             answer => answer,
         },
         Strategy::Rollback => match (asked(Strategy::Auto, Command::Rollback, false), case.good) {
@@ -80,11 +97,19 @@ pub fn plan(history: &History, strategy: Strategy, history_max: u32, precious: &
 }
 
 /// The strategies among which a person can choose, each with what it would do: none twice, and none that is refused.
-pub fn fitting(history: &History, history_max: u32, precious: &[ObjectKey]) -> Vec<(Strategy, Plan)> {
-    use Strategy::{Auto, DeleteRecord, MarkFailed, Rollback, Uninstall};
+pub fn fitting(
+    history: &History,
+    history_max: u32,
+    precious: &[ObjectKey],
+    proof: &Proof,
+) -> Vec<(Strategy, Plan)> {
+    use Strategy::{Adopt, Auto, DeleteRecord, MarkFailed, Rollback, Uninstall};
     let mut found: Vec<(Strategy, Plan)> = Vec::new();
-    for strategy in [Auto, Rollback, MarkFailed, DeleteRecord, Uninstall] {
-        let Answer::Repair(plan) = self::plan(history, strategy, history_max, precious) else { continue };
+    // By its own name before the one that would choose it too: what was chosen is done or refused, and nothing else.
+    for strategy in [Adopt, Auto, Rollback, MarkFailed, DeleteRecord, Uninstall] {
+        let Answer::Repair(plan) = self::plan(history, strategy, history_max, precious, proof) else {
+            continue;
+        };
         if !found.iter().any(|(_, other)| other.steps == plan.steps) {
             found.push((strategy, plan));
         }
@@ -97,12 +122,12 @@ mod tests {
     use super::super::tests::{history, list};
     use super::*;
 
-    fn answer(strategy: Strategy, records: &str, precious: bool) -> String {
+    fn answer(strategy: Strategy, records: &str, precious: bool, proof: &Proof) -> String {
         let claim = "kind: PersistentVolumeClaim\napiVersion: v1\nmetadata: {name: data}\n";
         let claims = crate::manifest::Manifest::parse(claim, "ns").unwrap();
         let claims: Vec<_> = claims.keys().filter(|_| precious).cloned().collect();
         let history = history(records);
-        match plan(&history, strategy, 10, &claims) {
+        match plan(&history, strategy, 10, &claims, proof) {
             Answer::Healthy => "nothing".into(),
             Answer::Refuse { why, .. } => format!("refused: {why}"),
             Answer::Repair(plan) => format!("{}: {}", plan.strategy, list(&plan.steps)),
@@ -111,14 +136,16 @@ mod tests {
 
     #[test]
     fn a_person_is_offered_what_fits_and_nothing_twice() {
-        for (records, expected) in [
-            ("1 superseded, 2 deployed", ""),
-            ("1 deployed, 2 pending-upgrade", "mark-failed, rollback, delete-record"),
-            ("1 pending-install", "mark-failed, delete-record, uninstall"),
-            ("1 superseded!, 2 pending-upgrade", "mark-deployed"),
-            ("1 uninstalling", "mark-failed, delete-record, uninstall"),
+        let fails = Proof::Fails(vec!["Deployment/web is not there".into()]);
+        for (records, proof, expected) in [
+            ("1 superseded, 2 deployed", &Proof::None, ""),
+            ("1 deployed, 2 pending-upgrade", &fails, "mark-failed, rollback, delete-record"),
+            ("1 deployed, 2 pending-upgrade", &Proof::Holds, "adopt, rollback, mark-failed, delete-record"),
+            ("1 pending-install", &fails, "mark-failed, delete-record, uninstall"),
+            ("1 superseded!, 2 pending-upgrade", &Proof::None, "mark-deployed"),
+            ("1 uninstalling", &Proof::None, "mark-failed, delete-record, uninstall"),
         ] {
-            let offered = fitting(&history(records), 10, &[]);
+            let offered = fitting(&history(records), 10, &[], proof);
             let names: Vec<&str> = offered.iter().map(|(_, plan)| plan.strategy).collect();
             assert_eq!(names.join(", "), expected, "{records}");
         }
@@ -198,7 +225,51 @@ mod tests {
                 "refused: a rebase is part of a deploy: it needs the new manifest",
             ),
         ] {
-            assert_eq!(answer(strategy, records, claim), expected, "{what}: {records}");
+            assert_eq!(answer(strategy, records, claim, &Proof::None), expected, "{what}: {records}");
         }
+    }
+    #[test]
+    fn what_is_proven_is_adopted_and_what_is_not_is_marked_or_refused() {
+        use Strategy::{Adopt, Auto, MarkFailed};
+        let fails = Proof::Fails(vec!["Deployment/web is not there".into()]);
+        let stuck = "1 deployed, 2 pending-upgrade";
+        for (what, strategy, records, proof, expected) in [
+            ("it is certain", Auto, stuck, &Proof::Holds, "adopt: 1 superseded, 2 deployed"),
+            ("it is not", Auto, stuck, &fails, "mark-failed: 2 failed"),
+            (
+                "it is not, and nothing else will do",
+                Adopt,
+                stuck,
+                &fails,
+                "refused: revision 2 cannot be adopted: Deployment/web is not there",
+            ),
+            ("something else is asked for", MarkFailed, stuck, &Proof::Holds, "mark-failed: 2 failed"),
+            (
+                "what failed too, for who asks for it",
+                Adopt,
+                "1 deployed, 2 failed",
+                &Proof::Holds,
+                "adopt: 1 superseded, 2 deployed",
+            ),
+            (
+                "nobody knows what failed",
+                Adopt,
+                "1 deployed, 2 failed",
+                &Proof::None,
+                "refused: its record does not say what failed in revision 2, and so which hooks it had to run",
+            ),
+            ("there is nothing to adopt", Adopt, "1 superseded, 2 deployed", &Proof::None, "nothing"),
+            (
+                "an uninstall",
+                Adopt,
+                "1 uninstalling",
+                &Proof::None,
+                "refused: an uninstall is nothing that could be adopted",
+            ),
+        ] {
+            assert_eq!(answer(strategy, records, false, proof), expected, "{what}: {records}");
+        }
+        let Answer::Repair(plan) = plan(&history(stuck), Auto, 10, &[], &fails) else { panic!() };
+        assert!(plan.why.ends_with("(not adopted: Deployment/web is not there)"), "{}", plan.why);
     }
 }

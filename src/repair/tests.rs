@@ -87,14 +87,19 @@ pub(crate) fn list(steps: &[Step]) -> String {
     steps.iter().map(said).collect::<Vec<_>>().join(", ")
 }
 
-/// The answer in one line. `claim` in the command line is a claim that an uninstall would delete, `--repair=X` the
-/// user's choice; the rest is Helm's.
+/// The answer in one line. `claim` in the command line is a claim that an uninstall would delete, `proven` and `disproven`
+/// what was seen of the last revision, `--repair=X` the user's choice; the rest is Helm's.
 fn answer(line: &str, records: &str) -> String {
     let (mut strategy, mut precious, mut tokens) = (Strategy::Auto, Vec::new(), Vec::new());
+    let mut proof = Proof::None;
     let mut words = line.split_whitespace();
     let command = Command::parse(words.next().unwrap()).unwrap();
     for word in words {
-        if word == "claim" {
+        if word == "proven" {
+            proof = Proof::Holds;
+        } else if word == "disproven" {
+            proof = Proof::Fails(vec!["Deployment/web is not there".into()]);
+        } else if word == "claim" {
             let claim = "kind: PersistentVolumeClaim\napiVersion: v1\nmetadata: {name: data}\n";
             precious = crate::manifest::Manifest::parse(claim, "ns").unwrap().keys().cloned().collect();
         } else if let Some(name) = word.strip_prefix("--repair=") {
@@ -115,6 +120,7 @@ fn answer(line: &str, records: &str) -> String {
         reuses_values: invocation.values_from().may_be_release(),
         history_max: invocation.history_max().unwrap_or(10),
         precious: &precious,
+        proof: &proof,
         alone: false,
     };
     match plan(&question) {
@@ -331,6 +337,26 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "upgrade --install --repair=uninstall", "1 deployed", "nothing"),
     ("rebases by choice",
         "upgrade --repair=rebase", "1 deployed, 2 pending-upgrade", "rebase: lend 2 1+2, 1 superseded; good 1"),
+    ("what is proven is adopted, as Helm would have saved it",
+        "upgrade --repair=adopt proven", "1 deployed, 2 pending-upgrade", "adopt: 1 superseded, 2 deployed; good 2"),
+    ("a first install too",
+        "upgrade --install --repair=adopt proven", "1 pending-install+hook", "adopt: 1 deployed; good 1"),
+    ("older ones are set right first, and the last save is the last step",
+        "upgrade --repair=adopt proven", "1 deployed, 2 deployed, 3 pending-upgrade, 4 failed, 5 pending-rollback",
+        "adopt: 3 failed, 1 superseded, 2 superseded, 5 deployed; good 5"),
+    ("nothing is deployed, for an earlier repair was cut off",
+        "upgrade --repair=adopt proven", "1 superseded, 2 pending-upgrade", "adopt: 2 deployed; good 2"),
+    ("what is not proven is not adopted",
+        "upgrade --repair=adopt disproven", "1 deployed, 2 pending-upgrade",
+        "refused: revision 2 cannot be adopted: Deployment/web is not there"),
+    ("the name must be free, and is not by being adopted",
+        "install --repair=adopt proven", "1 pending-install", "refused: `helm install` needs the name to be free"),
+    ("a last save that is missing needs no proof",
+        "upgrade --repair=adopt", "1 superseded!, 2 pending-upgrade", "mark-deployed: 2 deployed; good 2"),
+    ("what failed is in no deploy's way",
+        "upgrade --repair=adopt", "1 deployed, 2 failed", "rebase: lend 2 1+2, 1 superseded; good 1"),
+    ("a deploy goes over what is proven all the same",
+        "upgrade proven", "1 deployed, 2 pending-upgrade", "rebase: lend 2 1+2, 1 superseded; good 1"),
     ("rebases a first install by choice",
         "upgrade --install --repair=rebase", "1 pending-install+hook", "uninstall: uninstall"),
 ];

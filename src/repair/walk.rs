@@ -3,7 +3,11 @@
 
 use std::{io::IsTerminal, time::Duration};
 
-use super::{Plan, Strategy, alone::fitting};
+use super::{
+    Plan, Strategy,
+    adopt::{Proof, look::look},
+    alone::fitting,
+};
 use crate::{
     ci::Env,
     cli::{AloneStrategy, Repair},
@@ -101,12 +105,16 @@ impl<'a> Walk<'a> {
             say(line);
         }
         let precious = precious(&cluster, &entry.release, &history).await;
-        let plans = fitting(&history, request::history_max(self.env), &precious);
+        let proof = look(&cluster, &entry.release, &history, false).await;
+        let plans = fitting(&history, request::history_max(self.env), &precious, &proof);
         if self.args.yes {
             return Ok(Choice::Do(self.args.strategy.unwrap_or_default()));
         }
         for (_, plan) in &plans {
             say(&described(plan));
+        }
+        if let Proof::Fails(reasons) = &proof {
+            say(&terminal_safe(&format!("it cannot be adopted: {}", reasons.join("; "))));
         }
         // Short ones: a line that wraps is not drawn over.
         let mut items: Vec<String> = plans.iter().map(|(_, plan)| plan.strategy.to_owned()).collect();
@@ -221,6 +229,7 @@ fn described(plan: &Plan) -> String {
 fn named(strategy: Strategy) -> AloneStrategy {
     match strategy {
         Strategy::Rollback => AloneStrategy::Rollback,
+        Strategy::Adopt => AloneStrategy::Adopt,
         Strategy::MarkFailed => AloneStrategy::MarkFailed,
         Strategy::DeleteRecord => AloneStrategy::DeleteRecord,
         Strategy::Uninstall => AloneStrategy::Uninstall,

@@ -404,6 +404,11 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         Event::LockKept(holder.clone()),
         Event::RunOver { holder: holder.clone(), why: x() },
         Event::LockAcquired { lock_id: x(), lease: x(), waited: Duration::ZERO, taken_over: Some(holder) },
+        Event::FaredBefore(health::Finding {
+            health: health::Health::Degraded,
+            revision: 1,
+            reasons: vec![x()],
+        }),
         Event::Looked(vec![revision.clone(), broken.clone()]),
         Event::Foreseen {
             findings: vec![Finding {

@@ -3,7 +3,7 @@
 
 use super::terminal::{durations, of_object, outcome, since, slashed, waiting, who};
 use super::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
-use super::{Holder, Outcome, Owner, Summary, timeline};
+use super::{Holder, Outcome, Owner, Summary, terminal, timeline};
 use crate::release::Revision;
 
 /// Rows of a history table.
@@ -34,6 +34,7 @@ pub fn summary(summary: &Summary, budget: usize) -> String {
         foreseen(summary),
         next(summary),
         changes(summary),
+        health(summary),
         pods(summary),
         error(summary),
         events(summary),
@@ -266,6 +267,21 @@ fn changes(summary: &Summary) -> Option<Section> {
     ];
     let table = table(&["What", "Change"], rows.concat());
     Some(section("changes", 75, format!("**Changes {since}**\n\n{table}")))
+}
+
+/// How the release fared and how it fares, with the reasons folded.
+fn health(summary: &Summary) -> Option<Section> {
+    let mut out = format!("**Health:** {}\n", terminal::health(&summary.health)?);
+    let sides = [("Before", &summary.health.before), ("After", &summary.health.after)];
+    let reasons = sides.into_iter().flat_map(|(side, found)| {
+        let reasons = found.iter().flat_map(|found| &found.reasons);
+        reasons.map(move |reason| format!("- {side}: {}\n", markdown_cell(reason)))
+    });
+    let list: String = reasons.take(ROWS).collect();
+    if !list.is_empty() {
+        out.push_str(&format!("\n{}", folded("Why", &list)));
+    }
+    Some(section("health", 65, out))
 }
 
 fn pods(summary: &Summary) -> Option<Section> {

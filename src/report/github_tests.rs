@@ -167,9 +167,9 @@ proptest! {
         for tag in ["<a", "<img", "<script", "<!--", "<em", "<del", "<h1", "<blockquote", "<input", "<sup", "<hr", "<span"] {
             prop_assert!(!html.contains(tag), "{tag} in {html}");
         }
-        // What to do about findings, the timeline, and about this run.
-        prop_assert_eq!(html.matches("<details").count(), 3);
-        prop_assert_eq!(html.matches("</details").count(), 3);
+        // What to do about findings, why it fared so, the timeline, and about this run.
+        prop_assert_eq!(html.matches("<details").count(), 4);
+        prop_assert_eq!(html.matches("</details").count(), 4);
         prop_assert_eq!(html.matches("<h3").count(), 1);
     }
 

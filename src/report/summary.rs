@@ -9,8 +9,9 @@ use super::{Event, Holder, Outcome, PodTrouble, Subject, WarningEvent, Workload,
 use crate::{
     changes::Changes,
     diagnose::{Cause, Refusal},
-    preflight::Finding,
+    preflight,
     release::{Revision, Status},
+    status::health::{self, Finding, Health},
 };
 
 /// Everything known so far; each event adds to it.
@@ -37,6 +38,9 @@ pub struct Summary {
     pub before: Vec<Revision>,
     /// History after.
     pub after: Vec<Revision>,
+    /// How the release fared, and how it fares now.
+    #[serde(skip_serializing_if = "HealthSummary::is_unknown")]
+    pub health: HealthSummary,
     /// Where the records are saved as they were before the deploy; empty if they are not.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub backup: String,
@@ -64,6 +68,24 @@ pub struct Summary {
     pub pods: Vec<PodTrouble>,
     /// Recent warning events after a failure.
     pub events: Vec<WarningEvent>,
+}
+
+/// How a release fares, in a summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthSummary {
+    /// Before anything was changed; `None` where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Finding>,
+    /// At the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Finding>,
+}
+
+impl HealthSummary {
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A stage that the run entered.
@@ -102,7 +124,7 @@ pub struct PreflightSummary {
     /// Seconds it took.
     pub seconds: f64,
     /// The certain refusals first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<preflight::Finding>,
     /// StatefulSets that were made anew, step by step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recreated: Vec<String>,
@@ -189,6 +211,13 @@ impl Summary {
                 preflight.seconds = took.as_secs_f64();
                 preflight.findings.clone_from(findings);
             }
+            // What lives tells nothing of the records.
+            Event::FaredBefore(finding) => {
+                let stuck = stuck(&self.before, finding.reasons.clone());
+                let revision = deployed(&self.before).unwrap_or(finding.revision);
+                self.health.before = stuck.or_else(|| Some(Finding { revision, ..finding.clone() }));
+            }
+            Event::FaresAfter(finding) => self.health.after = Some(finding.clone()),
             Event::Recreated(step) => self.preflight.get_or_insert_default().recreated.push(step.clone()),
             Event::Disproven { error } => self.helm.get_or_insert_default().error.clone_from(error),
             Event::RepairPlanned { strategy, finding, why } => {
@@ -282,6 +311,16 @@ impl Summary {
             self.warnings.push(text.to_owned());
         }
     }
+}
+
+/// How a release fares of which a revision is pending.
+fn stuck(history: &[Revision], mut reasons: Vec<String>) -> Option<Finding> {
+    let pending = history.iter().rev().find(|row| row.status.is_pending())?;
+    let why = health::stuck(pending.revision);
+    if !reasons.contains(&why) {
+        reasons.insert(0, why);
+    }
+    Some(Finding { health: Health::Stuck, revision: pending.revision, reasons })
 }
 
 /// The newest deployed revision.

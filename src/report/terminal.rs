@@ -2,8 +2,14 @@
 //! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
 
 use super::text::{shorten, terminal_safe};
-use super::{Event, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
-use crate::{changes::Changes, diagnose::Cause, preflight::Finding, release::Revision};
+use super::{Event, HealthSummary, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
+use crate::{
+    changes::Changes,
+    diagnose::Cause,
+    preflight,
+    release::Revision,
+    status::health::{Finding, Health},
+};
 
 const PREFIX: &str = "helm-guard: ";
 /// Rows of the history in the closing report.
@@ -84,13 +90,15 @@ pub fn lines(event: &Event) -> Vec<String> {
         | Event::Trouble { .. }
         | Event::LookedAgain(_)
         | Event::Changed(_)
+        | Event::FaredBefore(_)
+        | Event::FaresAfter(_)
         | Event::LockKept(_)
         | Event::Finished { .. } => Vec::new(),
     }
 }
 
 /// What was found, and what to do about it.
-fn finding(finding: &Finding) -> Vec<String> {
+fn finding(finding: &preflight::Finding) -> Vec<String> {
     let word = if finding.certain { "will fail" } else { "warning" };
     let mut out = one(format!("preflight: {word}: {}", finding.sentence()));
     out.extend(finding.remedy.iter().map(|remedy| line(&format!("  hint: {remedy}"))));
@@ -139,6 +147,18 @@ pub fn closing(summary: &Summary) -> Vec<String> {
     if let Some(changes) = &summary.changes {
         out.push(line(&changed(changes)));
     }
+    // Of a deploy it is in the report; why it failed stands above.
+    if let Some(health) = health(&summary.health).filter(|_| summary.subject.command == "repair") {
+        let ails = |finding: &&Finding| finding.health != Health::Healthy;
+        let reasons = summary.health.after.as_ref().filter(ails).map_or(&[][..], |after| &after.reasons);
+        let is_news = summary.health.before.iter().chain(&summary.health.after).any(|found| ails(&found));
+        let why = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", shorten(&reasons.join("; "), 200))
+        };
+        out.extend(is_news.then(|| line(&format!("health: {health}{why}"))));
+    }
     let history = summary.last_history();
     let rows = if summary.causes.is_empty() { HISTORY } else { HISTORY / 2 };
     out.extend(history.iter().skip(history.len().saturating_sub(rows)).map(|r| line(&revision(r))));
@@ -148,6 +168,16 @@ pub fn closing(summary: &Summary) -> Vec<String> {
     let room = 12usize.saturating_sub(out.len()).max(1);
     out.extend(summary.next.iter().take(room).map(|command| line(&format!("hint: {command}"))));
     out
+}
+
+/// `Stuck → Healthy`, or the one that is known.
+pub(super) fn health(health: &HealthSummary) -> Option<String> {
+    match (&health.before, &health.after) {
+        (Some(before), Some(after)) => Some(format!("{} → {}", before.health, after.health)),
+        (Some(before), None) => Some(format!("{} before", before.health)),
+        (None, Some(after)) => Some(after.health.to_string()),
+        (None, None) => None,
+    }
 }
 
 /// Why it failed: the first cause with what shows it, and the second.

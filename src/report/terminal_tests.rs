@@ -64,6 +64,34 @@ fn a_killed_run() {
     assert_snapshot!(told(&ex::killed()));
 }
 
+#[test]
+fn how_a_repaired_release_fares_is_told() {
+    let finding = |health, reasons: &[&str]| {
+        let reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+        Some(Finding { health, revision: 2, reasons })
+    };
+    let stuck = || finding(Health::Stuck, &["revision 2 is pending"]);
+    let well = || finding(Health::Healthy, &[]);
+    for (command, before, after, expected) in [
+        ("repair", stuck(), well(), Some("helm-guard: health: Stuck → Healthy")),
+        (
+            "repair",
+            stuck(),
+            finding(Health::Missing, &["ConfigMap/one is not there"]),
+            Some("helm-guard: health: Stuck → Missing: ConfigMap/one is not there"),
+        ),
+        ("repair", well(), well(), None),
+        ("repair", None, None, None),
+        ("upgrade", stuck(), well(), None),
+    ] {
+        let mut summary = Summary { health: HealthSummary { before, after }, ..Summary::default() };
+        summary.subject.command = command.to_owned();
+        let told: Vec<String> =
+            closing(&summary).into_iter().filter(|line| line.contains("health")).collect();
+        assert_eq!(told.first().map(String::as_str), expected, "{command}");
+    }
+}
+
 proptest! {
     #[test]
     fn hostile_text_stays_on_its_line(text in hostile()) {

@@ -19,13 +19,17 @@ use crate::{
         belief,
         command::{Stop, connect, life, say},
         lease, lease_name,
-        table::Row,
+        table::{Row, State as LockState},
     },
     release::{
         History,
         store::{Storage, Store, StoreError},
     },
-    repair::{Strategy, alone},
+    repair::{
+        Strategy,
+        adopt::{self, Proof},
+        alone,
+    },
     report::duration,
     request,
     unlock::Place,
@@ -129,7 +133,14 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         store.history(what.release).await.map_err(|error| unreadable(what.release, &storage, error))?;
     let precious = precious(&cluster, what.release, &history).await;
     // As many revisions as the repair itself would reckon with.
-    let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious);
+    let at_work = row.as_ref().is_some_and(|row| matches!(row.state, LockState::Held | LockState::Alive));
+    let asked = what.strategy == Strategy::Adopt;
+    let proof = if !at_work && (asked || what.strategy == Strategy::Auto) {
+        adopt::look::look(&cluster, what.release, &history, asked).await
+    } else {
+        Proof::None
+    };
+    let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious, &proof);
     let mut standing = Standing::new(&place, row, &history, answer);
     standing.health = health(&cluster, standing.state, &history).await;
     let _ = write!(std::io::stdout(), "{}", render::render(&standing, format));
@@ -144,7 +155,7 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
 }
 
 /// How what lives fares beside the manifest of the last revision, or of the one that is deployed.
-pub(super) async fn health(cluster: &Cluster, state: State, history: &History) -> Option<Finding> {
+pub(crate) async fn health(cluster: &Cluster, state: State, history: &History) -> Option<Finding> {
     if matches!(state, State::None | State::Uninstalled | State::Uninstalling) {
         return None;
     }

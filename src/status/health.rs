@@ -66,7 +66,7 @@ const ON_THE_WAY: [&str; 4] = ["NotReady", "Pending", "ContainerCreating", "PodI
 pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], unready: &[Workload]) -> Finding {
     let mut found: Vec<(Health, String)> = Vec::new();
     if state == State::Stuck {
-        found.push((Health::Stuck, format!("revision {revision} is pending, and nobody works on it")));
+        found.push((Health::Stuck, stuck(revision)));
     }
     for (key, live) in objects {
         match live {
@@ -85,6 +85,16 @@ pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], unready
         let why = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
         found.push((health, format!("{kind}/{name} has {ready} of {wanted} ready{why}")));
     }
+    worst(revision, found)
+}
+
+/// Why it is stuck.
+pub fn stuck(revision: u32) -> String {
+    format!("revision {revision} is pending, and nobody works on it")
+}
+
+/// From everything that was found.
+pub fn worst(revision: u32, mut found: Vec<(Health, String)>) -> Finding {
     found.sort_by_key(|(health, _)| *health as u8);
     let health = found.first().map_or(Health::Healthy, |(health, _)| *health);
     let more = found.len().saturating_sub(TOLD);
@@ -93,6 +103,29 @@ pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], unready
         reasons.push(format!("and {more} more"));
     }
     Finding { health, revision, reasons }
+}
+
+/// How an object of a manifest fares by its status alone, whatever its spec is about to become; `None` where all is well, or
+/// where its kind has no such thing. An object that is not there but was wanted is missed.
+pub fn fares(key: &ObjectKey, object: Option<&Value>, was_wanted: bool) -> Option<(Health, String)> {
+    let Some(object) = object else {
+        return was_wanted.then(|| (Health::Missing, format!("{key} is not there")));
+    };
+    let count = |name: &str| object["status"][name].as_i64().unwrap_or_default();
+    let (ready, wanted) = match key.kind.as_str() {
+        "Deployment" | "StatefulSet" | "ReplicaSet" => (count("readyReplicas"), count("replicas")),
+        "DaemonSet" => (count("numberReady"), count("desiredNumberScheduled")),
+        _ => return None,
+    };
+    let conditions = object["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    let is = |kind: &str, field: &str, value: &str| {
+        conditions.iter().any(|one| one["type"] == kind && one[field] == value)
+    };
+    // It was rolled out, and is not available any more.
+    let fell = is("Available", "status", "False") && is("Progressing", "reason", "NewReplicaSetAvailable");
+    let stopped = is("Progressing", "status", "False");
+    let health = if fell || stopped { Health::Degraded } else { Health::Progressing };
+    (ready < wanted).then(|| (health, format!("{key} has {ready} of {wanted} ready")))
 }
 
 /// Fields that are named of an object; a drawing of all would be too long.
@@ -189,6 +222,42 @@ mod tests {
         let many: Vec<_> = (0..300).map(|n| (key(&n.to_string()), Live::Missing)).collect();
         let found = judge(State::Deployed, 7, &many, &[]);
         assert_eq!((found.reasons.len(), found.reasons[10].as_str()), (11, "and 290 more"));
+    }
+
+    #[test]
+    fn an_object_fares_by_its_status_alone() {
+        let deployment = ObjectKey { kind: "Deployment".into(), ..key("web") };
+        let status = |text: &str| {
+            serde_yaml::from_str::<Value>(&format!("{{spec: {{replicas: 9}}, status: {{{text}}}}}")).unwrap()
+        };
+        for (what, key, object, was_wanted, expected) in [
+            ("all are ready", &deployment, Some("replicas: 2, readyReplicas: 2"), true, None),
+            ("none is wanted yet", &deployment, Some(""), true, None),
+            (
+                "some are on their way",
+                &deployment,
+                Some("replicas: 2, readyReplicas: 1"),
+                true,
+                Some("Progressing: Deployment/web has 1 of 2 ready"),
+            ),
+            (
+                "there were more",
+                &deployment,
+                Some(
+                    "replicas: 2, conditions: [{type: Available, status: 'False'}, {type: Progressing, reason: NewReplicaSetAvailable}]",
+                ),
+                true,
+                Some("Degraded: Deployment/web has 0 of 2 ready"),
+            ),
+            ("it is missed", &key("one"), None, true, Some("Missing: ConfigMap/one is not there")),
+            ("it is new", &key("one"), None, false, None),
+            ("it has no such thing", &key("one"), Some("replicas: 1"), true, None),
+        ] {
+            let object = object.map(status);
+            let found =
+                fares(key, object.as_ref(), was_wanted).map(|(health, why)| format!("{health}: {why}"));
+            assert_eq!(found.as_deref(), expected, "{what}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
     reason = "a story ends where something is not as it should be, tells its seed, and nobody links to it"
 )]
 
+mod adopt;
 mod backup;
 mod bad_input;
 mod canary;

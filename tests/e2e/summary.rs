@@ -106,6 +106,37 @@ fn a_deploy_that_changes_nothing_says_so_and_when_it_did_what(version: Helm) {
     assert!(began(4) - began(3) >= helm - 0.1, "helm ran {helm} s: {stages:?}");
 }
 
+/// What was not well and is now. A deploy that changes nothing costs no look of its own.
+fn how_it_fared_before_and_after_is_told(version: Helm) {
+    let stage = Stage::new("fared", version);
+    Stage::ok(stage.raw("install", &["--set=behavior=never-ready,configs=null"]));
+    stage.wait_for_unready(0).unwrap();
+    let ready = "--set=behavior=ready,configs=null";
+    let flags = [ready, "--wait", "--timeout=60s", "--keepalive=10m"];
+    let (report, summary) = deploy(&stage, "upgrade", &flags);
+    let not_ready =
+        json!({"health": "Progressing", "revision": 1, "reasons": ["Deployment/web has 0 of 1 ready"]});
+    assert_eq!(report["health"]["before"], not_ready);
+    let healthy = |revision: u32| json!({"health": "Healthy", "revision": revision, "reasons": []});
+    assert_eq!(report["health"]["after"], healthy(2));
+    assert!(summary.contains("**Health:** Progressing → Healthy\n"), "{summary}");
+    assert!(summary.contains("- Before: Deployment/web has 0 of 1 ready\n"), "{summary}");
+
+    let looks = || {
+        let audit = stage.namespace.audit().unwrap().user_agent("helm-guard/").verb("list").resource("pods");
+        audit.events().len()
+    };
+    let before = looks();
+    assert!(before > 0, "it looked after the first");
+    let (report, _) = deploy(&stage, "upgrade", &[ready, "--keepalive=10m"]);
+    assert_eq!(report["health"], json!({"before": healthy(2), "after": healthy(3)}));
+    assert_eq!(looks(), before, "nothing was changed, and nobody looked");
+    stage.namespace.kubectl(["delete", "deployment", "web"]).unwrap();
+    let (report, _) = deploy(&stage, "upgrade", &flags);
+    assert_eq!(report["health"]["before"]["reasons"], json!(["Deployment/web is not there"]));
+    assert_eq!(report["health"]["after"]["health"], "Healthy");
+}
+
 fn the_timeline_is_drawn(version: Helm) {
     let stage = Stage::new("timeline", version);
     // Pods that take their time make a run that is long enough to be drawn.
@@ -115,5 +146,5 @@ fn the_timeline_is_drawn(version: Helm) {
     assert!(helm.contains(", 00:00:"), "{helm}");
 }
 
-crate::with_both_helms!(what_a_deploy_changed_is_told_without_values);
+crate::with_both_helms!(what_a_deploy_changed_is_told_without_values how_it_fared_before_and_after_is_told);
 crate::with_either_helm!(V3 a_deploy_that_changes_nothing_says_so_and_when_it_did_what V4 the_timeline_is_drawn);

@@ -221,6 +221,7 @@ impl Given {
             reuses_values: self.reuses_values,
             history_max: self.max,
             precious: &precious,
+            proof: &Proof::None,
             alone: false,
         })
     }

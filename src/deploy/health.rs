@@ -1,0 +1,69 @@
+//! How the release fares before a run and after it, for the report.
+//! What it means is decided in `status/health.rs`.
+
+use super::{Mended, Run, end::in_time};
+use crate::{
+    changes::Changes,
+    release::{History, Status},
+    report::Event,
+    signals::Signals,
+    status::{
+        State,
+        act::health,
+        health::{Finding, Health, judge},
+    },
+};
+
+impl Run<'_> {
+    /// Before a repair that no deploy follows. A deploy learns it on the way from its preflight.
+    pub(super) async fn fares(&self, history: &History) -> Option<Finding> {
+        let state = State::of(history);
+        health(&self.cluster, state, history).await
+    }
+
+    /// The same afterwards.
+    pub(super) async fn look_at_repaired(&self, histories: &[History], signals: &Signals) {
+        for history in histories {
+            if let Some(fares) = in_time(signals, self.fares(history)).await.flatten() {
+                self.reporter.emit(Event::FaresAfter(fares));
+            }
+        }
+    }
+
+    /// What Helm's run changed, and how the release fares now. That costs a few requests, and so is asked only if something
+    /// was changed, or was not well.
+    pub(super) async fn look_again(
+        &self,
+        plans: &[(String, Mended<'_>)],
+        histories: &[History],
+        succeeded: bool,
+        signals: &Signals,
+    ) {
+        for ((_, mended), history) in plans.iter().zip(histories) {
+            let changes = mended.before.changes(history, &self.cluster.namespace);
+            let unchanged = succeeded && changes.as_ref().is_some_and(Changes::is_nothing);
+            if let Some(changes) = changes {
+                self.reporter.emit(Event::Changed(changes));
+            }
+            let Some(last) =
+                history.last().filter(|last| !last.is_gone() && last.status() != Status::Uninstalling)
+            else {
+                continue;
+            };
+            let fares = match (unchanged, self.judged.fared()) {
+                (true, None) => None,
+                (true, Some(fared)) if fared.health == Health::Healthy => {
+                    Some(Finding { revision: last.revision, ..fared })
+                }
+                _ => {
+                    let manifest = super::manifest_of(last, &self.cluster.namespace);
+                    let unready = in_time(signals, self.cluster.unready(&manifest)).await;
+                    unready.map(|unready| judge(State::of(history), last.revision, &[], &unready))
+                }
+            };
+            if let Some(fares) = fares {
+                self.reporter.emit(Event::FaresAfter(fares));
+            }
+        }
+    }
+}

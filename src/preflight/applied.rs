@@ -1,0 +1,134 @@
+//! Asks the API server, by dry runs, whether what Helm has applied is what it wanted to apply: done again, would its apply
+//! change anything? Changes nothing. What the answers mean is decided in `repair/adopt.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use serde_json::Value;
+
+use super::{
+    Refusal,
+    act::{Apply, Deploy, LIMIT, Question, mark, resource_of, send},
+    patch::{self, Change},
+    resource::{self, Resource},
+};
+use crate::{
+    cluster::{AT_ONCE, Cluster, known_kind},
+    manifest::ObjectKey,
+    repair::adopt::{Applied, Object},
+};
+
+/// What Helm's apply would make of each object of the manifest. `before` must have all that may live, this manifest too.
+///
+/// # Errors
+/// When not all could be asked in time.
+pub async fn applied(cluster: &Cluster, deploy: &Deploy) -> Result<Vec<Object>, String> {
+    let kinds: BTreeSet<(&str, &str)> =
+        deploy.manifest.keys().map(|key| (key.api_version.as_str(), key.kind.as_str())).collect();
+    // Boxed before anything is awaited: a closure over references is not general enough for a task.
+    let looks = kinds.into_iter().map(|kind| async move { (kind, resource_of(cluster, kind).await) }.boxed());
+    let looks: Vec<BoxFuture<'_, _>> = looks.collect();
+    let resources: BTreeMap<_, _> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+    let questions = deploy.manifest.objects.iter().map(|(key, object)| {
+        let resource = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten();
+        async move { compare(cluster, deploy, key, object, resource).await }.boxed()
+    });
+    let questions: Vec<BoxFuture<'_, _>> = questions.collect();
+    let asked = questions.len();
+    let limit = Box::pin(tokio::time::sleep(LIMIT));
+    let answers: Vec<Object> = stream::iter(questions).buffered(AT_ONCE).take_until(limit).collect().await;
+    if answers.len() < asked {
+        let seconds = LIMIT.as_secs();
+        return Err(format!("{} objects were not compared within {seconds}s", asked - answers.len()));
+    }
+    Ok(answers)
+}
+
+async fn compare(
+    cluster: &Cluster,
+    deploy: &Deploy,
+    key: &ObjectKey,
+    object: &Value,
+    resource: Option<Resource>,
+) -> Object {
+    let answer = |live, applied| Object { key: key.clone(), live, applied };
+    let Some(resource) = resource.filter(|_| resource::is_addressable(key)) else {
+        return answer(None, Applied::Unknown("the API server does not know its kind".into()));
+    };
+    let path = resource::collection(key, &resource);
+    let question = Question { client: &cluster.client, deploy, key, path };
+    let live = match question.live().await.0 {
+        Ok(live) => live,
+        Err(refusal) if refusal.code == 404 => return answer(None, Applied::Same),
+        Err(refusal) => return answer(None, Applied::Unknown(why(&refusal))),
+    };
+    let mut wanted = object.clone();
+    mark(&mut wanted, deploy);
+    let applied = match question.again(&wanted, &live).await {
+        None => Applied::Unknown("a list in it has two items of one name".into()),
+        Some(Ok(Value::Null)) => Applied::Same,
+        Some(Ok(becomes)) => Applied::Becomes(Box::new(becomes)),
+        Some(Err(refusal)) => Applied::Unknown(why(&refusal)),
+    };
+    answer(Some(live), applied)
+}
+
+impl Question<'_> {
+    /// What an object that lives would become; null if nothing is sent, `None` if what is sent is not foreseen.
+    async fn again(&self, wanted: &Value, live: &Value) -> Option<Result<Value, Refusal>> {
+        if self.deploy.apply != Apply::ClientSide {
+            let said = self.patch("application/apply-patch+yaml", "&force=false", wanted).await;
+            return Some(said.0);
+        }
+        let mut before = self.deploy.before.get(self.key).unwrap_or(wanted).clone();
+        mark(&mut before, self.deploy);
+        let (patch, content) = if resource::is_native(&self.key.api_version) {
+            match patch::strategic(&before, wanted, live) {
+                Change::Patch(patch) => (patch, "application/strategic-merge-patch+json"),
+                Change::None => return Some(Ok(Value::Null)),
+                Change::Unforeseen => return None,
+            }
+        } else {
+            (patch::whole(&before, wanted), "application/merge-patch+json")
+        };
+        Some(self.patch(content, "", &patch).await.0)
+    }
+}
+
+/// An object as it lives.
+///
+/// # Errors
+/// With why nobody knows.
+pub async fn live(cluster: &Cluster, key: &ObjectKey) -> Result<Option<Value>, String> {
+    let resource = match resource::known(&key.api_version, &key.kind) {
+        Some(known) => known,
+        None => match known_kind(&cluster.client, (&key.api_version, &key.kind)).await {
+            Ok(Some((found, capabilities))) => Resource {
+                plural: found.plural,
+                namespaced: capabilities.scope == kube::discovery::Scope::Namespaced,
+            },
+            // No object lives without its kind.
+            Ok(None) => return Ok(None),
+            Err(_) => return Err("nobody knows whether the API server knows its kind".into()),
+        },
+    };
+    if !resource::is_addressable(key) {
+        return Ok(None);
+    }
+    let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+    match send(&cluster.client, http::Method::GET, &path, "application/json", None).await.0 {
+        Ok(object) => Ok(Some(object)),
+        Err(refusal) if refusal.code == 404 => Ok(None),
+        Err(refusal) => Err(why(&refusal)),
+    }
+}
+
+/// In one phrase, and without the API server's own words: they may quote values.
+fn why(refusal: &Refusal) -> String {
+    match refusal.code {
+        0 => "the API server does not answer".into(),
+        403 => "it may not be looked at, or not be compared by a dry run".into(),
+        409 => "another manager owns fields of it".into(),
+        code => format!("a dry run is refused: {code} {}", refusal.reason),
+    }
+}
