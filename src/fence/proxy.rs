@@ -83,6 +83,8 @@ pub struct Proxy {
     pub written: Arc<Mutex<Log>>,
     /// Which Helm asks.
     pub helm: watch::Sender<Option<String>>,
+    /// How many records it created.
+    pub records: watch::Sender<u64>,
     /// Looks at the next new record.
     pub inspector: Arc<Mutex<Option<Inspector>>>,
     /// Descriptions that Helm asked for.
@@ -120,10 +122,14 @@ impl Proxy {
         if gives_up || record::takes_log(&method, &path) {
             self.pause(gives_up).await;
         }
-        let answer = match self.inspected(request, of_record && method == Method::POST).await {
+        let creates = of_record && method == Method::POST;
+        let answer = match self.inspected(request, creates).await {
             Ok(request) => self.pass(request, is_write).await,
             Err(why) => said(StatusCode::FORBIDDEN, &why),
         };
+        if creates && answer.status().is_success() {
+            self.records.send_modify(|count| *count += 1);
+        }
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
     }

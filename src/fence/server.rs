@@ -50,6 +50,7 @@ pub struct Fence {
     environment: Vec<(&'static str, Option<String>)>,
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
+    records: watch::Receiver<u64>,
     attention: Attention,
     inspector: Arc<Mutex<Option<Inspector>>>,
     files: Files,
@@ -129,6 +130,7 @@ impl Fence {
         let written = Arc::<Mutex<Log>>::default();
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
+        let (records, records_seen) = watch::channel(0);
         let attention = Attention::default();
         let inspector = Arc::<Mutex<Option<Inspector>>>::default();
         let proxy = Arc::new(Proxy {
@@ -140,6 +142,7 @@ impl Fence {
             server: cluster.server.clone(),
             written: written.clone(),
             helm,
+            records,
             inspector: inspector.clone(),
             asked: asked.clone(),
             attention: attention.clone(),
@@ -149,7 +152,16 @@ impl Fence {
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, attention, inspector, files })
+        Ok(Self {
+            server,
+            environment,
+            written,
+            helm: helm_seen,
+            records: records_seen,
+            attention,
+            inspector,
+            files,
+        })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -165,6 +177,11 @@ impl Fence {
             // The fence is down: no request comes any more.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// How many release records Helm has created, from now on.
+    pub fn records(&self) -> watch::Receiver<u64> {
+        self.records.clone()
     }
 
     /// Whoever asks for them is told of moments, and with that answers for their pauses.

@@ -202,6 +202,8 @@ pub fn manifest(json: &[u8]) -> Result<String, CodecError> {
 pub struct Planned {
     /// All objects, hooks among them, as Helm prints them.
     pub manifest: String,
+    /// Those that are hooks.
+    pub hooks: String,
     /// A first install?
     pub installs: bool,
     /// Helm 4's server-side apply?
@@ -227,10 +229,11 @@ pub fn planned(json: &[u8]) -> Result<Planned, CodecError> {
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
     let hooks = body.hooks.unwrap_or_default();
-    let manifest = hooks.iter().fold(body.manifest, |all, hook| format!("{all}\n---\n{}", hook.manifest));
+    let hooks = hooks.iter().fold(String::new(), |all, hook| format!("{all}\n---\n{}", hook.manifest));
     let essentials = essentials(json)?;
     Ok(Planned {
-        manifest,
+        manifest: body.manifest + &hooks,
+        hooks,
         installs: essentials.status == Status::PendingInstall,
         server_side: essentials.apply_method == "ssa",
     })

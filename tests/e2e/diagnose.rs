@@ -19,17 +19,17 @@ struct Told {
 }
 
 /// A release of any objects.
-struct Any {
-    stage: Stage,
+pub struct Any {
+    pub stage: Stage,
 }
 
 impl Any {
-    fn new(stem: &str, version: Helm) -> Self {
+    pub fn new(stem: &str, version: Helm) -> Self {
         Self { stage: Stage::new(stem, version) }
     }
 
     /// A chart of these objects. They are no values: what a log says of values is redacted.
-    fn chart(&self, objects: &[Value]) -> PathBuf {
+    pub fn chart(&self, objects: &[Value]) -> PathBuf {
         let chart = self.stage.temporary.path().join("chart");
         std::fs::create_dir_all(chart.join("templates")).unwrap();
         std::fs::write(chart.join("Chart.yaml"), "{apiVersion: v2, name: any, version: 1.0.0}").unwrap();
@@ -39,7 +39,7 @@ impl Any {
     }
 
     /// helm-guard upgrade --install of these objects, without a preflight, so that it is Helm whom the API server refuses.
-    fn deploy(&self, objects: &[Value], more: &[&str]) -> Command {
+    pub fn deploy(&self, objects: &[Value], more: &[&str]) -> Command {
         let mut guard = self.stage.own(&["upgrade", "web", "--install", &self.report()]);
         guard.arg(self.chart(objects)).args(crate::stage::QUICK).arg("--preflight=off").args(more);
         guard
@@ -101,7 +101,7 @@ fn has(text: &str, words: &[&str]) {
 }
 
 /// A Deployment of one pod; annotations without their prefix.
-fn deployment(name: &str, annotations: &[(&str, &str)], pod: Value) -> Value {
+pub fn deployment(name: &str, annotations: &[(&str, &str)], pod: Value) -> Value {
     let annotations: serde_json::Map<String, Value> = annotations
         .iter()
         .map(|(name, value)| (format!("{ANNOTATION_PREFIX}{name}"), json!(value)))
