@@ -30,7 +30,7 @@ use rollout::Count;
 const PODS: usize = 1000;
 /// Characters that are kept of what a pod says.
 const MESSAGE: usize = 300;
-/// What pods say that are on their way. It is told of those that stay so for [`LATE`].
+/// What pods say that are on their way. It is told of those that stay so for half a minute.
 pub const ON_THE_WAY: [&str; 4] = ["NotReady", "Pending", "ContainerCreating", "PodInitializing"];
 /// From then on a pod on its way is late.
 const LATE: Duration = Duration::from_secs(30);

@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Bytes read at once.
 const PIECE: usize = 8 << 10;
 
-/// Tells the lines of a log, as many as [`Pace`] lets through, and that it is over. `secrets` is what must not be seen of
+/// Tells the lines of a log, as many as the pace lets through, and that it is over. `secrets` is what must not be seen of
 /// it, or why that is not known: then nothing of it is told.
 pub async fn read(
     client: Client,

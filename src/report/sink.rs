@@ -68,6 +68,8 @@ struct State {
 /// What is drawn below all else and wiped again: a line, and under it the rows of a table.
 struct Status {
     all: MultiProgress,
+    /// A line without anything to be seen.
+    above: ProgressBar,
     head: ProgressBar,
     rows: Vec<ProgressBar>,
     is_table: bool,
@@ -318,9 +320,12 @@ impl State {
 impl Status {
     fn new() -> Self {
         let all = MultiProgress::new();
+        // A terminal that echoes `^C` goes on to the next line for it, and what then stands above all is not wiped: nothing.
+        let above = all.add(bar("\u{2800}"));
+        above.tick();
         let head = all.add(bar("{spinner} {wide_msg}"));
         head.enable_steady_tick(Duration::from_millis(120));
-        Self { all, head, rows: Vec::new(), is_table: false }
+        Self { all, above, head, rows: Vec::new(), is_table: false }
     }
 
     fn show(&mut self, lines: &[String]) {
@@ -341,7 +346,7 @@ impl Status {
     }
 
     fn clear(self) {
-        for row in self.rows.iter().rev().chain([&self.head]) {
+        for row in self.rows.iter().rev().chain([&self.head, &self.above]) {
             row.finish_and_clear();
         }
         let _ = self.all.clear();

@@ -300,6 +300,8 @@ fn a_terminal_has_a_table(version: Helm) {
     let drawn = terminal.until(is_drawn);
     assert_eq!(drawn.matches("Deployment/web").count(), 1, "redrawn in place: {drawn}");
     crate::texts::hold(version, "table", &table(&any.stage, &drawn));
+    // A Ctrl-C: the terminal shows it, and the signal comes.
+    terminal.press("\u{3}");
     interrupt(terminal.child());
     let (code, end) = terminal.end();
     assert_eq!(code, Some(130), "{end}");

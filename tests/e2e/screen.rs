@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{Read, Write},
     os::fd::OwnedFd,
     process::{Child, Command, Stdio},
 };
@@ -119,6 +119,11 @@ impl Terminal {
         // The terminal is over when nobody has its other side.
         drop((command, pty.slave));
         Self { child, master: File::from(pty.master), screen: Screen::of(columns.into()) }
+    }
+
+    /// Presses keys. That they are echoed is all that comes of them: the command is not the terminal's own.
+    pub fn press(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
     }
 
     pub fn child(&self) -> &Child {
