@@ -144,6 +144,11 @@ impl Cluster {
         Ok(Self { client: wire.client(config.default_namespace), namespace, server, context, wire })
     }
 
+    /// A client for what is followed: whose answers begin when there is something to say.
+    pub fn patient(&self) -> Client {
+        self.wire.patient_client(self.namespace.clone())
+    }
+
     /// Creates the release's namespace as `helm --create-namespace` does; one that is there is fine.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod locks;
 mod mend;
 mod outcome;
 mod preflight;
+mod progress;
 mod prove;
 mod run;
 mod settle;

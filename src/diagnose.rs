@@ -22,6 +22,8 @@ mod timing;
 
 pub mod act;
 
+pub(crate) use render::trouble;
+pub(crate) use seats::{is_ready, selects};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -18,6 +18,8 @@ pub mod repair;
 pub mod fence;
 pub mod helm;
 
+pub mod progress;
+
 pub mod diagnose;
 
 pub mod changes;

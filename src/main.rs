@@ -276,7 +276,9 @@ fn sinks(env: &Env) -> Sinks {
     let system = ci::system(env);
     let github = system == System::GitHub;
     // A runner may give its steps a terminal that nobody looks at.
-    let terminal = std::io::stderr().is_terminal() && system == System::Terminal;
+    // A dumb one draws nothing: it gets lines, as a file does.
+    let draws = env.get("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    let terminal = std::io::stderr().is_terminal() && system == System::Terminal && draws;
     let file = |name: &str| env.get(name).filter(|path| !path.is_empty()).map(Into::into);
     let mut delimiter = [0; 16];
     let _ = getrandom::fill(&mut delimiter);

@@ -9,6 +9,7 @@ use crate::{
     changes::Changes,
     diagnose::{Cause, Refusal},
     preflight::Finding,
+    progress::{View, tell::Change},
     release::Revision,
     status::health,
 };
@@ -16,6 +17,7 @@ use crate::{
 pub mod github;
 pub mod gitlab;
 pub mod json;
+mod progress;
 pub mod sink;
 mod summary;
 pub mod terminal;
@@ -343,6 +345,17 @@ pub enum Event {
     LookedAgain(Vec<Revision>),
     /// What Helm's new revision changed.
     Changed(Changes),
+    /// The release as watches show it, for whoever draws.
+    Seen {
+        /// Since Helm started.
+        elapsed: Duration,
+        /// What it wrote so far; `None` where nobody sees it.
+        writes: Option<Writes>,
+        /// How far its objects are.
+        view: View,
+    },
+    /// Something of the release is another than it was.
+    Told(Change),
     /// The run is over.
     Finished {
         /// How it ended.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 53] = [
+const ACTING: [(&str, &str); 57] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -19,6 +19,7 @@ const ACTING: [(&str, &str); 53] = [
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
     ("deploy/preflight.rs", "asks the API server before a deploy, saves and deletes StatefulSets"),
+    ("deploy/progress.rs", "lets time pass, starts what watches"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("deploy/run.rs", "runs Helm, lets time pass"),
     ("diagnose/act.rs", "reads a release's record and what lives of it, prints"),
@@ -41,6 +42,9 @@ const ACTING: [(&str, &str); 53] = [
     ("preflight/definitions.rs", "deletes CRDs of a refused deploy"),
     ("preflight/rights/ask.rs", "asks the API server for rights"),
     ("process.rs", "finds and ends processes"),
+    ("progress/follow.rs", "lets time pass, starts what watches and reads"),
+    ("progress/logs.rs", "reads logs of hooks"),
+    ("progress/watch.rs", "watches the cluster"),
     ("recover.rs", "writes records after the fact, keeps the state file"),
     ("recover/restore.rs", "reads the backup, writes records after the fact"),
     ("recover/settle.rs", "ends processes and writes records after the fact"),

@@ -122,7 +122,13 @@ impl Wire {
 
     /// This program's own client.
     pub fn client(&self, namespace: String) -> Client {
-        own(self.free.clone(), namespace, |_| {})
+        own(self.free.clone(), namespace, ANSWER, |_| {})
+    }
+
+    /// The same for answers that come when there is something to say: a log of a container that says nothing may begin late.
+    pub fn patient_client(&self, namespace: String) -> Client {
+        const HOUR: Duration = Duration::from_secs(3600);
+        own(self.free.clone(), namespace, HOUR, |_| {})
     }
 
     /// The same, of which no byte leaves while the gate is shut; `mark` may change a request.
@@ -132,7 +138,7 @@ impl Wire {
         gate: Gate,
         mark: impl Fn(&mut Request<Body>) + Clone + Send + Sync + 'static,
     ) -> Client {
-        own(self.gated(gate), namespace, mark)
+        own(self.gated(gate), namespace, ANSWER, mark)
     }
 
     /// For requests that need nobody's leave.
@@ -149,6 +155,7 @@ impl Wire {
 fn own(
     service: Service,
     namespace: String,
+    answer: Duration,
     mark: impl Fn(&mut Request<Body>) + Clone + Send + Sync + 'static,
 ) -> Client {
     let ours = move |request: Request<kube::client::Body>| {
@@ -158,7 +165,7 @@ fn own(
         mark(&mut request);
         request
     };
-    Client::new(Timeout::new(service, ANSWER).map_request(ours), namespace)
+    Client::new(Timeout::new(service, answer).map_request(ours), namespace)
 }
 
 /// Opens sockets.

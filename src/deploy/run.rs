@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any, mend::manifest_of};
+use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any};
 use crate::{
     diagnose::look::{Scope, Seen},
     fence::{proxy::Peek, server::Fence},
@@ -15,19 +15,38 @@ use crate::{
         stop::{Manner, Stop},
     },
     lock::{Times, lease},
-    manifest::Manifest,
+    progress::{Board, follow::Follower},
     release::{History, Status, store::Driver},
     report::Event,
     signals::Signals,
 };
 
 impl Run<'_> {
-    /// Helm itself, with what the user gave.
+    /// Helm itself, with what the user gave; and the release while it works.
     pub(super) async fn helm(
         &self,
         plans: &[(String, Mended<'_>)],
         signals: &Signals,
         seen: &mut Seen,
+    ) -> std::io::Result<child::Ended> {
+        let board = Mutex::default();
+        let mut follower = None;
+        let ended = self.worked(plans, signals, seen, &board, &mut follower).await;
+        let by_itself =
+            ended.as_ref().is_ok_and(|ended| ended.stopped_by.is_none() && ended.lock_lost.is_none());
+        if let Some(follower) = follower.filter(|_| by_itself) {
+            follower.end().await;
+        }
+        ended
+    }
+
+    async fn worked<'a>(
+        &'a self,
+        plans: &[(String, Mended<'_>)],
+        signals: &Signals,
+        seen: &mut Seen,
+        board: &'a Mutex<Board>,
+        follower: &mut Option<Follower<'a>>,
     ) -> std::io::Result<child::Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         argv.extend(self.invocation.tokens().iter().cloned());
@@ -40,11 +59,8 @@ impl Run<'_> {
             argv.push(good.to_string());
         }
         let release = plans.first().map_or("", |(release, _)| release);
-        let manifest = Mutex::default();
         let tick = async |elapsed| {
-            let limit = Duration::from_secs(5);
-            let waiting_for =
-                tokio::time::timeout(limit, self.waiting_for(release, &manifest)).await.unwrap_or_default();
+            let waiting_for = board.lock().unwrap_or_else(PoisonError::into_inner).waiting_for();
             let writes = self.fence.as_ref().map(Fence::writes);
             self.reporter.emit(Event::Progress { elapsed, writes, waiting_for });
         };
@@ -56,6 +72,7 @@ impl Run<'_> {
                 biased;
                 ended = self.child(&argv, manner, signals, tick) => ended,
                 never = self.attend(release, seen, signals) => match never {},
+                never = self.accompany(release, board, follower) => match never {},
             }
         };
         let mut child = std::pin::pin!(attended);
@@ -179,26 +196,5 @@ impl Run<'_> {
         let history = self.store.history(release).await.ok();
         let last = history.as_ref().and_then(History::last);
         last.map(|last| Scope::of(last, &self.cluster.namespace)).unwrap_or_default()
-    }
-
-    /// Workloads of Helm's new revision that are not ready. Its manifest is read once: records can be large.
-    async fn waiting_for(
-        &self,
-        release: &str,
-        manifest: &Mutex<Option<Manifest>>,
-    ) -> Vec<crate::report::Workload> {
-        let known = manifest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let current = match known {
-            Some(known) => known,
-            None => {
-                let Ok(history) = self.store.history(release).await else { return Vec::new() };
-                let Some(last) = history.last().filter(|last| last.status().is_pending()) else {
-                    return Vec::new();
-                };
-                let current = manifest_of(last, &self.cluster.namespace);
-                manifest.lock().unwrap_or_else(PoisonError::into_inner).insert(current).clone()
-            }
-        };
-        self.cluster.unready(&current).await
     }
 }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     cluster::{Cluster, known_kind},
     manifest::{Manifest, ObjectKey},
+    progress::rollout,
     release::{Record, codec},
 };
 
@@ -43,7 +44,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Which objects are the release's.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    manifest: Manifest,
+    /// Its objects, without hooks.
+    pub manifest: Manifest,
+    /// Its hooks.
+    pub hook_objects: Manifest,
     /// `Kind/name` of its hooks.
     pub hooks: Vec<String>,
     /// Values that the user gave: they may be secret, and a log may have them.
@@ -58,16 +62,25 @@ impl Scope {
         let Ok(json) = codec::decode(record.stored.payload()) else { return Self::default() };
         let manifest = codec::manifest(&json).ok().and_then(|text| Manifest::parse(&text, namespace).ok());
         let hooks = record.body.as_ref().map(|body| body.hooks.iter().map(codec::HookRun::label).collect());
+        let hook_objects = codec::planned(&json).ok().map(|planned| planned.hooks);
+        let hook_objects = hook_objects.and_then(|text| Manifest::parse(&text, namespace).ok());
         let config: Value =
             codec::config(&json).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let mut values = Vec::new();
         leaves(&config, &mut values);
         Self {
             manifest: manifest.unwrap_or_default(),
+            hook_objects: hook_objects.unwrap_or_default(),
             hooks: hooks.unwrap_or_default(),
             values,
             leaving: false,
         }
+    }
+
+    /// Values that were given, less what is shown anyway: images and names of containers.
+    fn secrets<'a>(&'a self, seats: impl Iterator<Item = &'a Seat<'a>>) -> impl Iterator<Item = &'a String> {
+        let shown: Vec<&str> = seats.flat_map(|seat| [text(seat.spec, "/image"), seat.name()]).collect();
+        self.values.iter().filter(move |value| !shown.iter().any(|shown| shown.contains(value.as_str())))
     }
 
     fn names(&self, object: &Value) -> bool {
@@ -228,6 +241,25 @@ fn prune(value: &mut Value, secrets: &Redactor) {
     }
 }
 
+/// What must not be seen of a pod's log: values of the Secrets that it uses, and those that the release was given.
+///
+/// # Errors
+/// Why that is not known.
+pub async fn redactor(cluster: &Cluster, scope: &Scope, pod: &Value) -> Result<Redactor, String> {
+    let look = Look { cluster, hidden: std::sync::Mutex::default() };
+    let mut secrets = Vec::new();
+    for name in secret_names(pod).collect::<BTreeSet<_>>() {
+        secrets.extend(look.secret(name).await.ok_or_else(|| withheld_for(name))?);
+    }
+    let seats: Vec<Seat<'_>> = seats::of(pod).collect();
+    secrets.extend(scope.secrets(seats.iter()).cloned());
+    Ok(Redactor::new(secrets))
+}
+
+fn withheld_for(secret: &str) -> String {
+    format!("Secret/{secret}, which the pod uses, may not be read, so what is secret in it is not known")
+}
+
 struct Look<'a> {
     cluster: &'a Cluster,
     hidden: std::sync::Mutex<BTreeSet<String>>,
@@ -321,21 +353,23 @@ impl Look<'_> {
         let unknown: BTreeSet<&str> =
             read.iter().filter(|(_, values)| values.is_none()).map(|(name, _)| *name).collect();
         let secrets: Vec<String> = read.iter().filter_map(|(_, values)| values.clone()).flatten().collect();
-        // What is shown anyway is not secret: images, names.
-        let shown: Vec<&str> = few.iter().flat_map(|seat| [text(seat.spec, "/image"), seat.name()]).collect();
-        let values =
-            scope.values.iter().filter(|value| !shown.iter().any(|shown| shown.contains(value.as_str())));
-        let all = Redactor::new(secrets.iter().chain(values).cloned());
+        let all = Redactor::new(secrets.iter().chain(scope.secrets(few.iter())).cloned());
         let all = &all;
         let logs = stream::iter(few).map(|seat| {
             let withheld = secret_names(seat.pod).find(|name| unknown.contains(name));
             async move {
-                let log = Log { pod: seat.pod_name().to_owned(), container: seat.name().to_owned(), ..Log::default() };
+                let log = Log {
+                    pod: seat.pod_name().to_owned(),
+                    container: seat.name().to_owned(),
+                    ..Log::default()
+                };
                 if let Some(name) = withheld {
-                    let withheld = format!("Secret/{name}, which the pod uses, may not be read, so what is secret in it is not known");
-                    return Log { withheld, ..log };
+                    return Log { withheld: withheld_for(name), ..log };
                 }
-                Log { lines: self.log(&seat).await.map(|text| tail(&all.clean(&text))).unwrap_or_default(), ..log }
+                Log {
+                    lines: self.log(&seat).await.map(|text| tail(&all.clean(&text))).unwrap_or_default(),
+                    ..log
+                }
             }
         });
         live.logs = logs.buffered(AT_ONCE).collect().await;
@@ -414,21 +448,7 @@ impl Look<'_> {
 
 /// Are all its pods ready, or its work done?
 fn has_all(workload: &Value) -> bool {
-    let status = |field: &str| super::number(workload, &format!("/status/{field}"));
-    let spec = |field: &str| workload.pointer(&format!("/spec/{field}")).and_then(Value::as_i64).unwrap_or(1);
-    match text(workload, "/kind") {
-        "Deployment" => {
-            status("readyReplicas") >= spec("replicas")
-                && status("updatedReplicas") >= spec("replicas")
-                && status("unavailableReplicas") == 0
-        }
-        "StatefulSet" => {
-            status("readyReplicas") >= spec("replicas") && status("updatedReplicas") >= spec("replicas")
-        }
-        "DaemonSet" => status("numberReady") >= status("desiredNumberScheduled"),
-        "Job" => status("succeeded") >= spec("completions"),
-        _ => true,
-    }
+    rollout::count(workload).is_none_or(rollout::Count::is_whole)
 }
 
 /// The pods of a workload, as a query says it. Labels have no letter that a query would need escaped.

@@ -45,10 +45,11 @@ pub fn facts(live: &Live) -> (Vec<PodTrouble>, Vec<WarningEvent>) {
         message: text(event, "/message").to_owned(),
         count: u32::try_from(number(event, "/count")).unwrap_or_default().max(1),
     });
-    (unready.map(pod).take(MOST).collect(), events.take(MOST).collect())
+    (unready.map(trouble).take(MOST).collect(), events.take(MOST).collect())
 }
 
-fn pod(pod: &Value) -> PodTrouble {
+/// Why a pod is not ready, as far as one word says it.
+pub(crate) fn trouble(pod: &Value) -> PodTrouble {
     let name = text(pod, "/metadata/name").to_owned();
     for seat in seats::of(pod) {
         let restarts = u32::try_from(number(seat.status, "/restartCount")).unwrap_or_default();

@@ -124,7 +124,7 @@ pub(super) fn of(pod: &Value) -> impl Iterator<Item = Seat<'_>> {
 }
 
 /// Ready, done, or about to go.
-pub(super) fn is_ready(pod: &Value) -> bool {
+pub(crate) fn is_ready(pod: &Value) -> bool {
     let is_true = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
     list(pod, "/status/conditions").iter().any(is_true)
         || text(pod, "/status/phase") == "Succeeded"
@@ -147,7 +147,7 @@ pub(super) fn owner(snapshot: &Snapshot, pod: &Value) -> String {
 }
 
 /// Does the workload's selector choose the pod?
-pub(super) fn selects(workload: &Value, pod: &Value) -> bool {
+pub(crate) fn selects(workload: &Value, pod: &Value) -> bool {
     let wanted = workload.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
     wanted.is_some_and(|wanted| {
         !wanted.is_empty()

@@ -9,6 +9,7 @@ use super::{
     seats::{self, events, is_hook, is_ready, owner},
     text,
 };
+use crate::progress::rollout;
 
 /// Did Helm's time run out?
 pub(super) fn gave_up(snapshot: &Snapshot) -> bool {
@@ -55,9 +56,8 @@ pub(super) fn too_short(snapshot: &Snapshot) -> Vec<Cause> {
 /// A workload that wants more pods than are ready, though none of its pods is late: the controller is behind.
 fn unready(snapshot: &Snapshot) -> Option<String> {
     let behind = |workload: &&Value| {
-        let wanted = workload.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
         text(workload, "/kind") != "Job"
-            && super::number(workload, "/status/readyReplicas") < wanted
+            && rollout::count(workload).is_some_and(|count| !count.is_whole())
             && seats::events(snapshot, text(workload, "/kind"), text(workload, "/metadata/name"))
                 .next()
                 .is_none()

@@ -89,6 +89,8 @@ pub struct Proxy {
     pub ahead: Arc<Mutex<Ahead>>,
     /// Looks at records that are elsewhere.
     pub peeker: Peeker,
+    /// How many records it created.
+    pub records: watch::Sender<u64>,
     /// Descriptions that Helm asked for.
     pub asked: Arc<Mutex<Vec<Description>>>,
     /// Who is told of moments.
@@ -125,16 +127,20 @@ impl Proxy {
         if gives_up || record::takes_log(&method, &path) {
             self.pause(gives_up).await;
         }
+        let creates = of_record && method == Method::POST;
         let is_ahead = self.ahead().is_awaited();
         if is_ahead && of_record && method == Method::DELETE {
             return self.postpone(path, request).await;
         }
         let defines = is_ahead && record::defines(&method, &path);
-        let answer = match self.inspected(request, is_ahead && of_record && method == Method::POST).await {
+        let answer = match self.inspected(request, is_ahead && creates).await {
             Ok(request) if defines => self.define(request).await,
             Ok(request) => self.pass(request, is_write).await,
             Err(answer) => answer,
         };
+        if creates && answer.status().is_success() {
+            self.records.send_modify(|count| *count += 1);
+        }
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
     }

@@ -52,6 +52,7 @@ pub struct Fence {
     environment: Vec<(&'static str, Option<String>)>,
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
+    records: watch::Receiver<u64>,
     attention: Attention,
     ahead: Arc<Mutex<Ahead>>,
     peeker: Peeker,
@@ -132,6 +133,7 @@ impl Fence {
         let written = Arc::<Mutex<Log>>::default();
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
+        let (records, records_seen) = watch::channel(0);
         let attention = Attention::default();
         let ahead = Arc::<Mutex<Ahead>>::default();
         let peeker = Peeker::default();
@@ -144,6 +146,7 @@ impl Fence {
             server: cluster.server.clone(),
             written: written.clone(),
             helm,
+            records,
             ahead: ahead.clone(),
             peeker: peeker.clone(),
             asked: asked.clone(),
@@ -154,7 +157,17 @@ impl Fence {
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
-        Ok(Self { server, environment, written, helm: helm_seen, attention, ahead, peeker, files })
+        Ok(Self {
+            server,
+            environment,
+            written,
+            helm: helm_seen,
+            records: records_seen,
+            attention,
+            ahead,
+            peeker,
+            files,
+        })
     }
 
     /// Helm's environment: variables that are set, and those that are not to be.
@@ -170,6 +183,11 @@ impl Fence {
             // The fence is down: no request comes any more.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// How many release records Helm has created, from now on.
+    pub fn records(&self) -> watch::Receiver<u64> {
+        self.records.clone()
     }
 
     /// Whoever asks for them is told of moments, and with that answers for their pauses.

@@ -229,6 +229,8 @@ pub fn manifest(json: &[u8]) -> Result<String, CodecError> {
 pub struct Planned {
     /// All objects, hooks among them, as Helm prints them.
     pub manifest: String,
+    /// Those that are hooks.
+    pub hooks: String,
     /// A first install?
     pub installs: bool,
     /// Helm 4's server-side apply?
@@ -243,10 +245,11 @@ pub struct Planned {
 /// When it is not the JSON of a release.
 pub fn planned(json: &[u8]) -> Result<Planned, CodecError> {
     let texts = texts(json)?;
-    let manifest = texts.hooks.iter().fold(texts.manifest, |all, hook| format!("{all}\n---\n{hook}"));
+    let hooks = texts.hooks.iter().fold(String::new(), |all, hook| format!("{all}\n---\n{hook}"));
     let essentials = essentials(json)?;
     Ok(Planned {
-        manifest,
+        manifest: texts.manifest + &hooks,
+        hooks,
         installs: essentials.status == Status::PendingInstall,
         server_side: essentials.apply_method == "ssa",
         is_v4: !essentials.apply_method.is_empty(),

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::gitlab::{self, Section};
-use super::text::{inert_line, terminal_safe};
-use super::{Event, Summary, github, json, terminal};
+use super::text::inert_line;
+use super::{Event, Summary, github, json, progress, terminal};
 use crate::clock::Clock;
 
 /// GitHub drops a larger job summary whole.
@@ -55,14 +55,24 @@ struct State {
     summary: Summary,
     out: Stream,
     err: Stream,
-    /// The status line, while there is one.
-    bar: Option<ProgressBar>,
+    /// The status, while there is one.
+    status: Option<Status>,
     /// A file could not be written, and that was said.
     troubled: bool,
     /// Our part of the job summary, once it has one.
     part: Option<Part>,
     /// The section of GitLab's log that is open.
     section: Option<Section>,
+}
+
+/// What is drawn below all else and wiped again: a line, and under it the rows of a table.
+struct Status {
+    all: MultiProgress,
+    /// A line without anything to be seen.
+    above: ProgressBar,
+    head: ProgressBar,
+    rows: Vec<ProgressBar>,
+    is_table: bool,
 }
 
 struct Stream {
@@ -95,7 +105,7 @@ impl Reporter {
             summary: Summary::default(),
             out: Stream { writer: out, midline: false, begun: Vec::new() },
             err: Stream { writer: err, midline: false, begun: Vec::new() },
-            bar: None,
+            status: None,
             troubled: false,
             part: None,
             section: None,
@@ -108,25 +118,32 @@ impl Reporter {
         let mut state = self.lock();
         state.summary.apply(&event, self.clock.monotonic());
         let finished = matches!(event, Event::Finished { .. });
-        if finished {
+        if matches!(event, Event::Finished { .. } | Event::HelmEnded { .. }) {
             state.clear_status();
+        }
+        if finished {
             state.end_begun();
         }
         let status = terminal::status(&event).filter(|_| self.sinks.terminal);
         let lines = if let Some(status) = status {
-            state.show_status(&status);
+            state.show_status(&status, matches!(event, Event::Seen { .. }));
             Vec::new()
-        } else if finished {
-            terminal::closing(&state.summary)
         } else {
-            terminal::lines(&event)
+            match &event {
+                Event::Finished { .. } => terminal::closing(&state.summary),
+                Event::Told(change) => progress::lines(change, self.sinks.terminal),
+                event => terminal::lines(event),
+            }
         };
         self.fold(&mut state, &event);
         self.print(&mut state, &lines);
         if finished {
             self.fold_history(&mut state);
         }
-        self.save(&mut state);
+        // What is only shown changes no file.
+        if !matches!(event, Event::Seen { .. } | Event::Told(_)) {
+            self.save(&mut state);
+        }
         if finished && self.sinks.github {
             let commands = github::annotations(&state.summary);
             state.with_cleared_status(|state| commands.iter().for_each(|line| state.err.line(line)));
@@ -268,8 +285,8 @@ impl Reporter {
 impl State {
     /// Writes while the status line is out of the way.
     fn with_cleared_status(&mut self, write: impl FnOnce(&mut Self)) {
-        match self.bar.clone() {
-            Some(bar) => bar.suspend(|| write(self)),
+        match self.status.as_ref().map(|status| status.all.clone()) {
+            Some(status) => status.suspend(|| write(self)),
             None => write(self),
         }
     }
@@ -281,19 +298,58 @@ impl State {
         });
     }
 
-    /// Shows what goes on, on a line that is wiped again.
-    fn show_status(&mut self, text: &str) {
-        if !self.out.midline && !self.err.midline {
-            let bar = self.bar.get_or_insert_with(spinner);
-            bar.set_message(terminal_safe(text));
-            bar.enable_steady_tick(Duration::from_millis(120));
+    /// Shows what goes on, on lines that are wiped again. Where there is a table, it has what a line would say.
+    fn show_status(&mut self, lines: &[String], is_table: bool) {
+        if self.out.midline || self.err.midline {
+            return;
+        }
+        let status = self.status.get_or_insert_with(Status::new);
+        if is_table || !status.is_table {
+            status.is_table = is_table;
+            status.show(lines);
         }
     }
 
     fn clear_status(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
+        if let Some(status) = self.status.take() {
+            status.clear();
         }
+    }
+}
+
+impl Status {
+    fn new() -> Self {
+        let all = MultiProgress::new();
+        // A terminal that echoes `^C` goes on to the next line for it, and what then stands above all is not wiped: nothing.
+        let above = all.add(bar("\u{2800}"));
+        above.tick();
+        let head = all.add(bar("{spinner} {wide_msg}"));
+        head.enable_steady_tick(Duration::from_millis(120));
+        Self { all, above, head, rows: Vec::new(), is_table: false }
+    }
+
+    fn show(&mut self, lines: &[String]) {
+        let Some((head, rows)) = lines.split_first() else { return };
+        self.head.set_message(head.clone());
+        while self.rows.len() > rows.len() {
+            if let Some(row) = self.rows.pop() {
+                row.finish_and_clear();
+                self.all.remove(&row);
+            }
+        }
+        while self.rows.len() < rows.len() {
+            self.rows.push(self.all.add(bar("{wide_msg}")));
+        }
+        for (row, line) in self.rows.iter().zip(rows) {
+            row.set_message(line.clone());
+        }
+    }
+
+    fn clear(self) {
+        for row in self.rows.iter().rev().chain([&self.head, &self.above]) {
+            row.finish_and_clear();
+        }
+        let _ = self.all.clear();
     }
 }
 
@@ -341,8 +397,8 @@ fn inert_bytes(line: Vec<u8>) -> Vec<u8> {
     if inert == text.trim_end_matches(['\r', '\n']) { line } else { (inert + "\n").into_bytes() }
 }
 
-fn spinner() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+fn bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 

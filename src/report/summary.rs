@@ -264,6 +264,8 @@ impl Summary {
             }
             Event::LookedAgain(revisions) => self.after.clone_from(revisions),
             Event::Changed(changes) => self.changes = Some(changes.clone()),
+            // It changes too often to be kept.
+            Event::Seen { .. } | Event::Told(_) => {}
             Event::Finished { outcome, reason, next, exit_code } => {
                 self.enter("finished");
                 self.outcome = Some(*outcome);

@@ -93,7 +93,9 @@ pub fn lines(event: &Event) -> Vec<String> {
         | Event::FaredBefore(_)
         | Event::FaresAfter(_)
         | Event::LockKept(_)
+        | Event::Seen { .. }
         | Event::Finished { .. } => Vec::new(),
+        Event::Told(change) => super::progress::lines(change, false),
     }
 }
 
@@ -105,15 +107,19 @@ fn finding(finding: &preflight::Finding) -> Vec<String> {
     out
 }
 
-/// What a status line says while `event` is the latest; `None` where it belongs into the log.
-pub fn status(event: &Event) -> Option<String> {
+/// What the status says while `event` is the latest, a line or a table; `None` where it belongs into the log.
+pub fn status(event: &Event) -> Option<Vec<String>> {
+    let line = |text: String| Some(vec![terminal_safe(&text)]);
     match event {
         Event::Progress { elapsed, writes, waiting_for } => {
-            Some(progress(&time(*elapsed), writes.as_ref(), waiting_for))
+            line(progress(&time(*elapsed), writes.as_ref(), waiting_for))
+        }
+        Event::Seen { elapsed, writes, view } => {
+            Some(super::progress::table(*elapsed, writes.as_ref(), view))
         }
         // The first one is a line that stays.
         Event::LockWaiting { holder, waited, .. } if !waited.is_zero() => {
-            Some(format!("waiting for the lock for {}: held by {}", time(*waited), who(holder)))
+            line(format!("waiting for the lock for {}: held by {}", time(*waited), who(holder)))
         }
         _ => None,
     }
@@ -368,14 +374,18 @@ fn workload(w: &Workload) -> String {
 /// `helm still runs after 15s: waiting for Deployment/web 1/3 (CrashLoopBackOff); 4 writes, the last: patch deployments/web`.
 fn progress(elapsed: &str, writes: Option<&Writes>, waiting_for: &[Workload]) -> String {
     let waiting = (!waiting_for.is_empty()).then(|| format!("waiting for {}", waiting(waiting_for)));
-    let wrote = writes.map(|writes| match writes.count {
+    let parts: Vec<String> = waiting.into_iter().chain(writes.map(wrote)).collect();
+    let colon = if parts.is_empty() { "" } else { ": " };
+    format!("helm still runs after {elapsed}{colon}{}", parts.join("; "))
+}
+
+/// `4 writes, the last: patch deployments/web`.
+pub(super) fn wrote(writes: &Writes) -> String {
+    match writes.count {
         0 => "nothing written yet".to_owned(),
         1 => format!("1 write: {}", shorten(&writes.last, 120)),
         count => format!("{count} writes, the last: {}", shorten(&writes.last, 120)),
-    });
-    let parts: Vec<String> = waiting.into_iter().chain(wrote).collect();
-    let colon = if parts.is_empty() { "" } else { ": " };
-    format!("helm still runs after {elapsed}{colon}{}", parts.join("; "))
+    }
 }
 
 fn owner(owner: &Owner) -> String {
@@ -412,7 +422,7 @@ fn one(text: String) -> Vec<String> {
     vec![line(&text)]
 }
 
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     format!("{PREFIX}{}", terminal_safe(text))
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::State;
-use crate::{manifest::ObjectKey, report::Workload};
+use crate::{manifest::ObjectKey, progress::ON_THE_WAY, report::Workload};
 
 /// In one word. The worst of what was found counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,8 +59,6 @@ pub struct Finding {
 
 /// Reasons that are told; there may be hundreds.
 const TOLD: usize = 10;
-/// What pods say that are on their way.
-const ON_THE_WAY: [&str; 4] = ["NotReady", "Pending", "ContainerCreating", "PodInitializing"];
 
 /// Decides.
 pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], unready: &[Workload]) -> Finding {

@@ -69,7 +69,7 @@ func writeLogs(w http.ResponseWriter, r *http.Request, client kubernetes.Interfa
 	}
 	if query.Get("follow") == "true" {
 		_ = http.NewResponseController(w).Flush()
-		follow(r.Context(), client, pod)
+		follow(r.Context(), w, client, pod, container)
 	}
 	return nil
 }
@@ -127,8 +127,9 @@ func logsAvailable(pod *corev1.Pod, container string, previous bool) error {
 	return fmt.Errorf("container %q in pod %q is waiting to start: %s", container, pod.Name, reason)
 }
 
-// follow returns when the pod has ended, or the client has gone.
-func follow(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) {
+// follow writes what the annotations gain. It returns when the pod has ended, or the client has gone.
+func follow(ctx context.Context, w http.ResponseWriter, client kubernetes.Interface, pod *corev1.Pod, container string) {
+	written := logText(pod, container, false)
 	ended := func(pod *corev1.Pod) bool {
 		return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	}
@@ -144,7 +145,18 @@ func follow(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) {
 	}
 	defer events.Stop()
 	for event := range events.ResultChan() {
-		if pod, ok := event.Object.(*corev1.Pod); !ok || event.Type == "DELETED" || ended(pod) {
+		pod, ok := event.Object.(*corev1.Pod)
+		if !ok {
+			return
+		}
+		if text := logText(pod, container, false); len(text) > len(written) && strings.HasPrefix(text, written) {
+			if _, err := io.WriteString(w, text[len(written):]); err != nil {
+				return // the client has left
+			}
+			_ = http.NewResponseController(w).Flush()
+			written = text
+		}
+		if event.Type == "DELETED" || ended(pod) {
 			return
 		}
 	}

@@ -13,6 +13,24 @@ const IN_SET: &str = "canary-set-91c2";
 /// Given with `--set-file`.
 const IN_FILE: &str = "canary-file-4d07";
 
+/// A hook whose log has all of them.
+const HOOK: &str = r#"{{- if .Values.tells }}
+apiVersion: batch/v1
+kind: Job
+metadata: {name: tells, annotations: {helm.sh/hook: pre-upgrade}}
+spec:
+  backoffLimit: 0
+  template:
+    metadata:
+      annotations:
+        testbed.helm-guard.dev/run-for: 4s
+        testbed.helm-guard.dev/logs: {{ printf "login with %s\npassword %s, file %s" .Values.key .Values.password .Values.file | quote }}
+    spec:
+      restartPolicy: Never
+      containers: [{name: hook, image: "hook:1", envFrom: [{secretRef: {name: web}}]}]
+{{- end }}
+"#;
+
 struct Watched {
     stage: Stage,
     /// What must be seen nowhere, and what each is as a Secret has it.
@@ -37,6 +55,7 @@ impl Watched {
                       set: {{ .Values.password | quote }}\n  file: {{ .Values.file | quote }}\n\
                       {{- if .Values.broken }}\n---\napiVersion: v1\nkind: Nothing\nmetadata: {name: web}\n{{- end }}\n";
         std::fs::write(folder.join("templates/secret.yaml"), secret).unwrap();
+        std::fs::write(folder.join("templates/hook.yaml"), HOOK).unwrap();
         std::fs::write(stage.temporary.path().join("values.yaml"), format!("key: {IN_SECRET}\n")).unwrap();
         std::fs::write(stage.temporary.path().join("password"), IN_FILE).unwrap();
         let kubeconfig = std::fs::read_to_string(stage.namespace.kubeconfig()).unwrap();
@@ -113,6 +132,9 @@ fn no_secret_is_told_whatever_happens(version: Helm) {
     let wait = "--wait";
     let code = |said: Said| said.code;
     assert_eq!(code(watched.deploy(&[wait])), Some(0));
+    // A hook tells all it knows, and its log is shown.
+    let told = watched.deploy(&[wait, "--set=tells=true"]);
+    assert!(told.err.contains("hook Job/tells: log: login with [redacted]"), "{}", told.err);
     // Helm says no; pods do not start; the chart is broken; so are the flags.
     assert_ne!(code(watched.deploy(&["--set=broken=true"])), Some(0));
     assert_ne!(code(watched.deploy(&[wait, "--set=behavior=crash-loop", "--timeout=4s"])), Some(0));

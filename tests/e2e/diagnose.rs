@@ -101,7 +101,7 @@ pub fn has(text: &str, words: &[&str]) {
 }
 
 /// A Deployment of one pod; annotations without their prefix.
-fn deployment(name: &str, annotations: &[(&str, &str)], pod: Value) -> Value {
+pub fn deployment(name: &str, annotations: &[(&str, &str)], pod: Value) -> Value {
     let annotations: serde_json::Map<String, Value> = annotations
         .iter()
         .map(|(name, value)| (format!("{ANNOTATION_PREFIX}{name}"), json!(value)))

@@ -40,6 +40,10 @@ pub fn told(stage: &Stage, command: Command, code: i32) -> String {
     };
     let cut_short = regex::Regex::new(r#"^E\d{4} .* request\.go:\d+\] .*err="context canceled"$"#).unwrap();
     let text = text.lines().filter(|line| !cut_short.is_match(line)).collect::<Vec<_>>().join("\n");
+    // How far it is, and when that is told, is chance as well.
+    let is_progress =
+        |line: &&str| line.starts_with("helm-guard: rollout: ") || line.starts_with("helm-guard: hook ");
+    let text = text.lines().filter(|line| !is_progress(line)).collect::<Vec<_>>().join("\n");
     // Blanks at the ends of lines are Helm's, and editors lose them.
     stage.normalise(&text).lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }

@@ -23,7 +23,7 @@
 //! | `delete-delay` | how long a deleted pod takes to go |
 //! | `container` | the one container that `behavior` and `delay` are about; else all |
 //! | `message` | what a stuck container's `state.waiting.message` says |
-//! | `logs`, `logs.<container>` | the container's log |
+//! | `logs`, `logs.<container>` | the container's log; who follows it sees what is added |
 //! | `previous-logs`, `previous-logs.<container>` | the log of the container before the last restart |
 //!
 //! Claims of the default class `kwok-volume` are bound at once; the class cannot be expanded.
