@@ -34,7 +34,8 @@ impl Run<'_> {
         let started = self.clock.monotonic();
         let mut records = self.fence.as_ref().map(Fence::records);
         let uninstall = self.request.invocation.command == Command::Uninstall;
-        let mut patience = if records.is_none() || uninstall { WHILE } else { UNSEEN };
+        let is_unseen = records.is_none() || uninstall || self.is_in_sql();
+        let mut patience = if is_unseen { WHILE } else { UNSEEN };
         loop {
             match follower {
                 Some(follower) => tokio::select! {

@@ -164,10 +164,13 @@ impl<'a> Follower<'a> {
                     self.reading.swap_remove(at);
                 }
             }
-            News::Line { hook, container, line } => {
+            News::Line { uid, hook, container, line } => {
                 drop(board);
                 // First that it began.
                 self.tell();
+                if let Some(began) = self.teller.began(&uid, &hook) {
+                    self.say(began);
+                }
                 self.say(Change::Log { hook, container, line });
             }
         }

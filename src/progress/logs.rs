@@ -48,8 +48,9 @@ pub async fn read(
         Ok(secrets) => Log { source, secrets, clock, pace: Pace::default(), told: 0, to },
         Err(why) => {
             let line = format!("(withheld: {why})");
-            let _ = to.send(News::Line { hook: source.hook, container: source.container, line }).await;
-            let _ = to.send(News::LogOver(source.uid)).await;
+            let Source { uid, hook, container, .. } = source;
+            let _ = to.send(News::Line { uid: uid.clone(), hook, container, line }).await;
+            let _ = to.send(News::LogOver(uid)).await;
             return;
         }
     };
@@ -129,6 +130,7 @@ impl Log {
     async fn say(&self, line: String) -> bool {
         let source = &self.source;
         let container = if source.is_alone { String::new() } else { source.container.clone() };
-        self.to.send(News::Line { hook: source.hook.clone(), container, line }).await.is_ok()
+        let (uid, hook) = (source.uid.clone(), source.hook.clone());
+        self.to.send(News::Line { uid, hook, container, line }).await.is_ok()
     }
 }

@@ -121,6 +121,15 @@ impl Teller {
         changes
     }
 
+    /// A hook by UID, and `Kind/name`, is known to run, by its log. Its watch may be later.
+    pub fn began(&mut self, uid: &str, object: &str) -> Option<Change> {
+        if self.hooks.contains_key(uid) {
+            return None;
+        }
+        self.hooks.insert(uid.to_owned(), false);
+        Some(Change::Began(object.to_owned()))
+    }
+
     /// Is there still something to say of a hook?
     pub fn owes(&self, view: &View) -> bool {
         view.hooks.iter().any(|hook| self.hooks.get(&hook.uid) == Some(&false))
@@ -325,5 +334,11 @@ mod tests {
         assert_eq!(teller.tell(&over, &none, Duration::ZERO), [Change::Ended(hook(Some(Ok(()))))]);
         assert_eq!(teller.tell(&over, &none, Duration::ZERO), []);
         assert!(!teller.owes(&over));
+        assert_eq!(teller.began("u1", "Job/migrate"), None);
+
+        let mut early = Teller::default();
+        assert_eq!(early.began("u1", "Job/migrate"), Some(Change::Began("Job/migrate".into())));
+        assert_eq!(early.tell(&view(None), &none, Duration::ZERO), [], "told already, by its log");
+        assert_eq!(early.tell(&over, &none, Duration::ZERO), [Change::Ended(hook(Some(Ok(()))))]);
     }
 }

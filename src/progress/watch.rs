@@ -25,6 +25,8 @@ pub enum News {
     Hidden(usize),
     /// A line of a hook's log.
     Line {
+        /// UID of the hook.
+        uid: String,
         /// `Kind/name` of the hook.
         hook: String,
         /// Container, where the pod has more than one.

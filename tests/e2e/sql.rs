@@ -123,7 +123,7 @@ fn the_last_save_that_a_database_refused(version: Helm) {
     rows(&stage, REFUSE);
     assert_eq!(Stage::run(stage.raw("upgrade", &["--set-string=env.AGAIN=1", "--wait"])).code, Some(1));
     rows(&stage, "DROP TRIGGER refuse ON releases_v1; UPDATE releases_v1 SET status = status");
-    Stage::ok(stage.own(&["repair", "web", "--lease-duration=6s"]));
+    Stage::ok(stage.own(&["repair", "web", "--lease-duration=6s", "--strategy=mark-failed"]));
     assert_eq!(statuses(&stage), ["superseded", "deployed", "failed"]);
 }
 

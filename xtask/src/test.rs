@@ -15,7 +15,7 @@ use crate::interrupt;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// End-to-end tests at once
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 4)]
     at_once: u8,
 }
 
