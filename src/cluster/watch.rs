@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::join_all;
 use http::Request;
 use serde_json::Value;
 
@@ -27,29 +28,43 @@ impl Cluster {
         items
     }
 
-    /// Workloads of a manifest that are not ready, with the reasons of their pods.
+    /// Workloads of a manifest that are not ready, with the reasons of their pods. What the manifest has none of is not
+    /// asked for, nor are pods while all is ready.
     pub async fn unready(&self, manifest: &Manifest) -> Vec<Workload> {
-        let (deployments, stateful_sets, daemon_sets, jobs, pods) = tokio::join!(
-            self.some("apis/apps/v1", "deployments", "Deployment"),
-            self.some("apis/apps/v1", "statefulsets", "StatefulSet"),
-            self.some("apis/apps/v1", "daemonsets", "DaemonSet"),
-            self.some("apis/batch/v1", "jobs", "Job"),
-            self.some("api/v1", "pods", "Pod"),
-        );
         let named: BTreeSet<(&str, &str)> =
             manifest.keys().map(|key| (key.kind.as_str(), key.name.as_str())).collect();
-        let workloads = [deployments, stateful_sets, daemon_sets, jobs].concat();
-        workloads.iter().filter_map(|workload| unready(workload, &named, &pods)).collect()
+        let wanted = KINDS.iter().filter(|(_, _, kind)| named.iter().any(|(named, _)| named == kind));
+        let lists = wanted.map(|(group, resource, kind)| self.some(group, resource, kind));
+        let mut workloads = join_all(lists).await.concat();
+        workloads.retain(|workload| is_unready(workload, &named));
+        if workloads.is_empty() {
+            return Vec::new();
+        }
+        let pods = self.some("api/v1", "pods", "Pod").await;
+        workloads.iter().filter_map(|workload| told(workload, &pods)).collect()
     }
 }
 
-fn unready(workload: &Value, named: &BTreeSet<(&str, &str)>, pods: &[Value]) -> Option<Workload> {
-    let count = rollout::count(workload).filter(|count| !count.is_whole())?;
-    let (kind, name) = (workload["kind"].as_str()?, workload["metadata"]["name"].as_str()?);
+/// Workloads: group, resource and kind.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("apis/apps/v1", "deployments", "Deployment"),
+    ("apis/apps/v1", "statefulsets", "StatefulSet"),
+    ("apis/apps/v1", "daemonsets", "DaemonSet"),
+    ("apis/batch/v1", "jobs", "Job"),
+];
+
+fn is_unready(workload: &Value, named: &BTreeSet<(&str, &str)>) -> bool {
+    let key = workload["kind"].as_str().zip(workload["metadata"]["name"].as_str());
+    key.is_some_and(|key| named.contains(&key))
+        && rollout::count(workload).is_some_and(|count| !count.is_whole())
+}
+
+fn told(workload: &Value, pods: &[Value]) -> Option<Workload> {
+    let count = rollout::count(workload)?;
     let own = pods.iter().filter(|pod| diagnose::selects(workload, pod) && !diagnose::is_ready(pod));
-    named.contains(&(kind, name)).then(|| Workload {
-        kind: kind.to_owned(),
-        name: name.to_owned(),
+    Some(Workload {
+        kind: workload["kind"].as_str()?.to_owned(),
+        name: workload["metadata"]["name"].as_str()?.to_owned(),
         ready: count.ready,
         wanted: count.wanted,
         reasons: reasons(own.map(|pod| diagnose::trouble(pod).reason)),

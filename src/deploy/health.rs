@@ -31,7 +31,7 @@ impl Run<'_> {
     }
 
     /// What Helm's run changed, and how the release fares now. That costs a few requests, and so is asked only if something
-    /// was changed, or was not well.
+    /// was changed, or was not well, and Helm did not wait until all is ready.
     pub(super) async fn look_again(
         &self,
         plans: &[(String, Mended<'_>)],
@@ -54,6 +54,9 @@ impl Run<'_> {
                 (true, None) => None,
                 (true, Some(fared)) if fared.health == Health::Healthy => {
                     Some(Finding { revision: last.revision, ..fared })
+                }
+                _ if succeeded && self.request.invocation.wait().is_some() => {
+                    Some(judge(State::of(history), last.revision, &[], &[]))
                 }
                 _ => {
                     let manifest = super::manifest_of(last, &self.cluster.namespace);
