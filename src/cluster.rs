@@ -2,6 +2,7 @@
 //! Decides nothing; records and the Lease have edges of their own.
 
 pub mod drift;
+pub mod gated;
 pub mod watch;
 pub mod wire;
 

@@ -5,13 +5,14 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 56] = [
+const ACTING: [(&str, &str); 57] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
     ("cluster.rs", "reads the cluster"),
     ("cluster/drift.rs", "asks for dry runs"),
+    ("cluster/gated.rs", "writes to sockets"),
     ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/end.rs", "waits for signals and the time after them"),

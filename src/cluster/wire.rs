@@ -35,6 +35,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tower::{BoxError, ServiceExt, timeout::Timeout, util::BoxCloneSyncService};
 
+use super::gated::{Gate, Gated};
+
 /// How long an answer to this program's own requests may take to begin. A connection whose other end is gone without a word
 /// says nothing for ever. Helm's requests have Helm's patience.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -52,9 +54,6 @@ pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 pub fn send(service: Service, request: Request<Body>) -> Pending<Response<Incoming>> {
     Box::pin(service.oneshot(request))
 }
-
-/// Asked before every write to a connection's socket: may bytes leave now?
-pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Variables that name a proxy, for API servers whose kubeconfig names none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,9 +190,9 @@ impl Tcp {
 }
 
 impl tower::Service<Uri> for Tcp {
-    type Response = Socket;
+    type Response = TokioIo<Gated<TcpStream>>;
     type Error = BoxError;
-    type Future = Pending<Socket>;
+    type Future = Pending<Self::Response>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.http.poll_ready(context).map_err(Into::into)
@@ -209,7 +208,7 @@ impl tower::Service<Uri> for Tcp {
                 // it still holds.
                 stream.inner().set_zero_linger()?;
             }
-            Ok(Socket { stream, gate })
+            Ok(TokioIo::new(Gated { stream: stream.into_inner(), gate }))
         })
     }
 }
@@ -271,73 +270,6 @@ struct Link(Box<dyn Duplex>);
 impl Connection for Link {
     fn connected(&self) -> Connected {
         self.0.connected()
-    }
-}
-
-/// A socket with a gate before it.
-struct Socket {
-    stream: TokioIo<TcpStream>,
-    gate: Option<Gate>,
-}
-
-impl Socket {
-    fn leave(&self) -> io::Result<()> {
-        match &self.gate {
-            Some(gate) if !gate() => {
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, "the lock is not safely held"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Connection for Socket {
-    fn connected(&self) -> Connected {
-        self.stream.connected()
-    }
-}
-
-impl Read for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl Write for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.leave()?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // An orderly end would deliver the rest first.
-        self.leave()?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.leave()?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }
 }
 

@@ -196,7 +196,7 @@ impl Run<'_> {
 
     fn recreator(&self) -> Recreator {
         let lock = self.claims.clone();
-        let gate: crate::cluster::wire::Gate = Arc::new(move || lock.are_safe());
+        let gate: crate::cluster::gated::Gate = Arc::new(move || lock.are_safe());
         Recreator {
             client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
             reporter: self.reporter.clone(),

@@ -27,7 +27,7 @@ use super::{
     record::Definition,
 };
 use crate::{
-    cluster::{Cluster, wire::Gate},
+    cluster::{Cluster, gated::Gate},
     lock::lease::Claims,
     report::Writes,
 };

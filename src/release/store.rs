@@ -18,7 +18,10 @@ use super::{
     stored::Stored,
 };
 use crate::{
-    cluster::wire::{Body, Gate, Wire},
+    cluster::{
+        gated::Gate,
+        wire::{Body, Wire},
+    },
     exit, fence,
     lock::{Standing, lease::Claims},
 };

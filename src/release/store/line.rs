@@ -1,12 +1,6 @@
 //! Connections to the database: sockets, TLS, who one is there. What is asked over them is in `sql.rs`.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -18,7 +12,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
     task::JoinSet,
 };
@@ -26,7 +20,7 @@ use tokio_postgres::{Client, Config, NoTls, config::SslMode};
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    cluster::wire::Gate,
+    cluster::gated::{Gate, Gated},
     release::database::{Database, DatabaseError, Host, Tls, password_in},
 };
 
@@ -276,52 +270,5 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// A socket with a gate before it, as that to the API server has.
-struct Gated<S> {
-    stream: S,
-    gate: Option<Gate>,
-}
-
-impl<S> Gated<S> {
-    fn leave(&self) -> io::Result<()> {
-        match &self.gate {
-            Some(gate) if !gate() => {
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, "the lock is not safely held"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Gated<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gated<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.leave()?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.leave()?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

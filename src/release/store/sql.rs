@@ -19,7 +19,7 @@ use super::{
     line::{self, Open},
 };
 use crate::{
-    cluster::wire::Gate,
+    cluster::gated::Gate,
     release::{
         database::{Database, DatabaseError},
         stored::{Row, Stored},
