@@ -8,7 +8,7 @@ mod deploy;
 mod lock;
 mod release;
 
-pub use deploy::{Deploy, Fence, GuardFlags, Lock, OWN_FLAGS, Outdated, Preflight, RunFlags};
+pub use deploy::{BackupFlags, Deploy, Fence, GuardFlags, Lock, OWN_FLAGS, Outdated, Preflight, RunFlags};
 pub use lock::{LockAcquire, LockCommand, LockRelease, LockRun, LockStatus, LockWanted};
 pub use release::{AloneStrategy, Backup, Diagnose, History, Repair, Restore, Settle, Status, Unlock};
 

@@ -224,10 +224,13 @@ impl Request {
         let dir = |name: &str| directory(env, name);
         let ci_dir = ci::job_directory(env);
         let temporary = temporary(env);
-        let backup_dir = guard.run.backup_dir.clone().unwrap_or_else(|| backup_dir(env));
+        let backup_dir = guard.run.backups.dir.clone().unwrap_or_else(|| backup_dir(env));
         // A directory whose files go elsewhere, without secrets, is no place for copies with them.
-        let copies_dir =
-            if guard.run.backup_redact { temporary.join("helm-guard-repairs") } else { backup_dir.clone() };
+        let copies_dir = if guard.run.backups.redacted {
+            temporary.join("helm-guard-repairs")
+        } else {
+            backup_dir.clone()
+        };
         let cache_dir = dir("XDG_CACHE_HOME").or_else(|| dir("HOME").map(|home| home.join(".cache")));
         if invocation.generate_name() && invocation.releases().is_empty() {
             return Err(

@@ -4,6 +4,7 @@
 pub mod act;
 pub mod fleet;
 pub mod health;
+pub mod question;
 pub mod ready;
 pub mod render;
 pub mod sweep;

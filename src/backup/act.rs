@@ -77,19 +77,19 @@ fn throw_away(order: &Order<'_>) {
 pub async fn backup(args: &Backup, env: &Env) -> u8 {
     let saved = async {
         let (cluster, history) = past(&args.release, &args.cluster, env).await?;
-        let directory = args.backup_dir.clone().unwrap_or_else(|| request::backup_dir(env));
+        let directory = args.backups.dir.clone().unwrap_or_else(|| request::backup_dir(env));
         let order = Order {
             release: &args.release,
             namespace: &cluster.namespace,
             directory: &directory,
-            redacted: args.backup_redact,
-            keep: args.backup_keep,
+            redacted: args.backups.redacted,
+            keep: args.backups.keep,
         };
         let path = save(&order, &history, &random_id());
         let path = path.map_err(|error| {
             Stop::new(exit::REFUSED, format!("{error:#}"), &["choose another --backup-dir"])
         })?;
-        let what = if args.backup_redact { "without values and Secrets" } else { "complete" };
+        let what = if args.backups.redacted { "without values and Secrets" } else { "complete" };
         say(&format!("records of {} revisions saved, {what}: {}", history.records.len(), path.display()));
         let _ = writeln!(std::io::stdout(), "{}", path.display());
         Ok(())

@@ -70,6 +70,20 @@ pub enum Fence {
     Off,
 }
 
+/// Where backups go, how many stay, and what is in them.
+#[derive(Clone, Debug, Args)]
+pub struct BackupFlags {
+    /// Where backups of a release go, and copies of records before they are changed [default: the system's temporary directory]
+    #[arg(long = "backup-dir", value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// How many backups of a release are kept there; with 0 none is made before a deploy
+    #[arg(long = "backup-keep", value_name = "NUMBER", default_value = "10")]
+    pub keep: u32,
+    /// Leave values and Secrets out of backups
+    #[arg(long = "backup-redact", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    pub redacted: bool,
+}
+
 /// What whatever works on a release under its lock has in common.
 #[derive(Clone, Debug, Args)]
 pub struct RunFlags {
@@ -79,15 +93,9 @@ pub struct RunFlags {
     /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
     #[arg(long, value_enum, default_value = "on")]
     pub fence: Fence,
-    /// Where copies of records go before a deploy, and before they are changed [default: the system's temporary directory]
-    #[arg(long, value_name = "DIR")]
-    pub backup_dir: Option<PathBuf>,
-    /// How many backups of a release are kept there; with 0 none is made before a deploy
-    #[arg(long, value_name = "NUMBER", default_value = "10")]
-    pub backup_keep: u32,
-    /// Leave values and Secrets out of the backup before a deploy
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
-    pub backup_redact: bool,
+    /// Backups
+    #[command(flatten)]
+    pub backups: BackupFlags,
     /// Say what is being waited for at least this often
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     pub keepalive: Duration,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{ClusterFlags, Format, Json, RunFlags, duration};
+use super::{BackupFlags, ClusterFlags, Format, Json, RunFlags, duration};
 use crate::repair::Strategy;
 
 pub(super) const STATUS: &str = "\
@@ -271,15 +271,9 @@ pub struct Unlock {
 pub struct Backup {
     /// Release name
     pub release: String,
-    /// Directory [default: the system's temporary directory]
-    #[arg(long, value_name = "DIR")]
-    pub backup_dir: Option<PathBuf>,
-    /// How many backups of the release are kept there
-    #[arg(long, value_name = "NUMBER", default_value = "10")]
-    pub backup_keep: u32,
-    /// Leave values and Secrets out
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
-    pub backup_redact: bool,
+    /// Backups
+    #[command(flatten)]
+    pub backups: BackupFlags,
     /// The cluster
     #[command(flatten)]
     pub cluster: ClusterFlags,

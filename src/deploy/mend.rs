@@ -168,20 +168,20 @@ impl Run<'_> {
     /// Saves what was read anyway, before a deploy may change it.
     fn save_all(&self, release: &str, history: &History) -> Result<(), End> {
         let run = &self.request.guard.run;
-        if self.request.task == Task::Repair || run.backup_keep == 0 || history.records.is_empty() {
+        if self.request.task == Task::Repair || run.backups.keep == 0 || history.records.is_empty() {
             return Ok(());
         }
         let order = backup::act::Order {
             release,
             namespace: &self.cluster.namespace,
             directory: &self.request.backup_dir,
-            redacted: run.backup_redact,
-            keep: run.backup_keep,
+            redacted: run.backups.redacted,
+            keep: run.backups.keep,
         };
         match backup::act::save(&order, history, &self.lock_id) {
             Ok(path) => self.reporter.emit(Event::BackedUp { path: path.display().to_string() }),
             // Who names a directory wants one.
-            Err(error) if run.backup_dir.is_some() => {
+            Err(error) if run.backups.dir.is_some() => {
                 let reason = format!("nothing was changed: {error:#}");
                 let next = ["choose another --backup-dir", "--backup-keep 0 goes without a backup"];
                 return Err(End::new(Outcome::Refused, exit::REFUSED, reason, &next));

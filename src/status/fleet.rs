@@ -101,28 +101,6 @@ struct List<'a> {
     unseen: &'a [String],
 }
 
-/// Which records are looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Which {
-    /// Those of releases of these names; `None` is any.
-    pub names: Option<Vec<String>>,
-    /// None of these statuses.
-    pub without: &'static [&'static str],
-}
-
-/// Records that may need somebody: all that is not settled.
-pub const UNSETTLED: Which = Which { names: None, without: &["deployed", "superseded", "uninstalled"] };
-
-impl Which {
-    /// For the API server.
-    pub fn selector(&self) -> String {
-        let names = self.names.as_ref().map(|names| format!(",name in ({})", names.join(",")));
-        let without = Some(self.without).filter(|without| !without.is_empty());
-        let without = without.map(|without| format!(",status notin ({})", without.join(",")));
-        format!("owner=helm{}{}", names.unwrap_or_default(), without.unwrap_or_default())
-    }
-}
-
 /// Each release once, sorted. What is well is left out unless `all` of it is wanted.
 ///
 /// `seen` has, of each release that is to be judged, at least its newest record and every one that is pending. `usual` is
@@ -366,14 +344,6 @@ mod tests {
         let found = listed(&both, &[], false);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].next, "HELM_DRIVER=configmap helm-guard repair web -n shop");
-    }
-
-    #[test]
-    fn which_records_as_the_api_server_is_asked() {
-        assert_eq!(Which::default().selector(), "owner=helm");
-        assert_eq!(UNSETTLED.selector(), "owner=helm,status notin (deployed,superseded,uninstalled)");
-        let named = Which { names: Some(vec!["api".into(), "web".into()]), without: &[] };
-        assert_eq!(named.selector(), "owner=helm,name in (api,web)");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Reads what a list of releases is made of: the metadata of Helm's records, and the Leases; and prints the list.
-//! Which of it matters is decided in `status/fleet.rs`.
+//! What is asked for is decided in `status/question.rs`, which of it matters in `status/fleet.rs`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::Write,
     sync::{Mutex, PoisonError},
 };
@@ -22,8 +22,9 @@ use serde::Deserialize;
 
 use super::{
     act::health,
-    fleet::{self, Entry, Sighting, UNSETTLED, Which},
+    fleet::{self, Entry, Sighting},
     health::Finding,
+    question::{self, Question, UNSETTLED, Which},
 };
 use crate::{
     ci::Env,
@@ -46,8 +47,6 @@ use crate::{
 
 /// Objects of a page. Metadata of as many take half a megabyte.
 const PAGE: u32 = 500;
-/// Names in one selector: the API server takes URLs of 8 KiB, and a release's name has up to 53 bytes.
-const NAMES: usize = 50;
 /// Requests at once.
 const AT_ONCE: usize = 8;
 
@@ -170,8 +169,8 @@ struct Seen<T> {
 struct Sweep<'a> {
     cluster: &'a Cluster,
     everywhere: bool,
-    /// How new what was listed is, by path. The API server answers at once from memory what need not be newer; else it first
-    /// asks etcd how new its memory must be, and waits for that.
+    /// How new what was listed is, by resource. The API server answers at once from memory what need not be newer; else it
+    /// first asks etcd how new its memory must be, and waits for that.
     versions: Mutex<BTreeMap<String, String>>,
 }
 
@@ -195,7 +194,7 @@ impl Sweep<'_> {
             None => UNSETTLED,
         };
         let (mut seen, mut unseen) = (Vec::new(), Vec::new());
-        let lists = storages.iter().map(|storage| self.sightings(storage, &which));
+        let lists = storages.iter().map(|storage| self.sightings(storage, &which, None));
         for (storage, listed) in storages.iter().zip(futures::future::join_all(lists).await) {
             match listed {
                 Ok(listed) => {
@@ -213,25 +212,22 @@ impl Sweep<'_> {
         Ok((seen, unseen))
     }
 
-    /// All records of the releases that are in question, by what was seen or because somebody holds their lock: an
-    /// unsettled one may be below one that works.
+    /// All records of the releases that are in question.
     async fn add_the_rest(
         &self,
         seen: &mut Vec<Sighting>,
         locks: &[Row],
         storages: &[Storage],
     ) -> Result<(), Stop> {
-        let named = seen.iter().map(|sighting| sighting.release.clone());
-        let locked = locks.iter().flat_map(|row| row.release.split(", ").map(str::to_owned));
-        let names: BTreeSet<String> = named.chain(locked).filter(|name| is_label(name)).collect();
-        let names: Vec<String> = names.into_iter().collect();
-        let questions = names.chunks(NAMES).flat_map(|names| {
-            let which = Which { names: Some(names.to_vec()), without: &[] };
-            storages.iter().map(move |storage| (storage, which.clone()))
-        });
-        let answers = stream::iter(questions.collect::<Vec<_>>()).map(|(storage, which)| async move {
-            match self.sightings(storage, &which).await {
-                Err(error) if *storage != storages[0] && is_forbidden(&error) => Ok(Vec::new()),
+        let drivers: Vec<Driver> = storages.iter().map(Storage::driver).collect();
+        let questions = stream::iter(question::the_rest(seen, locks, &drivers));
+        let answers = questions.map(|Question { storage, namespace, which }| async move {
+            let Some(storage) = storages.iter().find(|known| known.driver() == storage) else {
+                return Ok(Vec::new());
+            };
+            match self.sightings(storage, &which, namespace).await {
+                // What may not be listed has been told of.
+                Err(error) if is_forbidden(&error) => Ok(Vec::new()),
                 answer => {
                     answer.map(|listed| listed.items).map_err(|error| unlisted(storage.driver(), &error))
                 }
@@ -242,13 +238,20 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    async fn sightings(&self, storage: &Storage, which: &Which) -> Result<Seen<Sighting>, StoreError> {
+    /// In one namespace, or wherever the list looks.
+    async fn sightings(
+        &self,
+        storage: &Storage,
+        which: &Which,
+        namespace: Option<String>,
+    ) -> Result<Seen<Sighting>, StoreError> {
         let driver = storage.driver();
         let in_maps = match storage {
             Storage::Secrets => false,
             Storage::ConfigMaps => true,
             Storage::Sql(database) => {
-                let listed = sql::list(database, self.namespace(), which.names.as_deref(), which.without);
+                let place = namespace.as_deref().or(self.namespace());
+                let listed = sql::list(database, place, which.names.as_deref(), which.without);
                 let items = listed.await?.into_iter().filter_map(sighting).collect();
                 return Ok(Seen { items, missing: None });
             }
@@ -265,6 +268,9 @@ impl Sweep<'_> {
             };
             Ok(listed.into_iter().filter_map(sighting).collect())
         };
+        if namespace.is_some() {
+            return Ok(Seen { items: list(namespace).await?, missing: None });
+        }
         self.allowed(("", driver.resource()), list, is_forbidden).await
     }
 
@@ -341,12 +347,13 @@ impl Sweep<'_> {
     /// Metadata of what is at a path, a page at a time: no page waits in memory for the next.
     async fn metadata(&self, path: &str, selector: &str) -> Result<Vec<Meta>, kube::Error> {
         let mut found = Vec::new();
+        let resource = path.rsplit('/').next().unwrap_or(path);
         let mut params = ListParams::default().labels(selector).limit(PAGE);
         let known = self
             .versions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(path)
+            .get(resource)
             .cloned()
             .filter(|version| !version.is_empty());
         if let Some(version) = known {
@@ -360,7 +367,7 @@ impl Sweep<'_> {
                     params.continue_token = Some(page.metadata.next).filter(|token| !token.is_empty());
                     if params.continue_token.is_none() {
                         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-                        versions.insert(path.to_owned(), page.metadata.resource_version);
+                        versions.insert(resource.to_owned(), page.metadata.resource_version);
                         return Ok(found);
                     }
                     // The token says it all.
@@ -416,11 +423,6 @@ fn named(namespaces: &[String]) -> String {
         0 => some,
         more => format!("{some} and {more} more"),
     }
-}
-
-/// Names in Leases are anybody's, and one that is no label's value has no record.
-fn is_label(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 fn refuses(error: &kube::Error) -> bool {
