@@ -32,7 +32,7 @@ use crate::{
     },
     exit,
     fence::server::{self, Fence},
-    helm::{Command, Invocation, Mask, Version, binary, child},
+    helm::{Command, Invocation, Mask, Version, binary, child, phases::Ran},
     lock::{
         Standing,
         lease::{self, Claims},
@@ -276,6 +276,7 @@ impl<'a> Run<'a> {
                 error: ended.error.clone(),
             });
         }
+        let began = self.clock.wall().checked_sub(ended.took).unwrap_or_default();
         if let Some(why) = &ended.lock_lost {
             return Some(End::lock_lost("helm ran", why));
         }
@@ -284,6 +285,11 @@ impl<'a> Run<'a> {
             self.take_back().await;
             return Some(preflight::refusal(&findings));
         }
+        self.tell_phases(
+            &plans,
+            &histories,
+            Ran { began, took: ended.took, waited: self.request.invocation.wait().is_some() },
+        );
         self.look_after(&ended).await;
         if let Some(why) = self.lost_race(&ended, &plans, &histories, signals, done) {
             self.reporter.emit(Event::Warning(format!("{why}; helm is run once more")));

@@ -7,6 +7,7 @@ pub mod child;
 pub mod flags;
 pub mod mask;
 pub mod memory;
+pub mod phases;
 pub mod stop;
 pub mod template;
 pub mod version;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     changes::Changes,
     diagnose::{Cause, Refusal},
+    helm::phases::Phase,
     preflight::Finding,
     progress::{View, tell::Change},
     release::Revision,
@@ -24,7 +25,9 @@ pub mod terminal;
 pub mod text;
 mod timeline;
 
-pub use summary::{HealthSummary, HelmSummary, LockSummary, PreflightSummary, RepairSummary, Stage, Summary};
+pub use summary::{
+    HealthSummary, HelmSummary, LockSummary, PreflightSummary, RepairSummary, Span, Stage, Summary,
+};
 
 /// What the run is about; known before anything is touched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -300,6 +303,8 @@ pub enum Event {
     Repaired(String),
     /// One status was set right after Helm was gone: `revision 5: pending-upgrade → failed`.
     Settled(String),
+    /// What Helm's run was made of, when that is known.
+    HelmPhases(Vec<Phase>),
     /// Helm started.
     HelmStarted,
     /// What runs, as `helm version` prints it, e.g. `v4.3.1`; it may be known only when Helm has ended.

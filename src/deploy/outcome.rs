@@ -11,7 +11,10 @@ use crate::{
         look::{Scope, Seen},
     },
     fence::server::Fence,
-    helm::{Command, child},
+    helm::{
+        Command, child,
+        phases::{self, Ran},
+    },
     release::{History, Status, codec::HookRun},
     report::{Event, Outcome},
     signals::Signals,
@@ -73,6 +76,17 @@ impl Run<'_> {
             None => format!("helm {command} {release} failed without a word"),
         });
         End { outcome: Outcome::Failed, code, reason, next }
+    }
+
+    /// What its run was made of, as the records that it made tell.
+    pub(super) fn tell_phases(&self, plans: &[(String, Mended<'_>)], histories: &[History], ran: Ran) {
+        let ([(_, mended)], [history]) = (plans, histories) else { return };
+        let made = history.records.iter().filter(|record| Some(record.revision) > mended.before.last);
+        let made: Vec<_> = made.filter_map(|record| record.body.as_ref().ok()).collect();
+        let phases = phases::phases(&made, ran);
+        if !phases.is_empty() {
+            self.reporter.emit(Event::HelmPhases(phases));
+        }
     }
 
     /// Why it is right to run Helm once more: it failed at nothing but a race, the lock is held, the record is settled.

@@ -45,6 +45,29 @@ fn a_rule_taken_out_takes_its_cases_with_it_and_no_other() {
 }
 
 #[test]
+fn who_waited_much_longer_than_ever_before_is_not_told_that_nothing_is_wrong() {
+    let mut snapshot = recorded().remove("timeout-too-short-v4").unwrap();
+    let told = |snapshot: &Snapshot| {
+        let cause = causes(snapshot).remove(0);
+        (cause.summary, cause.remedy)
+    };
+    let (summary, remedy) = told(&snapshot);
+    assert!(summary.starts_with("nothing is wrong with it"), "{summary}");
+    assert_eq!(remedy, ["run it again with --timeout 8s"]);
+    snapshot.timeout = Some(60);
+    let (summary, remedy) = told(&snapshot);
+    assert!(
+        summary.starts_with("not ready within helm's timeout of 60 s, and no fault is seen; it took"),
+        "{summary}"
+    );
+    assert!(remedy[0].starts_with("kubectl describe pod web-"), "{remedy:?}");
+    assert_eq!(remedy[1], "run it again with --timeout 120s");
+    // Helm's own five minutes.
+    snapshot.timeout = None;
+    assert_eq!(told(&snapshot).1[1], "run it again with --timeout 600s");
+}
+
+#[test]
 fn ids_are_told_apart() {
     let ids: std::collections::BTreeSet<&str> = RULES.iter().map(|(id, _)| *id).collect();
     assert_eq!(ids.len(), RULES.len());

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::progress::rollout;
 
+/// Helm's own patience, seconds.
+const HELMS_OWN: u64 = 300;
+
 /// Did Helm's time run out?
 pub(super) fn gave_up(snapshot: &Snapshot) -> bool {
     let words = [
@@ -43,14 +46,20 @@ pub(super) fn too_short(snapshot: &Snapshot) -> Vec<Cause> {
     evidence.extend(took.map(|took| format!("its pods took up to {took} s to become ready")));
     let limit = snapshot.timeout.map_or(String::new(), |limit| format!(" of {limit} s"));
     let before = took.map_or(String::new(), |took| format!("; it took {took} s before"));
-    let enough = took.unwrap_or_default().max(snapshot.timeout.unwrap_or(150).cast_signed()) * 2;
-    vec![Cause {
-        object,
-        summary: format!("nothing is wrong with it: helm's timeout{limit} is too short{before}"),
-        evidence,
-        remedy: vec![format!("run it again with --timeout {enough}s")],
-        ..Cause::default()
-    }]
+    let patience = snapshot.timeout.unwrap_or(HELMS_OWN).cast_signed();
+    let longer = format!("run it again with --timeout {}s", took.unwrap_or_default().max(patience) * 2);
+    // Helm waited much longer than its like ever took: something holds it, though no fault is seen.
+    let slower = late.first().filter(|_| took.is_some_and(|took| 2 * took < patience));
+    let (summary, remedy) = match slower {
+        Some(pod) => (
+            format!("not ready within helm's timeout{limit}, and no fault is seen{before}"),
+            vec![super::describe(snapshot, pod), longer],
+        ),
+        None => {
+            (format!("nothing is wrong with it: helm's timeout{limit} is too short{before}"), vec![longer])
+        }
+    };
+    vec![Cause { object, summary, evidence, remedy, ..Cause::default() }]
 }
 
 /// A workload that wants more pods than are ready, though none of its pods is late: the controller is behind.

@@ -84,6 +84,7 @@ pub struct HookRun {
 #[serde(default)]
 struct LastRun {
     started_at: String,
+    completed_at: String,
     phase: String,
 }
 
@@ -116,6 +117,16 @@ impl HookRun {
     /// When it last began, RFC 3339, by the clock of the machine of Helm; empty if it never did.
     pub fn started(&self) -> &str {
         &self.last_run.started_at
+    }
+
+    /// When it last ended, RFC 3339, by the same clock; empty, or no time after the start, if it did not.
+    pub fn completed(&self) -> &str {
+        &self.last_run.completed_at
+    }
+
+    /// Does it run when everything is applied?
+    pub fn is_last(&self) -> bool {
+        self.events.iter().any(|event| event.starts_with("post-"))
     }
 
     /// Is one of an earlier run deleted before it runs? By default it is, and Helm writes that down before it begins.

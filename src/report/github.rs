@@ -244,7 +244,7 @@ fn foreseen(summary: &Summary) -> Option<Section> {
 fn next(summary: &Summary) -> Option<Section> {
     // One line each: a line break in a name must not become a command of its own.
     let commands: Vec<String> = summary.next.iter().map(|command| terminal_safe(command)).collect();
-    let block = markdown_code_block(&commands.join("\n"), "sh", ROWS);
+    let block = markdown_code_block(&commands.join("\n"), "text", ROWS);
     (!commands.is_empty()).then(|| section("next commands", 95, format!("**Next:**\n\n{block}")))
 }
 

@@ -9,10 +9,14 @@ use super::{Event, Holder, Outcome, PodTrouble, Subject, WarningEvent, Workload,
 use crate::{
     changes::Changes,
     diagnose::{Cause, Refusal},
+    helm::phases::Phase,
     preflight,
     release::{Revision, Status},
     status::health::{self, Finding, Health},
 };
+
+/// The stage in which Helm is at work.
+const RUNNING_HELM: &str = "running helm";
 
 /// Everything known so far; each event adds to it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -58,6 +62,9 @@ pub struct Summary {
     pub changes: Option<Changes>,
     /// The stages that the run entered, in order.
     pub stages: Vec<Stage>,
+    /// What is known of what went on meanwhile, in order: the preflight, and the phases of Helm's run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Span>,
     /// Why Helm failed, the most telling cause first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
@@ -96,6 +103,18 @@ pub struct Stage {
     pub name: String,
     /// When it began, in seconds since the run did.
     pub began_seconds: f64,
+}
+
+/// Something that lasted, within a stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Span {
+    /// `preflight`, `hook Job/migrate`, `rollout`, `applying`, `rolling back`. Names of objects are untrusted text.
+    pub name: String,
+    /// When it began, in seconds since the run did.
+    pub began_seconds: f64,
+    /// When it ended, in the same.
+    pub ended_seconds: f64,
 }
 
 /// The lock, in a summary.
@@ -173,14 +192,14 @@ const WARNINGS: usize = 50;
 impl Summary {
     /// Adds what an event tells that happened so long after the run began.
     pub fn apply(&mut self, event: &Event, at: Duration) {
-        self.add(event);
+        self.add(event, at);
         if self.stages.last().is_none_or(|last| last.name != self.stage) {
             let stage = Stage { name: self.stage.clone(), began_seconds: at.as_secs_f64() };
             self.stages.push(stage);
         }
     }
 
-    fn add(&mut self, event: &Event) {
+    fn add(&mut self, event: &Event, at: Duration) {
         match event {
             Event::Started(subject) => {
                 self.subject = subject.clone();
@@ -210,6 +229,7 @@ impl Summary {
                 let preflight = self.preflight.get_or_insert_default();
                 preflight.seconds = took.as_secs_f64();
                 preflight.findings.clone_from(findings);
+                self.span("preflight", at.saturating_sub(*took), at);
             }
             // What lives tells nothing of the records.
             Event::FaredBefore(finding) => {
@@ -231,8 +251,9 @@ impl Summary {
             Event::BackupSaved { path, .. } => self.repair.get_or_insert_default().backup.clone_from(path),
             Event::Repaired(step) => self.repair.get_or_insert_default().steps.push(step.clone()),
             Event::Settled(step) => self.settled.push(step.clone()),
+            Event::HelmPhases(phases) => self.add_phases(phases),
             Event::HelmStarted => {
-                self.enter("running helm");
+                self.enter(RUNNING_HELM);
                 // A later start is another run of Helm: nothing of the earlier one may look like its result.
                 self.helm = Some(HelmSummary { started: true, ..HelmSummary::default() });
             }
@@ -273,6 +294,24 @@ impl Summary {
                 self.next.clone_from(next);
                 self.exit_code = Some(*exit_code);
             }
+        }
+    }
+
+    fn add_phases(&mut self, phases: &[Phase]) {
+        let Some(helm) = self.stages.iter().rfind(|stage| stage.name == RUNNING_HELM) else { return };
+        let start = Duration::from_secs_f64(helm.began_seconds);
+        for phase in phases {
+            self.span(&phase.name, start + phase.began, start + phase.ended);
+        }
+    }
+
+    /// One comes after the other: Helm's record is older than the preflight for which Helm waits.
+    fn span(&mut self, name: &str, began: Duration, ended: Duration) {
+        let free = self.phases.last().map_or(0.0, |last| last.ended_seconds);
+        let began_seconds = began.as_secs_f64().max(free);
+        if ended.as_secs_f64() > began_seconds {
+            let span = Span { name: name.to_owned(), began_seconds, ended_seconds: ended.as_secs_f64() };
+            self.phases.push(span);
         }
     }
 

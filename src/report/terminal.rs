@@ -90,6 +90,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         | Event::Trouble { .. }
         | Event::LookedAgain(_)
         | Event::Changed(_)
+        | Event::HelmPhases(_)
         | Event::FaredBefore(_)
         | Event::FaresAfter(_)
         | Event::LockKept(_)

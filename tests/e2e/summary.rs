@@ -140,11 +140,35 @@ fn how_it_fared_before_and_after_is_told(version: Helm) {
 fn the_timeline_is_drawn(version: Helm) {
     let stage = Stage::new("timeline", version);
     // Pods that take their time make a run that is long enough to be drawn.
-    let (_, summary) = deploy(&stage, "install", &["--wait", "--timeout=60s", "--set=delay=2s"]);
+    let hooks = ["--set=hooks.pre-install=300ms", "--set=hooks.post-install=300ms"];
+    let (report, summary) =
+        deploy(&stage, "install", &[&["--wait", "--timeout=60s", "--set=delay=2s"][..], &hooks].concat());
     let chart = summary.split_once("```mermaid\ngantt\n").unwrap().1.split_once("```").unwrap().0;
     let helm = chart.lines().find(|line| line.starts_with("  running helm :00:00:0")).unwrap();
     assert!(helm.contains(", 00:00:"), "{helm}");
+
+    // Helm's run taken apart: one after the other, all within it.
+    let phases = report["phases"].as_array().unwrap();
+    let names: Vec<&str> = phases.iter().map(|phase| phase["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["preflight", "hook Job/pre-install", "rollout", "hook Job/post-install"]);
+    let stages = report["stages"].as_array().unwrap();
+    let began =
+        |name: &str| stages.iter().find(|stage| stage["name"] == name).unwrap()["beganSeconds"].clone();
+    let mut last = began("running helm").as_f64().unwrap();
+    for phase in phases {
+        let [from, to] = ["beganSeconds", "endedSeconds"].map(|end| phase[end].as_f64().unwrap());
+        assert!(last <= from && from < to, "{phases:?}");
+        last = to;
+    }
+    assert!(last <= began("settling after helm").as_f64().unwrap() + 0.05, "{phases:?}");
+    let lasts = |at: usize| {
+        phases[at]["endedSeconds"].as_f64().unwrap() - phases[at]["beganSeconds"].as_f64().unwrap()
+    };
+    assert!(lasts(2) >= 2.0 && lasts(1) >= 0.3 && lasts(3) >= 0.3, "{phases:?}");
+    for bar in ["hook Job/pre-install", "rollout", "hook Job/post-install"] {
+        assert!(chart.contains(&format!("  {bar} :00:00:0")), "{chart}");
+    }
 }
 
-crate::with_both_helms!(what_a_deploy_changed_is_told_without_values how_it_fared_before_and_after_is_told);
-crate::with_either_helm!(V3 a_deploy_that_changes_nothing_says_so_and_when_it_did_what V4 the_timeline_is_drawn);
+crate::with_both_helms!(the_timeline_is_drawn what_a_deploy_changed_is_told_without_values how_it_fared_before_and_after_is_told);
+crate::with_either_helm!(V3 a_deploy_that_changes_nothing_says_so_and_when_it_did_what);
