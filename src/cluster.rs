@@ -3,7 +3,7 @@
 
 pub mod drift;
 pub mod gated;
-pub mod watch;
+pub mod unready;
 pub mod wire;
 
 use std::{
