@@ -128,9 +128,10 @@ pub(super) async fn take_locks(
                     reporter.emit(Event::LockKept((*holder).clone()));
                     let timeout = report::duration(request.guard.lock_timeout.as_secs_f64());
                     let unlock = place.unlock(unlock::id(&holder), "");
-                    return Err(lock_kept(&wanted.lease, &holder, &timeout, &unlock).into());
+                    let end = lock_kept(&wanted.lease, &holder, &timeout, &unlock);
+                    return Err(NoLocks { end, may_hold: !free });
                 }
-                return Err(no_lock(error, &cluster.server).into());
+                return Err(NoLocks { end: no_lock(error, &cluster.server), may_hold: !free });
             }
         }
     }
