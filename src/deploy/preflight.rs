@@ -394,8 +394,16 @@ impl Run<'_> {
         let started: Vec<_> = self.locks.iter().map(super::lease::Held::starter).collect();
         Inspector(Box::new(move |payload| {
             Box::pin(async move {
-                let json = codec::decode(&payload).unwrap_or_default();
-                let planned = codec::planned(&json).unwrap_or_default();
+                let read = codec::decode(&payload).and_then(|json| Ok((codec::planned(&json)?, json)));
+                let (planned, json) = match read {
+                    Ok(read) => read,
+                    Err(why) => {
+                        let why = format!("the preflight was left out: helm's record cannot be read: {why}");
+                        judge.reporter.emit(Event::Warning(why));
+                        started.iter().for_each(|start| start());
+                        return Ok(());
+                    }
+                };
                 let Known { before, mut findings } = known;
                 findings.extend(records::size(&format!("the record of {release}"), payload.len(), &json));
                 let major = if planned.is_v4 { Major::V4 } else { Major::V3 };
