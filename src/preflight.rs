@@ -143,7 +143,6 @@ pub struct Context<'a> {
 
 /// What an answer about an object means; nothing is often.
 pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Finding> {
-    let secret = secrets_of(context.manifest);
     let mut findings: Vec<Finding> = answer
         .refusal
         .iter()
@@ -156,6 +155,11 @@ pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Fin
             ..Finding::default()
         }))
         .collect();
+    if findings.is_empty() {
+        return findings;
+    }
+    // The whole manifest is gone through for it: not for each object that is well.
+    let secret = secrets_of(context.manifest);
     for finding in &mut findings {
         finding.cause = said(&finding.cause, key, &secret);
         for text in [&mut finding.live, &mut finding.wanted] {
