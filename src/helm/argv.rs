@@ -39,7 +39,7 @@ impl Command {
         }
     }
 
-    pub(super) fn column(self) -> Column {
+    pub(crate) fn column(self) -> Column {
         match self {
             Self::Upgrade => Column::Upgrade,
             Self::Install => Column::Install,
