@@ -58,6 +58,7 @@ pub enum Command {
     /// Put records back from a backup file, under the lock
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
+    #[command(after_help = release::SETTLE)]
     Settle(Settle),
     /// Free the lock of a release whose run is dead, and settle its record
     #[command(long_about = release::UNLOCK, after_help = release::UNLOCK_CODES)]

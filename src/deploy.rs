@@ -22,6 +22,7 @@ use locks::{NoLocks, identity, lease_names, release, take_locks};
 use mend::Mended;
 
 pub(crate) use mend::{manifest_of, precious};
+pub(crate) use prove::VALUES_FILE;
 
 use crate::{
     clock::Clock,

@@ -43,6 +43,9 @@ Exit codes: 0 saved; 1 no such release; 64 bad usage; 69 cluster unavailable; 77
 Example:
   helm-guard restore $(helm-guard backup web -n shop)";
 
+pub(super) const SETTLE: &str = "\
+Exit codes: 0 nothing is left to settle; 1 not all could be settled; 64 bad usage.";
+
 pub(super) const DIAGNOSE: &str = "\
 Say why a release does not work: its pods, Jobs, hooks, claims and events, and the last words of Helm in its record, become \
 causes, the most telling first, each with what shows it and the commands that help. Where no known cause fits, what was seen \
