@@ -56,6 +56,7 @@ pub enum Command {
     #[command(after_help = release::BACKUP)]
     Backup(Backup),
     /// Put records back from a backup file, under the lock
+    #[command(after_help = release::RESTORE)]
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
     #[command(after_help = release::SETTLE)]

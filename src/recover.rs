@@ -19,7 +19,6 @@ use crate::{
     cli::{ClusterFlags, Command},
     clock::Clock,
     cluster::Target,
-    exit,
     lock::command::{Stop, say},
     process::Process,
     release::store::Storage,
@@ -110,12 +109,9 @@ impl Ledger {
 }
 
 /// Runs `restore` or `settle`. Gives the exit code.
-pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
+pub async fn run(command: Command, env: &Env, host: &str, clock: Clock) -> u8 {
     let answer = match command {
-        Command::Restore(args) => {
-            let restored = restore::restore(&args, env, clock).await;
-            restored.map_err(|error| Stop::new(exit::REFUSED, format!("{error:#}"), &[]))
-        }
+        Command::Restore(args) => restore::restore(&args, env, host, clock).await,
         Command::Settle(args) => settle::settle_all(&args, env, clock).await,
         Command::Upgrade(_)
         | Command::Check(_)
