@@ -137,7 +137,10 @@ impl<'a> Run<'a> {
             if invocation.create_namespace() && installing && request.task != Task::Check {
                 let made = cluster.ensure_namespace();
                 let made = unless_stopped(signals, "making sure of the namespace", made).await?;
-                made.map_err(|error| End::unavailable(&error.into(), "kubectl get --raw /readyz"))?;
+                made.map_err(|error| {
+                    let why = crate::cluster::told(&error);
+                    End::new(Outcome::Refused, exit::UNAVAILABLE, why, &["kubectl get --raw /readyz"])
+                })?;
             }
             take_locks(request, reporter, clock, &cluster, &lock_id, signals).await
         };
