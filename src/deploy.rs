@@ -8,6 +8,7 @@ mod outcome;
 mod preflight;
 mod progress;
 mod prove;
+mod recreate;
 mod run;
 mod settle;
 
