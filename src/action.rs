@@ -9,10 +9,7 @@ use serde_json::Value;
 use crate::{
     ci::{self, Env},
     cli::OWN_FLAGS,
-    helm::{
-        Command,
-        flags::{self, Column},
-    },
+    helm::{Command, flags},
 };
 
 /// What the variables of inputs begin with. Not `INPUT_`, which belongs to the runner: it sets such variables itself
@@ -146,7 +143,7 @@ pub fn read(env: &Env, id: &str) -> Result<Call, String> {
             ("install", "") if command == Command::Upgrade => vec!["--install".to_owned()],
             (_, text) => tokens(name, form, text)?,
         };
-        if flags::by_name(column(command), name).is_some() {
+        if flags::by_name(command.column(), name).is_some() {
             call.argv.extend(tokens);
         } else if !tokens.is_empty() && name != "install" {
             call.notes.push(left_out(name, command.as_str()));
@@ -302,15 +299,6 @@ fn one_line<'a>(name: &str, text: &'a str) -> Result<&'a str, String> {
 
 fn left_out(name: &str, command: &str) -> String {
     format!("input {name}: left out, {command} has no use for it")
-}
-
-fn column(command: Command) -> Column {
-    match command {
-        Command::Upgrade => Column::Upgrade,
-        Command::Install => Column::Install,
-        Command::Rollback => Column::Rollback,
-        Command::Uninstall => Column::Uninstall,
-    }
 }
 
 enum Kubeconfig {

@@ -56,8 +56,10 @@ pub enum Command {
     #[command(after_help = release::BACKUP)]
     Backup(Backup),
     /// Put records back from a backup file, under the lock
+    #[command(after_help = release::RESTORE)]
     Restore(Restore),
     /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
+    #[command(after_help = release::SETTLE)]
     Settle(Settle),
     /// Free the lock of a release whose run is dead, and settle its record
     #[command(long_about = release::UNLOCK, after_help = release::UNLOCK_CODES)]

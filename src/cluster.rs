@@ -3,7 +3,7 @@
 
 pub mod drift;
 pub mod gated;
-pub mod watch;
+pub mod unready;
 pub mod wire;
 
 use std::{
@@ -218,6 +218,25 @@ pub(crate) async fn known_kind(
     }
 }
 
+/// Why a request came to nothing, for people: the API server's words, or why there are none. The layers of the client add
+/// nothing to what the system says, and the answer as a structure says nothing at all.
+pub(crate) fn told(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        let words = [&status.message, &status.reason].into_iter().find(|words| !words.is_empty());
+        return words.cloned().unwrap_or_else(|| format!("HTTP {} from the API server", status.code));
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    match error {
+        kube::Error::Service(_) | kube::Error::HyperError(_) => {
+            format!("the API server cannot be reached: {cause}")
+        }
+        _ => cause.to_string(),
+    }
+}
+
 /// What the client's own configuration does not keep.
 struct Known {
     context: String,
@@ -284,4 +303,30 @@ pub(crate) fn pem_certificates(pem: &[u8]) -> Vec<Vec<u8>> {
         .filter_map(|rest| rest.split("-----END CERTIFICATE-----").next())
         .filter_map(|body| STANDARD.decode(body.split_whitespace().collect::<String>()).ok())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn why_a_request_came_to_nothing_is_told_without_the_layers_in_between() {
+        let status = |message: &str, reason: &str| {
+            let status = kube::core::Status { code: 401, ..kube::core::Status::default() };
+            Box::new(kube::core::Status { message: message.into(), reason: reason.into(), ..status })
+        };
+        for (message, reason, wanted) in [
+            ("token has expired", "Unauthorized", "token has expired"),
+            ("", "Unauthorized", "Unauthorized"),
+            ("", "", "HTTP 401 from the API server"),
+        ] {
+            assert_eq!(told(&kube::Error::Api(status(message, reason))), wanted);
+        }
+        // Port 9 is for what is thrown away, and nobody listens.
+        let nowhere = Config::new("http://127.0.0.1:9".parse().unwrap());
+        let wire = Wire::new(&nowhere, &Proxies::default(), None).unwrap();
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(wire.client("shop".into()));
+        let why = told(&pods.get("web").await.unwrap_err());
+        assert_eq!(why, "the API server cannot be reached: Connection refused (os error 111)");
+    }
 }

@@ -8,6 +8,7 @@ mod outcome;
 mod preflight;
 mod progress;
 mod prove;
+mod recreate;
 mod run;
 mod settle;
 
@@ -22,6 +23,7 @@ use locks::{NoLocks, identity, lease_names, release, take_locks};
 use mend::Mended;
 
 pub(crate) use mend::{manifest_of, precious};
+pub(crate) use prove::VALUES_FILE;
 
 use crate::{
     clock::Clock,
@@ -136,7 +138,10 @@ impl<'a> Run<'a> {
             if invocation.create_namespace() && installing && request.task != Task::Check {
                 let made = cluster.ensure_namespace();
                 let made = unless_stopped(signals, "making sure of the namespace", made).await?;
-                made.map_err(|error| End::unavailable(&error.into(), "kubectl get --raw /readyz"))?;
+                made.map_err(|error| {
+                    let why = crate::cluster::told(&error);
+                    End::new(Outcome::Refused, exit::UNAVAILABLE, why, &["kubectl get --raw /readyz"])
+                })?;
             }
             take_locks(request, reporter, clock, &cluster, &lock_id, signals).await
         };

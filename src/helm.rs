@@ -5,16 +5,17 @@ pub mod argv;
 pub mod binary;
 pub mod child;
 pub mod flags;
+mod go;
 pub mod mask;
 pub mod memory;
 pub mod phases;
+pub mod split;
 pub mod stop;
 pub mod template;
 pub mod version;
 
-pub use argv::{
-    ArgvError, Command, Invocation, OwnFlag, Split, ValuesFrom, rollback_argv, split, uninstall_argv,
-};
+pub use argv::{ArgvError, Command, Invocation, ValuesFrom, rollback_argv, uninstall_argv};
 pub use mask::Mask;
+pub use split::{OwnFlag, Split, split};
 pub use template::{defines, flags_argv, lint_argv, show_crds_argv, template_argv, unknown_kinds};
 pub use version::{Major, Version, VersionError};

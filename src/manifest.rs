@@ -45,7 +45,8 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Reads the YAML documents of a manifest. Objects without a namespace get `namespace`.
+    /// Reads the YAML documents of a manifest. Objects without a namespace get `namespace`. One that gets its name from the
+    /// API server is left out: nobody can ask for it by a name.
     ///
     /// # Errors
     /// When it is not YAML of Kubernetes objects.
@@ -60,25 +61,11 @@ impl Manifest {
             })?;
         let mut objects = Vec::new();
         for mut document in documents {
-            if document.is_null() {
-                continue;
-            }
             whole_numbers(&mut document);
-            let field = |pointer: &str| {
-                document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let key = ObjectKey {
-                api_version: field("/apiVersion"),
-                kind: field("/kind"),
-                namespace: Some(field("/metadata/namespace"))
-                    .filter(|n| !n.is_empty())
-                    .unwrap_or(namespace.to_owned()),
-                name: field("/metadata/name"),
-            };
-            if key.kind.is_empty() || key.name.is_empty() {
-                return Err("an object without kind or name".into());
-            }
-            objects.push((key, document));
+            flatten(document, &mut |object| {
+                objects.extend(keyed(object, namespace)?);
+                Ok(())
+            })?;
         }
         Ok(Self { objects })
     }
@@ -158,6 +145,44 @@ fn as_helm_reads() -> serde_yaml::Options {
     }
 }
 
+/// The object with its key; `None` for one whose name is made up by the API server.
+fn keyed(object: Value, namespace: &str) -> Result<Option<(ObjectKey, Value)>, String> {
+    let field =
+        |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let own = Some(field("/metadata/namespace")).filter(|own| !own.is_empty());
+    let key = ObjectKey {
+        api_version: field("/apiVersion"),
+        kind: field("/kind"),
+        namespace: own.unwrap_or(namespace.to_owned()),
+        name: field("/metadata/name"),
+    };
+    if key.kind.is_empty() || (key.name.is_empty() && field("/metadata/generateName").is_empty()) {
+        return Err("an object without kind or name".into());
+    }
+    Ok((!key.name.is_empty()).then_some((key, object)))
+}
+
+/// The objects of a document: of a list, such as a `RoleList`, its items, as Helm's client takes it (apimachinery,
+/// `unstructured/helpers.go`: what has `items` is a list, and items without a kind are of the list's).
+fn flatten(mut document: Value, each: &mut impl FnMut(Value) -> Result<(), String>) -> Result<(), String> {
+    let items = match document.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => items,
+        Some(other) if !other.is_null() => return Err("a list whose items are none".into()),
+        _ if document.is_null() => return Ok(()),
+        _ => return each(document),
+    };
+    let kind = document["kind"].as_str().unwrap_or_default();
+    let kind = kind.strip_suffix("List").unwrap_or(kind);
+    for mut item in items {
+        if item.is_object() && item["kind"].is_null() && item["apiVersion"].is_null() {
+            item["kind"] = kind.into();
+            item["apiVersion"] = document["apiVersion"].clone();
+        }
+        flatten(item, each)?;
+    }
+    Ok(())
+}
+
 /// What Helm's parser makes of `1e3`: Go writes a float without a fraction as an integer.
 fn whole_numbers(value: &mut Value) {
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -228,6 +253,42 @@ mod tests {
             manifest("---\n# Source: a.yaml\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
         assert_eq!(parsed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["ConfigMap/a"]);
         assert_eq!(parsed.objects[0].0.namespace, "ns");
+    }
+
+    /// As charts of real life have them, and as Helm takes them apart.
+    #[test]
+    fn a_list_is_its_items() {
+        let parsed = manifest(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleList\nitems:\n\
+             - {metadata: {name: a}}\n- {metadata: {name: b, namespace: other}}\n\
+             - {apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Secret, metadata: {name: c}}]}\n\
+             ---\napiVersion: v1\nkind: List\nitems: []\n",
+        );
+        let told = |(key, object): &(ObjectKey, Value)| {
+            assert_eq!(object["kind"], key.kind.as_str());
+            format!("{} {key} in {}", key.api_version, key.namespace)
+        };
+        assert_eq!(
+            parsed.objects.iter().map(told).collect::<Vec<_>>(),
+            [
+                "rbac.authorization.k8s.io/v1 Role/a in ns",
+                "rbac.authorization.k8s.io/v1 Role/b in other",
+                "v1 Secret/c in ns"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_has_no_name_yet_is_left_out_and_nothing_else() {
+        let parsed = manifest(
+            "kind: Job\napiVersion: batch/v1\nmetadata: {generateName: a-}\n---\nkind: A\nmetadata: {name: b}\n",
+        );
+        assert_eq!(parsed.keys().map(ToString::to_string).collect::<Vec<_>>(), ["A/b"]);
+        for text in
+            ["kind: A\n", "metadata: {name: a}\n", "kind: AList\nitems: {}\n", "kind: AList\nitems: [1]\n"]
+        {
+            assert!(Manifest::parse(text, "ns").is_err(), "{text}");
+        }
     }
 
     /// The old YAML that Helm's parser reads: `defaultMode: 0644` is 420.

@@ -15,6 +15,7 @@ pub mod references;
 pub mod resource;
 pub mod rights;
 pub mod timeouts;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -26,6 +27,7 @@ use crate::{
     report::text::shorten,
 };
 use resource::group;
+use words::{redacted, said, secrets_of};
 
 /// Something that will, or may, stop a deploy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -143,7 +145,6 @@ pub struct Context<'a> {
 
 /// What an answer about an object means; nothing is often.
 pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Finding> {
-    let secret = secrets_of(context.manifest);
     let mut findings: Vec<Finding> = answer
         .refusal
         .iter()
@@ -156,6 +157,11 @@ pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Fin
             ..Finding::default()
         }))
         .collect();
+    if findings.is_empty() {
+        return findings;
+    }
+    // The whole manifest is gone through for it: not for each object that is well.
+    let secret = secrets_of(context.manifest);
     for finding in &mut findings {
         finding.cause = said(&finding.cause, key, &secret);
         for text in [&mut finding.live, &mut finding.wanted] {
@@ -423,66 +429,6 @@ fn scalar(value: Option<&Value>) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(value) => value.to_string(),
     }
-}
-
-/// Texts that must not be seen: what Secrets hold, and what is put into the environment of containers.
-fn secrets_of(manifest: &Manifest) -> BTreeSet<String> {
-    fn environment(value: &Value, found: &mut BTreeSet<String>) {
-        match value {
-            Value::Object(fields) => {
-                for (name, inner) in fields {
-                    match inner.as_array().filter(|_| name == "env") {
-                        Some(list) => found
-                            .extend(list.iter().filter_map(|item| item["value"].as_str()).map(str::to_owned)),
-                        None => environment(inner, found),
-                    }
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| environment(item, found)),
-            _ => {}
-        }
-    }
-    let mut found = BTreeSet::new();
-    for (key, object) in &manifest.objects {
-        if matches!(key.kind.as_str(), "Secret" | "ConfigMap") {
-            let maps = ["data", "stringData"].into_iter().filter_map(|name| object[name].as_object());
-            found.extend(maps.flat_map(|map| map.values()).filter_map(Value::as_str).map(str::to_owned));
-        } else {
-            environment(object, &mut found);
-        }
-    }
-    // Shorter ones say nothing, and are in every text.
-    found.retain(|text| text.len() >= 5);
-    found
-}
-
-fn redacted(text: &str, secrets: &BTreeSet<String>) -> String {
-    secrets.iter().fold(text.to_owned(), |text, secret| {
-        if text.contains(secret.as_str()) { text.replace(secret.as_str(), "(hidden)") } else { text }
-    })
-}
-
-/// The API server's words without what it quotes at length, and without what must not be seen.
-fn said(message: &str, key: &ObjectKey, secrets: &BTreeSet<String>) -> String {
-    // It quotes values of a kind that it does not know as such.
-    if key.kind == "Secret" && message.contains("alue: ") {
-        return "the API server refuses a value of it, which is not shown".to_owned();
-    }
-    let line = message.split('\n').next().unwrap_or_default();
-    let mut out = String::new();
-    let mut rest = line;
-    while let Some(at) = [rest.find("value: {"), rest.find("value: [")].into_iter().flatten().min() {
-        let (before, after) = rest.split_at(at);
-        out.push_str(before);
-        out.push_str("value: …");
-        let end = if after.contains("}: ") { "}: " } else { "]: " };
-        rest = after.split_once(end).map_or("", |(_, rest)| rest);
-        if !rest.is_empty() {
-            out.push_str(": ");
-        }
-    }
-    out.push_str(rest);
-    shorten(&redacted(&out, secrets), 500)
 }
 
 /// A manifest in which hooks stand among the rest, as Helm prints it, parted: what is applied, and what runs at these

@@ -19,10 +19,9 @@ use crate::{
     cli::{ClusterFlags, Command},
     clock::Clock,
     cluster::Target,
-    exit,
+    lock::command::{Stop, say},
     process::Process,
     release::store::Storage,
-    report::text::inert_line,
     request::proxies,
 };
 
@@ -110,9 +109,9 @@ impl Ledger {
 }
 
 /// Runs `restore` or `settle`. Gives the exit code.
-pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
+pub async fn run(command: Command, env: &Env, host: &str, clock: Clock) -> u8 {
     let answer = match command {
-        Command::Restore(args) => restore::restore(&args, env, clock).await,
+        Command::Restore(args) => restore::restore(&args, env, host, clock).await,
         Command::Settle(args) => settle::settle_all(&args, env, clock).await,
         Command::Upgrade(_)
         | Command::Check(_)
@@ -128,19 +127,7 @@ pub async fn run(command: Command, env: &Env, clock: Clock) -> u8 {
         | Command::Repair(_)
         | Command::Action => Ok(()),
     };
-    match answer {
-        Ok(()) => 0,
-        Err(error) => {
-            say(&format!("error: {error:#}"));
-            exit::REFUSED
-        }
-    }
-}
-
-fn say(line: &str) {
-    use std::io::Write;
-    // A closed terminal must not stop the work. Names in Leases are anybody's.
-    let _ = writeln!(std::io::stderr(), "helm-guard: {}", inert_line(line));
+    answer.map_or_else(Stop::tell, |()| 0)
 }
 
 /// The cluster that a command line and Helm's variables name.

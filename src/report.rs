@@ -33,7 +33,7 @@ pub use summary::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subject {
-    /// `upgrade`, `install`, `rollback`, `uninstall` or `repair`.
+    /// `upgrade`, `install`, `rollback`, `uninstall`, `repair` or `check`.
     pub command: String,
     /// Release name.
     pub release: String,
@@ -280,7 +280,7 @@ pub enum Event {
     Recreated(String),
     /// What will be repaired and why.
     RepairPlanned {
-        /// `rebase`, `mark-failed`, `rollback`, `delete-record`, `uninstall`.
+        /// `rebase`, `adopt`, `mark-deployed`, `mark-failed`, `rollback`, `delete-record` or `uninstall`.
         strategy: String,
         /// One sentence: what was found.
         finding: String,
@@ -320,7 +320,7 @@ pub enum Event {
     },
     /// A signal arrived or a time limit passed; Helm is being stopped.
     Stopping {
-        /// E.g. `SIGINT`.
+        /// What, and how long Helm has: `SIGINT; it is killed if it still runs after 6s`.
         cause: String,
     },
     /// Helm ended.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 57] = [
+const ACTING: [(&str, &str); 59] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -13,14 +13,16 @@ const ACTING: [(&str, &str); 57] = [
     ("cluster.rs", "reads the cluster"),
     ("cluster/drift.rs", "asks for dry runs"),
     ("cluster/gated.rs", "writes to sockets"),
+    ("cluster/unready.rs", "asks how far workloads are"),
     ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/end.rs", "waits for signals and the time after them"),
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
-    ("deploy/preflight.rs", "asks the API server before a deploy, saves and deletes StatefulSets"),
+    ("deploy/preflight.rs", "asks the API server before a deploy"),
     ("deploy/progress.rs", "lets time pass, starts what watches"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
+    ("deploy/recreate.rs", "saves and deletes StatefulSets"),
     ("deploy/run.rs", "runs Helm, lets time pass"),
     ("diagnose/act.rs", "reads a release's record and what lives of it, prints"),
     ("diagnose/look.rs", "reads what lives of a release"),

@@ -43,6 +43,19 @@ Exit codes: 0 saved; 1 no such release; 64 bad usage; 69 cluster unavailable; 77
 Example:
   helm-guard restore $(helm-guard backup web -n shop)";
 
+pub(super) const RESTORE: &str = "\
+Records go back to the namespace and the storage that they are of, each as it was; the cluster's other objects stay as they \
+are. Of a redacted backup only statuses go back.
+
+Exit codes: 0 restored; 1 not all could be restored; 64 bad usage; 69 cluster unavailable; 75 lock timeout; 76 lock lost; \
+77 refused, nothing was changed; 130/143 cancelled.
+
+Example:
+  helm-guard restore backups/shop.web-3f9a1c07.json";
+
+pub(super) const SETTLE: &str = "\
+Exit codes: 0 nothing is left to settle; 1 not all could be settled; 64 bad usage.";
+
 pub(super) const DIAGNOSE: &str = "\
 Say why a release does not work: its pods, Jobs, hooks, claims and events, and the last words of Helm in its record, become \
 causes, the most telling first, each with what shows it and the commands that help. Where no known cause fits, what was seen \

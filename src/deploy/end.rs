@@ -85,5 +85,20 @@ pub(super) fn stopped_repair(error: &anyhow::Error) -> End {
         return End::lock_lost("the release was being repaired", why);
     }
     let reason = format!("the repair stopped: {error:#}");
-    End::new(Outcome::Refused, exit::REFUSED, reason, &["is another helm at work? run it again"])
+    End::new(Outcome::Failed, 1, reason, &["is another helm at work? run it again"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 77 says that nothing was touched, which is not known of a repair that began.
+    #[test]
+    fn a_repair_that_stops_half_way_has_failed_and_was_not_refused() {
+        let lost = stopped_repair(&StoreError::LockLost("bob has it".into()).into());
+        assert_eq!((lost.outcome, lost.code), (Outcome::LockLost, exit::LOCK_LOST));
+        let end = stopped_repair(&StoreError::Conflict("web.v2".into()).into());
+        assert_eq!((end.outcome, end.code), (Outcome::Failed, 1));
+        assert!(end.reason.contains("record web.v2 was changed by somebody else"), "{}", end.reason);
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
     status::{
         State,
         act::health,
-        health::{Finding, Health, judge},
+        health::{Finding, Health, Readiness, judge},
     },
 };
 
@@ -56,12 +56,12 @@ impl Run<'_> {
                     Some(Finding { revision: last.revision, ..fared })
                 }
                 _ if succeeded && self.request.invocation.wait().is_some() => {
-                    Some(judge(State::of(history), last.revision, &[], &[]))
+                    Some(judge(State::of(history), last.revision, &[], &Readiness::default()))
                 }
                 _ => {
                     let manifest = super::manifest_of(last, &self.cluster.namespace);
-                    let unready = in_time(signals, self.cluster.unready(&manifest)).await;
-                    unready.map(|unready| judge(State::of(history), last.revision, &[], &unready))
+                    let readiness = in_time(signals, self.cluster.readiness(&manifest)).await;
+                    readiness.map(|readiness| judge(State::of(history), last.revision, &[], &readiness))
                 }
             };
             if let Some(fares) = fares {

@@ -128,9 +128,10 @@ pub(super) async fn take_locks(
                     reporter.emit(Event::LockKept((*holder).clone()));
                     let timeout = report::duration(request.guard.lock_timeout.as_secs_f64());
                     let unlock = place.unlock(unlock::id(&holder), "");
-                    return Err(lock_kept(&wanted.lease, &holder, &timeout, &unlock).into());
+                    let end = lock_kept(&wanted.lease, &holder, &timeout, &unlock);
+                    return Err(NoLocks { end, may_hold: !free });
                 }
-                return Err(no_lock(error, &cluster.server).into());
+                return Err(NoLocks { end: no_lock(error, &cluster.server), may_hold: !free });
             }
         }
     }
@@ -222,11 +223,11 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
             End::new(Outcome::LockTimeout, exit::LOCK_TIMEOUT, error.to_string(), &[])
         }
         error @ lease::LockError::Outdated(_) => End::new(Outcome::Outdated, 0, error.to_string(), &[]),
-        lease::LockError::Api(error @ kube::Error::Api(_)) => {
-            End::unavailable(&error.into(), "kubectl get --raw /readyz")
+        lease::LockError::Api(kube::Error::Api(_)) => {
+            End::new(Outcome::Refused, exit::UNAVAILABLE, error.to_string(), &["kubectl get --raw /readyz"])
         }
         lease::LockError::Api(error) => {
-            // The layers of the client add nothing to what the system says.
+            // With the address, which may be the wrong one.
             let error = anyhow::Error::new(error);
             let reason = format!("the API server {server} cannot be reached: {}", error.root_cause());
             End::new(Outcome::Refused, exit::UNAVAILABLE, reason, &["kubectl get --raw /readyz"])

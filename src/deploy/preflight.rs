@@ -7,23 +7,17 @@
 //! its repair anyway; there that text is judged, before the repair. Without the fence, and
 //! where records are in a database, to which Helm speaks itself, the chart is rendered for it.
 
-use std::{
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
-
-use kube::Client;
-use serde_json::Value;
 
 use super::{
     Run,
     end::{End, unless_stopped},
     mend::{Mended, manifest_of},
     prove::{Rendered, read_once},
+    recreate::Set,
 };
 use crate::{
     cli::Preflight,
@@ -32,7 +26,7 @@ use crate::{
     exit,
     fence::ahead::Inspector,
     helm::{self, Command, Invocation, Major, child},
-    manifest::{Manifest, ObjectKey},
+    manifest::Manifest,
     preflight::{
         Finding,
         act::{self, Apply, Deploy, Found},
@@ -46,9 +40,6 @@ use crate::{
     signals::Signals,
     status::health,
 };
-
-/// A StatefulSet as it lives.
-type Set = (ObjectKey, Value);
 
 /// What is known before Helm says what it is about to do.
 pub(super) struct Known {
@@ -75,6 +66,16 @@ impl Judged {
     /// How the release fared before anything was changed, as far as that was seen on the way.
     pub(super) fn fared(&self) -> Option<health::Finding> {
         self.fared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A StatefulSet was deleted, to be made anew.
+    pub(super) fn recreate(&self, set: Set) {
+        self.recreated.lock().unwrap_or_else(PoisonError::into_inner).push(set);
+    }
+
+    /// Those StatefulSets, each told of once.
+    pub(super) fn recreated(&self) -> Vec<Set> {
+        std::mem::take(&mut *self.recreated.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Is what Helm is about to do yet to be looked at?
@@ -150,39 +151,6 @@ impl Judge {
     }
 }
 
-/// Deletes StatefulSets, their pods and volumes left, with a copy of each saved first.
-#[derive(Clone)]
-struct Recreator {
-    client: Client,
-    reporter: Arc<Reporter>,
-    directory: std::path::PathBuf,
-    lock_id: String,
-    judged: Arc<Judged>,
-}
-
-impl Recreator {
-    async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
-        for (key, live) in sets {
-            let path = self.directory.join(format!("statefulset-{}-{}.json", key.name, self.lock_id));
-            let save = || -> std::io::Result<()> {
-                std::fs::create_dir_all(&self.directory)?;
-                let mut file =
-                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                file.write_all(live.to_string().as_bytes())?;
-                file.sync_all()
-            };
-            save().map_err(|error| format!("{key} was not deleted: copy {}: {error}", path.display()))?;
-            act::orphan(&self.client, &key, &live)
-                .await
-                .map_err(|why| format!("{key} was not deleted: {why}"))?;
-            let said = format!("{key} deleted, its pods and volumes left; a copy is in {}", path.display());
-            self.reporter.emit(Event::Recreated(said));
-            self.judged.recreated.lock().unwrap_or_else(PoisonError::into_inner).push((key, live));
-        }
-        Ok(())
-    }
-}
-
 impl Run<'_> {
     fn judge(&self) -> Judge {
         Judge {
@@ -190,18 +158,6 @@ impl Run<'_> {
             reporter: self.reporter.clone(),
             clock: self.clock,
             mode: self.request.guard.preflight,
-            judged: self.judged.clone(),
-        }
-    }
-
-    fn recreator(&self) -> Recreator {
-        let lock = self.claims.clone();
-        let gate: crate::cluster::gated::Gate = Arc::new(move || lock.are_safe());
-        Recreator {
-            client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
-            reporter: self.reporter.clone(),
-            directory: self.request.backup_dir.clone(),
-            lock_id: self.lock_id.clone(),
             judged: self.judged.clone(),
         }
     }
@@ -394,8 +350,16 @@ impl Run<'_> {
         let started: Vec<_> = self.locks.iter().map(super::lease::Held::starter).collect();
         Inspector(Box::new(move |payload| {
             Box::pin(async move {
-                let json = codec::decode(&payload).unwrap_or_default();
-                let planned = codec::planned(&json).unwrap_or_default();
+                let read = codec::decode(&payload).and_then(|json| Ok((codec::planned(&json)?, json)));
+                let (planned, json) = match read {
+                    Ok(read) => read,
+                    Err(why) => {
+                        let why = format!("the preflight was left out: helm's record cannot be read: {why}");
+                        judge.reporter.emit(Event::Warning(why));
+                        started.iter().for_each(|start| start());
+                        return Ok(());
+                    }
+                };
                 let Known { before, mut findings } = known;
                 findings.extend(records::size(&format!("the record of {release}"), payload.len(), &json));
                 let major = if planned.is_v4 { Major::V4 } else { Major::V3 };
@@ -452,24 +416,6 @@ impl Run<'_> {
                      to delete it: kubectl delete crd {name}"
                 ))),
             }
-        }
-    }
-
-    /// Are the StatefulSets that were deleted there again?
-    pub(super) async fn look_after(&self, ended: &child::Ended) {
-        let sets = std::mem::take(&mut *self.judged.recreated.lock().unwrap_or_else(PoisonError::into_inner));
-        for (key, was) in sets {
-            let said = match act::uid(&self.cluster.client, &key).await {
-                Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
-                    format!("{key} is there again, made anew")
-                }
-                Ok(_) if ended.code != Some(0) => {
-                    format!("{key} is not there: helm failed before it made it anew; the next deploy does")
-                }
-                Ok(_) => format!("{key} is not there, though helm succeeded: look at the chart"),
-                Err(why) => format!("{key} could not be looked at: {why}"),
-            };
-            self.reporter.emit(Event::Recreated(said));
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::{
     signals::Signals,
 };
 
+/// Name of the file that holds reused values; `settle` removes it where a run was killed.
+pub(crate) const VALUES_FILE: &str = "helm-guard-values-";
+
 /// How Helm refused: its exit code and the end of its stderr.
 pub(super) type Refusal = (Option<i32>, String);
 
@@ -111,7 +114,8 @@ impl Run<'_> {
     /// The values that an upgrade reuses, as a file.
     fn values_file(&self, release: &str, base: Option<&Record>) -> Result<Option<SecretFile>, End> {
         let Some(values) = base.and_then(values_of) else { return Ok(None) };
-        secret_file(release, &self.lock_id, &values).map(Some).map_err(|error| {
+        let path = self.request.temporary.join(format!("{VALUES_FILE}{release}-{}.json", self.lock_id));
+        secret_file(path, &values).map(Some).map_err(|error| {
             let reason = format!("nothing was changed: file for the reused values: {error}");
             End::new(Outcome::Refused, exit::REFUSED, reason, &["set TMPDIR to a writable directory"])
         })
@@ -242,9 +246,14 @@ impl Drop for SecretFile {
     }
 }
 
-fn secret_file(release: &str, lock_id: &str, text: &str) -> std::io::Result<SecretFile> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let path = std::env::temp_dir().join(format!("helm-guard-{release}-{lock_id}-values.json"));
+fn secret_file(path: std::path::PathBuf, text: &str) -> std::io::Result<SecretFile> {
+    use std::{
+        io::Write,
+        os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    };
+    if let Some(directory) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     let file_guard = SecretFile(path);
     file.write_all(text.as_bytes())?;

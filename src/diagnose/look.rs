@@ -384,7 +384,8 @@ impl Look<'_> {
             "/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&tailLines={LINES}&limitBytes={BYTES}&previous={previous}"
         );
         let request = Request::get(path).body(Vec::new()).ok()?;
-        tokio::time::timeout(LIMIT, self.cluster.client.request_text(request)).await.ok()?.ok()
+        let text = tokio::time::timeout(LIMIT, self.cluster.client.request_text(request)).await.ok()?.ok()?;
+        Some(whole(&text).to_owned())
     }
 
     /// Values of a Secret; none if there is no such Secret, `None` if it may not be read.
@@ -482,8 +483,27 @@ fn secret_names(pod: &Value) -> impl Iterator<Item = &str> {
     of_containers.chain(of_volumes).filter(|name| !name.is_empty())
 }
 
+/// Of a log that was cut off, its lines that are whole: the last one could end within a secret, which would not be known for
+/// one then.
+fn whole(log: &str) -> &str {
+    if log.len() < BYTES { log } else { log.rsplit_once('\n').map_or("", |(whole, _)| whole) }
+}
+
 fn tail(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = &lines[lines.len().saturating_sub(LINES)..];
     last.iter().map(|line| line.chars().take(400).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_cut_off_ends_with_a_whole_line() {
+        assert_eq!(whole("one\ntoken canary"), "one\ntoken canary");
+        let cut = format!("{}\ntoken cana", "x".repeat(BYTES - 11));
+        assert_eq!((cut.len(), whole(&cut)), (BYTES, &*"x".repeat(BYTES - 11)));
+        assert_eq!(whole(&"x".repeat(BYTES)), "");
+    }
 }

@@ -16,7 +16,7 @@ pub struct Written {
     pub method: Method,
     /// Its path, without the query.
     pub path: String,
-    /// The HTTP status; 0 if there was no answer.
+    /// The HTTP status; that of the fence's own answer where the API server gave none.
     pub code: u16,
     /// What the API server, or the fence, says of a refusal. Untrusted text.
     pub message: String,

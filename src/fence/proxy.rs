@@ -167,11 +167,17 @@ impl Proxy {
         }
     }
 
-    /// Whether a look at records that are elsewhere says that Helm has given up, for the first time.
+    /// Whether a look at records that are elsewhere says that Helm has given up, for the first time. Where they do not answer,
+    /// nobody looks again: each of Helm's writes would wait for that.
     async fn has_given_up(&self) -> bool {
         let peek = self.peeker.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(peek) = peek else { return false };
-        (peek.0)().await && self.peeker.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+        let seen = tokio::time::timeout(PAUSE, (peek.0)()).await;
+        if seen == Ok(false) {
+            return false;
+        }
+        let is_first = self.peeker.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        is_first && seen.is_ok()
     }
 
     /// Makes a request one to the API server. Also says whether it writes a release record, and whether that says that Helm

@@ -1,6 +1,10 @@
-//! Reads a Helm command line by the rules of pflag, and writes the ones for repairs.
+//! Reads a Helm command line by the rules of pflag, and writes the ones for repairs. The guard's own flags are out of it
+//! already (`helm/split.rs`).
 
-use super::flags::{self, Column, Flag};
+use super::{
+    flags::{self, Column, Flag},
+    go::{csv_fields, duration},
+};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -39,7 +43,7 @@ impl Command {
         }
     }
 
-    pub(super) fn column(self) -> Column {
+    pub(crate) fn column(self) -> Column {
         match self {
             Self::Upgrade => Column::Upgrade,
             Self::Install => Column::Install,
@@ -57,58 +61,6 @@ pub enum ArgvError {
     MissingValue(String),
 }
 
-/// A flag of the guard itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OwnFlag {
-    /// The long name, without dashes.
-    pub name: &'static str,
-    /// Whether it needs a value.
-    pub takes_value: bool,
-}
-
-/// A command line, parted into the guard's flags and everything else.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Split {
-    /// The guard's flags, as `--name=value` or `--name`.
-    pub own: Vec<String>,
-    /// The rest, untouched and in order.
-    pub helm: Vec<String>,
-}
-
-/// Takes the guard's flags out of the tokens behind the command word. They may
-/// stand anywhere before `--`, but the value of a Helm flag is never taken for one.
-pub fn split(command: Command, tokens: &[String], own: &[OwnFlag]) -> Result<Split, ArgvError> {
-    let mut parted = Split::default();
-    let mut rest = tokens.iter();
-    while let Some(token) = rest.next() {
-        if token == "--" {
-            parted.helm.push(token.clone());
-            parted.helm.extend(rest.by_ref().cloned());
-        } else if let Some((flag, has_value)) = find_own(token, own) {
-            if has_value || !flag.takes_value {
-                parted.own.push(token.clone());
-            } else {
-                match rest.next() {
-                    Some(value) if value != "--" => parted.own.push(format!("{token}={value}")),
-                    _ => return Err(ArgvError::MissingValue(token.clone())),
-                }
-            }
-        } else {
-            parted.helm.push(token.clone());
-            if lex(command.column(), token).open {
-                parted.helm.extend(rest.next().cloned());
-            }
-        }
-    }
-    Ok(parted)
-}
-
-fn find_own<'a>(token: &str, own: &'a [OwnFlag]) -> Option<(&'a OwnFlag, bool)> {
-    let name = token.strip_prefix("--")?;
-    let (name, has_value) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
-    own.iter().find(|flag| flag.name == name).map(|flag| (flag, has_value))
-}
-
 /// One thing on a command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
@@ -122,14 +74,15 @@ pub(super) enum Item {
     End,
 }
 
-struct Lexed {
+/// One token, read.
+pub(super) struct Lexed {
     items: Vec<Item>,
     /// The last flag waits for the next token as its value.
-    open: bool,
+    pub(super) open: bool,
 }
 
 /// Reads one token that stands where a flag may.
-fn lex(column: Column, token: &str) -> Lexed {
+pub(super) fn lex(column: Column, token: &str) -> Lexed {
     if token == "-" || !token.starts_with('-') {
         return Lexed { items: vec![Item::Word(token.to_owned())], open: false };
     }
@@ -361,7 +314,7 @@ impl Invocation {
 
     /// The time limit, if one is given that Helm can read.
     pub fn timeout(&self) -> Option<Duration> {
-        self.value("timeout").and_then(go_duration)
+        self.value("timeout").and_then(duration)
     }
 
     /// How many revisions to keep, if given (0: all).
@@ -462,64 +415,6 @@ fn is_empty_object(text: &str) -> bool {
 
 fn is_stdin(file: &str) -> bool {
     matches!(file.trim(), "-" | "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0")
-}
-
-/// The fields of one line of comma-separated values, as Go’s reader parts them.
-fn csv_fields(line: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    let mut letters = line.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let Some(field) = fields.last_mut() else { break };
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                field.push('"');
-            }
-            '"' if quoted || field.is_empty() => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            _ => field.push(letter),
-        }
-    }
-    fields
-}
-
-/// Reads a duration by the rules of Go’s `time.ParseDuration`; a negative one is over at once.
-fn go_duration(text: &str) -> Option<Duration> {
-    let (negative, text) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    if text.is_empty() {
-        return None;
-    }
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let (number, tail) = rest.split_at(end);
-        let end = tail.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let scale = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * scale;
-        rest = tail;
-    }
-    // Go counts nanoseconds in 63 bits.
-    if seconds > 9_223_372_036.0 {
-        return None;
-    }
-    if negative { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 /// `uninstall RELEASE` for the removal of what a failed first install left. Only a repair uses it: a user's own

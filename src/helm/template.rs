@@ -3,6 +3,7 @@
 
 use super::argv::{Invocation, Item};
 use super::flags::{self, Column};
+use super::go::csv_field;
 use super::version::{Major, Version};
 use crate::manifest::Manifest;
 
@@ -161,14 +162,5 @@ fn written(flag: &flags::Flag, value: Option<&str>) -> String {
     match value {
         Some(value) => format!("--{}={value}", flag.name),
         None => format!("--{}", flag.name),
-    }
-}
-
-/// `--values` reads its value as a line of comma-separated values.
-fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) || text.starts_with(' ') {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
     }
 }

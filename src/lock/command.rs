@@ -179,13 +179,13 @@ pub(crate) async fn life(
 }
 
 /// Where a lock is, and who wants it.
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     pub(super) place: Place,
     pub(super) request: lease::Request,
     desk: Option<Desk>,
 }
 
-pub(super) fn wanted(
+pub(crate) fn wanted(
     args: &LockWanted,
     cluster: &Cluster,
     operation: &str,
@@ -220,7 +220,7 @@ pub(super) fn wanted(
 }
 
 /// Takes the lock, and says for whom it waits meanwhile.
-pub(super) async fn take(
+pub(crate) async fn take(
     wanted: &Wanted,
     cluster: &Cluster,
     signals: &Signals,
@@ -267,7 +267,7 @@ pub(super) async fn take(
     })
 }
 
-pub(super) fn listen() -> Result<Signals, Stop> {
+pub(crate) fn listen() -> Result<Signals, Stop> {
     Signals::listen()
         .map_err(|error| Stop::new(exit::UNAVAILABLE, format!("cannot listen for signals: {error}"), &[]))
 }

@@ -26,7 +26,7 @@ use super::{
     protocol::{self, Answer, Step},
     queue::Queue,
 };
-use crate::{clock::Clock, report::Holder};
+use crate::{clock::Clock, cluster, report::Holder};
 
 /// How long an API server is tried that has not answered yet.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -66,8 +66,14 @@ pub enum LockError {
         unsure: bool,
     },
     /// The API server cannot be reached, or refused otherwise.
-    #[error(transparent)]
-    Api(#[from] kube::Error),
+    #[error("{}", cluster::told(.0))]
+    Api(kube::Error),
+}
+
+impl From<kube::Error> for LockError {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(error)
+    }
 }
 
 /// What is wanted.

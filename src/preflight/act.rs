@@ -66,7 +66,7 @@ pub struct Deploy {
     pub recreates: bool,
     /// How long Helm waits, and for what.
     pub patience: Patience,
-    /// Where the records are: `secrets` or `configmaps`.
+    /// Where the records are: `secrets` or `configmaps`; empty where they are in no object.
     pub records: &'static str,
     /// What is known before anything is asked.
     pub known: Vec<Finding>,
@@ -87,27 +87,19 @@ pub struct Found {
 pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     let hook_first = acts_first(&deploy.hooks, deploy.first);
     let context = Context { manifest: &deploy.manifest, hook_first, recreates: deploy.recreates };
-    let resources = resources(cluster, deploy).await;
+    let resources = resources(cluster, deploy.manifest.keys().chain(deploy.hooks.keys())).await;
     let needed = rights::needed(&deploy.needs(), &resources);
     let (answers, missing, denied, late) = tokio::join!(
         ask_all(cluster, deploy, &resources),
         look_up(cluster, deploy),
-        in_time(rights::ask::ask(&cluster.client, &needed, &deploy.release)),
-        in_time(too_tight(cluster, deploy)),
+        in_time("rights", rights::ask::ask(&cluster.client, &needed, &deploy.release)),
+        in_time("timeouts", too_tight(cluster, deploy)),
     );
     let asked = deploy.manifest.objects.len() + deploy.hooks.objects.len();
     let findings = [deploy.known.clone(), missing, denied, late].concat();
     let mut found = Found { findings, ..Found::default() };
     if answers.len() < asked {
-        let cause = format!("{} objects were not checked within {}s", asked - answers.len(), LIMIT.as_secs());
-        let remedy = vec!["kubectl get --raw /readyz".to_owned()];
-        found.findings.push(Finding {
-            id: "not-checked",
-            object: "the API server".to_owned(),
-            cause,
-            remedy,
-            ..Finding::default()
-        });
+        found.findings.push(too_late(&format!("{} objects", asked - answers.len())));
     }
     for (key, answer) in answers {
         found.findings.extend(judge(&key, &answer, &context));
@@ -145,19 +137,31 @@ impl Deploy {
     }
 }
 
-/// What the API calls the kinds of the release.
-async fn resources<'a>(cluster: &Cluster, deploy: &'a Deploy) -> Resources<'a> {
-    let all = deploy.manifest.keys().chain(deploy.hooks.keys());
+/// What the API calls the kinds of these objects.
+pub(super) async fn resources<'a>(
+    cluster: &Cluster,
+    keys: impl Iterator<Item = &'a ObjectKey>,
+) -> Resources<'a> {
     let kinds: BTreeSet<(&str, &str)> =
-        all.map(|key| (key.api_version.as_str(), key.kind.as_str())).collect();
+        keys.map(|key| (key.api_version.as_str(), key.kind.as_str())).collect();
     // Boxed before anything is awaited: a closure over references is not general enough for a task.
     let looks = kinds.into_iter().map(|kind| async move { (kind, resource_of(cluster, kind).await) }.boxed());
     let looks: Vec<BoxFuture<'_, _>> = looks.collect();
     stream::iter(looks).buffer_unordered(AT_ONCE).collect().await
 }
 
-async fn in_time(findings: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
-    tokio::time::timeout(LIMIT, findings).await.unwrap_or_default()
+async fn in_time(what: &str, findings: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
+    tokio::time::timeout(LIMIT, findings).await.unwrap_or_else(|_| vec![too_late(what)])
+}
+
+fn too_late(what: &str) -> Finding {
+    Finding {
+        id: "not-checked",
+        object: "the API server".to_owned(),
+        cause: format!("{what} were not checked within {}s", LIMIT.as_secs()),
+        remedy: vec!["kubectl get --raw /readyz".to_owned()],
+        ..Finding::default()
+    }
 }
 
 /// Findings about Helm's patience. Of what lives it is not certain that it starts anew.
@@ -193,7 +197,7 @@ async fn ask_all(cluster: &Cluster, deploy: &Deploy, resources: &Resources<'_>) 
     stream::iter(questions).buffer_unordered(AT_ONCE).take_until(limit).collect().await
 }
 
-pub(super) async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Option<Resource> {
+async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Option<Resource> {
     if let Some(known) = resource::known(api_version, kind) {
         return Some(known);
     }

@@ -1,14 +1,12 @@
 //! Asks the API server, by dry runs, whether what Helm has applied is what it wanted to apply: done again, would its apply
 //! change anything? Changes nothing. What the answers mean is decided in `repair/adopt.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::Value;
 
 use super::{
     Refusal,
-    act::{Apply, Deploy, LIMIT, Question, mark, resource_of, send},
+    act::{Apply, Deploy, LIMIT, Question, mark, resources, send},
     patch::{self, Change},
     resource::{self, Resource},
 };
@@ -23,12 +21,7 @@ use crate::{
 /// # Errors
 /// When not all could be asked in time.
 pub async fn applied(cluster: &Cluster, deploy: &Deploy) -> Result<Vec<Object>, String> {
-    let kinds: BTreeSet<(&str, &str)> =
-        deploy.manifest.keys().map(|key| (key.api_version.as_str(), key.kind.as_str())).collect();
-    // Boxed before anything is awaited: a closure over references is not general enough for a task.
-    let looks = kinds.into_iter().map(|kind| async move { (kind, resource_of(cluster, kind).await) }.boxed());
-    let looks: Vec<BoxFuture<'_, _>> = looks.collect();
-    let resources: BTreeMap<_, _> = stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
+    let resources = resources(cluster, deploy.manifest.keys()).await;
     let questions = deploy.manifest.objects.iter().map(|(key, object)| {
         let resource = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten();
         async move { compare(cluster, deploy, key, object, resource).await }.boxed()

@@ -76,7 +76,7 @@ pub struct Follower<'a> {
 impl<'a> Follower<'a> {
     /// Starts the watches for what is the release's, and fills the board.
     pub fn begin(stand: Stand<'a>, scope: Scope, board: &'a Mutex<Board>) -> Self {
-        let (selections, _) = selections(&scope.manifest, &scope.hook_objects);
+        let (selections, left) = selections(&scope.manifest, &scope.hook_objects);
         let (sender, news) = mpsc::channel(WAITING);
         let client = stand.cluster.patient();
         let mut tasks = JoinSet::new();
@@ -85,7 +85,7 @@ impl<'a> Follower<'a> {
         }
         let fresh = Board::new(&scope.manifest, &scope.hook_objects);
         *board.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Self {
+        let follower = Self {
             stand,
             board,
             scope: Arc::new(scope),
@@ -99,7 +99,11 @@ impl<'a> Follower<'a> {
             news,
             sender,
             tasks,
+        };
+        if left > 0 {
+            follower.say(Change::Partial(left));
         }
+        follower
     }
 
     /// Follows until this is dropped.

@@ -56,6 +56,26 @@ pub struct Selection {
     pub fields: String,
 }
 
+impl Selection {
+    /// Path and query of a list or a watch, with more parameters; those without a value are left out.
+    pub fn path(&self, more: &[(&str, &str)]) -> String {
+        let Self { kind, namespace, labels, fields } = self;
+        let selectors = [("labelSelector", labels.as_str()), ("fieldSelector", fields.as_str())];
+        let pairs = more.iter().chain(&selectors).filter(|(_, value)| !value.is_empty());
+        let query: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        format!("/{}/namespaces/{namespace}/{}?{}", kind.path, kind.plural, query.join("&"))
+    }
+}
+
+/// What else a query takes for a sign of its own.
+fn escaped(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    value
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
 /// Watches at once: each is a connection.
 const MOST: usize = 16;
 /// Values of one label in a selector.

@@ -32,6 +32,8 @@ pub enum Change {
     },
     /// This kind may not be watched: nothing is said of it.
     Hidden(String),
+    /// It would take so many more watches to see all of the release.
+    Partial(usize),
     /// From now on nothing more of workloads is said.
     Enough,
 }

@@ -108,7 +108,7 @@ impl Watch {
         let mut more = String::new();
         let mut version = String::new();
         for _ in 0..PAGES {
-            let path = self.path(&[("limit", &PAGE.to_string()), ("continue", &more)]);
+            let path = self.selection.path(&[("limit", &PAGE.to_string()), ("continue", &more)]);
             let Ok(request) = Request::get(path).body(Vec::new()) else { return Stopped::Forbidden };
             let mut page = match self.client.request::<Value>(request).await {
                 Ok(page) => page,
@@ -138,7 +138,7 @@ impl Watch {
 
     /// Hears of changes since a version.
     async fn changes(&self, mut version: String) -> Stopped {
-        let path = self.path(&[
+        let path = self.selection.path(&[
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
             ("timeoutSeconds", &OPEN.to_string()),
@@ -180,23 +180,6 @@ impl Watch {
             }
         }
     }
-
-    fn path(&self, more: &[(&str, &str)]) -> String {
-        let Selection { kind, namespace, labels, fields } = &self.selection;
-        let selectors = [("labelSelector", labels.as_str()), ("fieldSelector", fields.as_str())];
-        let pairs = more.iter().chain(&selectors).filter(|(_, value)| !value.is_empty());
-        let query: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-        format!("/{}/namespaces/{namespace}/{}?{}", kind.path, kind.plural, query.join("&"))
-    }
-}
-
-/// What else a query takes for a sign of its own.
-fn escaped(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    value
-        .bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 fn broken(error: &kube::Error, version: String) -> Stopped {

@@ -1,28 +1,27 @@
 //! `restore`: records put back from a backup, under the lock. A redacted backup gives back what it has.
 
-use anyhow::{Context, bail};
-
-use super::{say, target};
+use super::say;
 use crate::{
     backup::{self, Backup, Redacted},
-    ci::{self, Env},
-    cli::Restore,
+    ci::Env,
+    cli::{LockWanted, Restore},
     clock::Clock,
-    cluster::Cluster,
+    exit,
     lock::{
-        Times,
-        lease::{self, Claims},
-        lease_name,
-        queue::Queue,
+        command::{Stop, connect, listen, take, wanted},
+        lease::Claims,
     },
     release::{
         History, Record, Status,
         database::CONNECTION,
-        store::{Driver, Storage, Store},
+        store::{Driver, Storage, Store, StoreError},
     },
-    report::Holder,
     request,
+    signals::Signals,
 };
+
+/// Lease duration of the hold under which records are put back.
+const OURS: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Which release a backup is of.
 struct Subject {
@@ -48,103 +47,163 @@ fn subject(backup: &Backup) -> Option<Subject> {
 /// Puts back what is in the file.
 ///
 /// # Errors
-/// When it is no backup, the lock is taken, the API server refuses, or not all could be put back.
-pub(super) async fn restore(args: &Restore, env: &Env, clock: Clock) -> anyhow::Result<()> {
-    let file = || args.file.display().to_string();
-    let text = std::fs::read_to_string(&args.file).with_context(file)?;
-    let backup = backup::read(&text).map_err(anyhow::Error::msg).with_context(file)?;
+/// With the exit code, when it is no backup, the lock is taken, the API server refuses, or not all could be put back.
+pub(super) async fn restore(args: &Restore, env: &Env, host: &str, clock: Clock) -> Result<(), Stop> {
+    let file = |why: String| Stop::new(exit::REFUSED, format!("{}: {why}", args.file.display()), &[]);
+    let text = std::fs::read_to_string(&args.file).map_err(|error| file(error.to_string()))?;
+    let backup = backup::read(&text).map_err(file)?;
     let Some(Subject { release, namespace, driver }) = subject(&backup) else {
-        bail!("{}: no record in it", args.file.display())
+        return Err(file("no record in it".to_owned()));
     };
-    // Records go back to where they were. Which database that was, a backup does not say.
-    let storage = match driver {
-        Driver::Secrets => Storage::Secrets,
-        Driver::ConfigMaps => Storage::ConfigMaps,
-        Driver::Sql => match request::storage(env).map_err(anyhow::Error::msg)? {
-            storage @ Storage::Sql(_) => storage,
-            _ => bail!("these records are of a database: set HELM_DRIVER=sql and {CONNECTION}"),
-        },
-    };
-    let mut target = target(&args.cluster, env);
-    target.namespace = target.namespace.or(namespace);
-    let cluster = Cluster::connect(&target).await?;
+    let storage = storage(driver, env)?;
+    let signals = listen()?;
+    let mut flags = args.cluster.clone();
+    flags.namespace = flags.namespace.or(namespace_of(env)).or(namespace);
+    let cluster = connect(&flags, env).await?;
     let store = Store::new(cluster.client.clone(), &cluster.namespace, &storage);
-    let owner = ci::owner(env, "restore");
-    let lock_id = crate::deploy::random_id();
-    let wanted = lease::Request {
-        lease: lease_name(&release),
-        namespace: cluster.namespace.clone(),
-        me: Holder {
-            identity: format!("{}-restore-{lock_id}", owner.name),
-            lock_id,
-            owner,
-            operation: "restore".into(),
-            release: release.clone(),
-            since: clock.wall().to_string(),
-        },
-        times: Times::new(std::time::Duration::from_secs(15)),
-        timeout: args.lock_timeout,
-        within: None,
+    let lock = LockWanted {
+        release: release.clone(),
+        lock_name: None,
+        lock_timeout: args.lock_timeout,
+        cluster: flags,
     };
-    let waiting = |holder: &Holder, _| say(&format!("waiting for {}", holder.owner.name));
-    let never = std::future::pending();
-    let mut queue = Queue::alone(clock);
-    let acquired = lease::acquire(cluster.client.clone(), &wanted, clock, &mut queue, never, waiting).await?;
-    let lock = Claims::new(vec![acquired.held.claim()], clock);
-    let store = store.under(&cluster.wire, lock, acquired.held.lock_id());
-    let put_back = async {
-        let history = store.history(&release).await?;
-        match &backup {
-            Backup::Complete(copies) => put_back(&store, &history, copies).await,
-            Backup::Redacted(backup) => set_right(&store, &history, backup, clock).await,
+    let wanted = wanted(&lock, &cluster, "restore", OURS, env, host, clock);
+    let held = take(&wanted, &cluster, &signals, clock).await?.held;
+    let store = store.under(&cluster.wire, Claims::new(vec![held.claim()], clock), held.lock_id());
+    let mut work = Work { store, release, driver, signals, clock, changed: false };
+    let done = work.run(&backup, &cluster.namespace).await;
+    if held.release(false).await.is_err() {
+        say("warning: the lock could not be given back; it runs out by itself");
+    }
+    done
+}
+
+/// Helm's own variable stands before what the backup says, and behind the flag.
+fn namespace_of(env: &Env) -> Option<String> {
+    env.get("HELM_NAMESPACE").filter(|namespace| !namespace.is_empty()).cloned()
+}
+
+/// Records go back to where they were. Which database that was, a backup does not say.
+fn storage(driver: Driver, env: &Env) -> Result<Storage, Stop> {
+    match driver {
+        Driver::Secrets => Ok(Storage::Secrets),
+        Driver::ConfigMaps => Ok(Storage::ConfigMaps),
+        Driver::Sql => match request::storage(env).map_err(|why| Stop::new(exit::USAGE, why, &[]))? {
+            storage @ Storage::Sql(_) => Ok(storage),
+            _ => {
+                let next = format!("set HELM_DRIVER=sql and {CONNECTION}");
+                Err(Stop::new(exit::USAGE, "these records are of a database", &[&next]))
+            }
+        },
+    }
+}
+
+/// Records that are put back under the lock.
+struct Work {
+    store: Store,
+    release: String,
+    driver: Driver,
+    signals: Signals,
+    clock: Clock,
+    /// Is a record another than it was?
+    changed: bool,
+}
+
+impl Work {
+    async fn run(&mut self, backup: &Backup, namespace: &str) -> Result<(), Stop> {
+        let history = self.history().await?;
+        match backup {
+            Backup::Complete(copies) => self.put_back(&history, copies).await,
+            Backup::Redacted(backup) => self.set_right(&history, backup).await,
         }?;
-        let after = store.history(&release).await?;
+        let after = self.history().await?;
         if after.deployed().count() > 1 {
             let newest = after.last().map_or(0, |last| last.revision);
             say(&format!(
                 "warning: several revisions are deployed: revision {newest} is newer than the backup"
             ));
             say(&format!(
-                "hint: helm-guard rollback {release} -n {} REVISION makes the cluster what one of them says",
-                cluster.namespace
+                "hint: helm-guard rollback {} -n {namespace} REVISION makes the cluster what one of them says",
+                self.release
             ));
         }
-        anyhow::Ok(())
+        Ok(())
     }
-    .await;
-    acquired.held.release(false).await?;
-    put_back
-}
 
-async fn put_back(store: &Store, history: &History, copies: &[Record]) -> anyhow::Result<()> {
-    for copy in copies {
-        match history.get(copy.revision) {
-            Some(current) => drop(store.put_back(current, copy).await?),
-            None => store.create(&copy.stored).await?,
-        }
-        say(&format!("revision {} restored: {}", copy.revision, copy.status()));
+    async fn history(&self) -> Result<History, Stop> {
+        self.store.history(&self.release).await.map_err(|error| self.failed(error))
     }
-    Ok(())
-}
 
-/// Of a redacted backup there is no more than statuses and descriptions, for records that are still there.
-async fn set_right(store: &Store, history: &History, backup: &Redacted, clock: Clock) -> anyhow::Result<()> {
-    say("this backup is redacted: values, Secrets and manifests cannot be restored from it, statuses can");
-    let mut gone = Vec::new();
-    for copy in &backup.revisions {
-        let current = history.get(copy.revision).filter(|record| record.body.is_ok());
-        let (Some(current), Some(edit)) = (current, copy.edit()) else {
-            gone.push(copy.revision.to_string());
-            continue;
+    /// Nothing more is begun when somebody asks to stop.
+    fn goes_on(&self) -> Result<(), Stop> {
+        let Some(signal) = self.signals.heard() else { return Ok(()) };
+        let done = if self.changed { "not all is restored" } else { "nothing was changed" };
+        Err(Stop::new(
+            exit::cancelled(signal.number()),
+            format!("{}: {done}", signal.name()),
+            &["run the same command again"],
+        ))
+    }
+
+    /// What is refused before anything is changed is refused; else it is half done.
+    fn failed(&self, error: StoreError) -> Stop {
+        let (code, next) = match &error {
+            StoreError::LockLost(_) => (exit::LOCK_LOST, "run the same command again".to_owned()),
+            StoreError::Conflict(_) | StoreError::Codec(..) => {
+                (exit::REFUSED, "is another helm at work? run it again".to_owned())
+            }
+            error => error.advice(self.driver, "your Role", "get, list, create, update"),
         };
-        let status = edit.status.unwrap_or(Status::Unknown);
-        if current.status() != status || current.label != status {
-            store.edit(current, &edit, clock.wall().as_second()).await?;
-            say(&format!("revision {}: its status is restored: {status}", copy.revision));
+        let error = anyhow::Error::new(error).context(format!("records of release {}", self.release));
+        self.unless_changed(code, format!("{error:#}"), &next)
+    }
+
+    fn unless_changed(&self, code: u8, why: String, next: &str) -> Stop {
+        if self.changed && code == exit::REFUSED {
+            return Stop::new(1, format!("not all is restored: {why}"), &[next]);
         }
+        Stop::new(code, why, &[next])
     }
-    if gone.is_empty() {
-        return Ok(());
+
+    async fn put_back(&mut self, history: &History, copies: &[Record]) -> Result<(), Stop> {
+        for copy in copies {
+            self.goes_on()?;
+            let done = match history.get(copy.revision) {
+                Some(current) => self.store.put_back(current, copy).await.map(drop),
+                None => self.store.create(&copy.stored).await,
+            };
+            done.map_err(|error| self.failed(error))?;
+            self.changed = true;
+            say(&format!("revision {} restored: {}", copy.revision, copy.status()));
+        }
+        Ok(())
     }
-    bail!("not restored, because what was redacted is needed for it: revision {}", gone.join(", "))
+
+    /// Of a redacted backup there is no more than statuses and descriptions, for records that are still there.
+    async fn set_right(&mut self, history: &History, backup: &Redacted) -> Result<(), Stop> {
+        say(
+            "this backup is redacted: values, Secrets and manifests cannot be restored from it, statuses can",
+        );
+        let mut gone = Vec::new();
+        for copy in &backup.revisions {
+            self.goes_on()?;
+            let current = history.get(copy.revision).filter(|record| record.body.is_ok());
+            let (Some(current), Some(edit)) = (current, copy.edit()) else {
+                gone.push(copy.revision.to_string());
+                continue;
+            };
+            let status = edit.status.unwrap_or(Status::Unknown);
+            if current.status() != status || current.label != status {
+                let edited = self.store.edit(current, &edit, self.clock.wall().as_second()).await;
+                edited.map_err(|error| self.failed(error))?;
+                self.changed = true;
+                say(&format!("revision {}: its status is restored: {status}", copy.revision));
+            }
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let why = format!("what was redacted is needed for it: revision {}", gone.join(", "));
+        Err(self.unless_changed(exit::REFUSED, why, "restore it from a complete backup, if there is one"))
+    }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{STATE_FILE, State, say};
 use crate::{
@@ -16,8 +16,13 @@ use crate::{
     cli::{ClusterFlags, Settle},
     clock::Clock,
     cluster::{Cluster, Target},
+    deploy::VALUES_FILE,
+    exit,
     helm::child,
-    lock::lease::{self, Claims, Held},
+    lock::{
+        command::Stop,
+        lease::{self, Claims, Held},
+    },
     process::{self, Process},
     release::{History, store::Store, stored::read_backup},
     repair::{self, Plan, Step, steps::Hands},
@@ -33,12 +38,25 @@ const HELM: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// With the first thing that could not be settled; all others are tried.
-pub(super) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> anyhow::Result<()> {
+pub(super) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> Result<(), Stop> {
     let directory = ci::job_directory(env);
-    let files = match (&args.state, &directory) {
+    if args.state.is_none() && directory.is_none() {
+        return Err(Stop::new(exit::USAGE, "name a state file: this is no job of GitHub or GitLab", &[]));
+    }
+    let settled = settle_files(args, directory.as_deref(), env, clock).await;
+    settled.map_err(|error| Stop::new(1, format!("{error:#}"), &["the next run repairs what is left"]))
+}
+
+async fn settle_files(
+    args: &Settle,
+    directory: Option<&Path>,
+    env: &Env,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    let files = match (&args.state, directory) {
         (Some(file), _) => vec![file.clone()],
         (None, Some(directory)) => beginning_with(directory, STATE_FILE)?,
-        (None, None) => bail!("name a state file: this is no job of GitHub or GitLab"),
+        (None, None) => Vec::new(),
     };
     let files: Vec<PathBuf> =
         files.into_iter().filter(|file| file.extension() != Some("new".as_ref())).collect();
@@ -50,10 +68,12 @@ pub(super) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> anyhow
         let settled = settle_file(file, &args.cluster, env, clock).await;
         answer = answer.and(settled.with_context(|| file.display().to_string()));
     }
-    if let (None, Some(directory)) = (&args.state, &directory) {
-        // A secret: it goes even if something is left to settle.
-        for file in beginning_with(directory, action::KUBECONFIG_FILE)? {
-            std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
+    if let (None, Some(directory)) = (&args.state, directory) {
+        // Secrets: they go even if something is left to settle.
+        for prefix in [action::KUBECONFIG_FILE, VALUES_FILE] {
+            for file in beginning_with(directory, prefix)? {
+                std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
+            }
         }
         if ci::system(env) == ci::System::GitLab {
             // Made by this job. Backups in it stay.

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     cluster::{
+        self,
         gated::Gate,
         wire::{Body, Wire},
     },
@@ -94,11 +95,17 @@ pub enum StoreError {
     #[error("the lock is lost, nothing more is written: {0}")]
     LockLost(String),
     /// The API server refused, or could not be reached.
-    #[error(transparent)]
-    Api(#[from] kube::Error),
+    #[error("{}", cluster::told(.0))]
+    Api(kube::Error),
     /// The database did.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+}
+
+impl From<kube::Error> for StoreError {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(error)
+    }
 }
 
 impl StoreError {

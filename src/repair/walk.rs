@@ -20,7 +20,7 @@ use crate::{
     report::{duration, text::terminal_safe},
     request,
     signals::{Signal, Signals},
-    status::{State, act::unreadable, fleet::Entry, render, sweep},
+    status::{State, act::unreadable, fleet::Entry, health::Readiness, render, sweep},
     unlock::{Place, standing},
 };
 
@@ -172,12 +172,21 @@ impl<'a> Walk<'a> {
         let manifest = manifest_of(last, &place.namespace);
         let started = self.clock.monotonic();
         loop {
-            let unready = cluster.unready(&manifest).await;
-            if unready.is_empty() {
-                say("every workload is ready");
+            let Readiness { unready, unseen } = cluster.readiness(&manifest).await;
+            let unseen_names: Vec<String> = unseen.iter().map(ToString::to_string).collect();
+            if unready.is_empty() && unseen.iter().all(|unseen| unseen.is_forbidden) {
+                say(&if unseen.is_empty() {
+                    "every workload is ready".to_owned()
+                } else {
+                    format!(
+                        "warning: whether every workload is ready is not known: {}",
+                        unseen_names.join(", ")
+                    )
+                });
                 return Ok(());
             }
-            let names: Vec<String> = unready.iter().map(|w| format!("{}/{}", w.kind, w.name)).collect();
+            let names = unready.iter().map(|w| format!("{}/{}", w.kind, w.name));
+            let names: Vec<String> = names.chain(unseen_names).collect();
             if self.clock.monotonic().saturating_sub(started) >= chosen.rollout_timeout {
                 let limit = duration(chosen.rollout_timeout.as_secs_f64());
                 let why = format!("not ready after {limit}: {}", names.join(", "));

@@ -42,6 +42,9 @@ pub(super) fn lines(change: &Change, is_drawn: bool) -> Vec<String> {
             let verbs = if kind == "pods/log" { "read" } else { "listed and watched" };
             one(format!("rollout: {kind} may not be {verbs} here: nothing is said of them"))
         }
+        Change::Partial(left) => {
+            one(format!("rollout: not all of the release is watched: it would take {left} more watches"))
+        }
         Change::Enough => one("rollout: more changes are not told one by one".to_owned()),
     }
 }

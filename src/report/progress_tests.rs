@@ -65,6 +65,11 @@ fn a_change_is_a_line() {
             "rollout: pods may not be listed and watched here: nothing is said of them",
             true,
         ),
+        (
+            Change::Partial(3),
+            "rollout: not all of the release is watched: it would take 3 more watches",
+            true,
+        ),
         (Change::Enough, "rollout: more changes are not told one by one", false),
     ] {
         let line = format!("helm-guard: {wanted}");

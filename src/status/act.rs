@@ -162,8 +162,8 @@ pub(crate) async fn health(cluster: &Cluster, state: State, history: &History) -
     let shown = if state == State::Failed { history.deployed().next_back() } else { None };
     let shown = shown.or(history.last())?;
     let manifest = manifest_of(shown, &cluster.namespace);
-    let (objects, unready) = tokio::join!(cluster.compared(&manifest), cluster.unready(&manifest));
-    Some(judge(state, shown.revision, &objects, &unready))
+    let (objects, readiness) = tokio::join!(cluster.compared(&manifest), cluster.readiness(&manifest));
+    Some(judge(state, shown.revision, &objects, &readiness))
 }
 
 pub(crate) fn unreadable(release: &str, storage: &Storage, error: StoreError) -> Stop {

@@ -1,5 +1,5 @@
 //! How a release fares, in the usual words: what lives beside what its manifest says, and whether it is ready.
-//! Pure: the cluster is read in `cluster/drift.rs` and `cluster/watch.rs`.
+//! Pure: the cluster is read in `cluster/drift.rs` and `cluster/unready.rs`.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -45,6 +45,30 @@ pub enum Live {
     Unknown(String),
 }
 
+/// How far workloads are, as far as that may be seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Those that are not ready.
+    pub unready: Vec<Workload>,
+    /// What may be among those, and is not known.
+    pub unseen: Vec<Unseen>,
+}
+
+/// Workloads that nobody could look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// E.g. `deployments`.
+    pub what: String,
+    /// For want of a right: looking again would not help.
+    pub is_forbidden: bool,
+}
+
+impl std::fmt::Display for Unseen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} be listed", self.what, if self.is_forbidden { "may not" } else { "could not" })
+    }
+}
+
 /// The word, and what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,7 +85,7 @@ pub struct Finding {
 const TOLD: usize = 10;
 
 /// Decides.
-pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], unready: &[Workload]) -> Finding {
+pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], readiness: &Readiness) -> Finding {
     let mut found: Vec<(Health, String)> = Vec::new();
     if state == State::Stuck {
         found.push((Health::Stuck, stuck(revision)));
@@ -76,13 +100,14 @@ pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], unready
             Live::Unknown(why) => found.push((Health::Unknown, format!("{key}: {why}"))),
         }
     }
-    for workload in unready {
+    for workload in &readiness.unready {
         let Workload { kind, name, ready, wanted, reasons } = workload;
         let is_bad = |reason: &String| !ON_THE_WAY.contains(&reason.split(" ×").next().unwrap_or_default());
         let health = if reasons.iter().any(is_bad) { Health::Degraded } else { Health::Progressing };
         let why = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
         found.push((health, format!("{kind}/{name} has {ready} of {wanted} ready{why}")));
     }
+    found.extend(readiness.unseen.iter().map(|unseen| (Health::Unknown, unseen.to_string())));
     worst(revision, found)
 }
 
@@ -214,11 +239,18 @@ mod tests {
         ] {
             let objects: Vec<_> =
                 lives.into_iter().enumerate().map(|(n, live)| (key(&n.to_string()), live)).collect();
-            let found = judge(state, 7, &objects, &workloads);
+            let readiness = Readiness { unready: workloads, unseen: Vec::new() };
+            let found = judge(state, 7, &objects, &readiness);
             assert_eq!(format!("{}: {}", found.health, found.reasons.join("; ")), expected);
         }
+        let unseen = vec![Unseen { what: "deployments".into(), is_forbidden: true }];
+        let found = judge(State::Deployed, 7, &[], &Readiness { unready: Vec::new(), unseen });
+        assert_eq!(
+            (found.health, found.reasons),
+            (Health::Unknown, vec!["deployments may not be listed".to_owned()])
+        );
         let many: Vec<_> = (0..300).map(|n| (key(&n.to_string()), Live::Missing)).collect();
-        let found = judge(State::Deployed, 7, &many, &[]);
+        let found = judge(State::Deployed, 7, &many, &Readiness::default());
         assert_eq!((found.reasons.len(), found.reasons[10].as_str()), (11, "and 290 more"));
     }
 

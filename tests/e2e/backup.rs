@@ -65,8 +65,18 @@ fn a_release_comes_back_from_the_backup_of_a_healthy_deploy(version: Helm) {
     std::fs::copy(&saved[1], &artifact).unwrap();
     std::fs::remove_dir_all(directory(&stage)).unwrap();
     stage.namespace.kubectl(["delete", "secret", "-l", "owner=helm"]).unwrap();
-    let said = restore(&stage, &artifact);
-    assert_eq!(said.code, Some(0), "{}", said.err);
+    let artifact = artifact.to_str().unwrap();
+    let nowhere = Stage::run(stage.own(&["restore", artifact, "--kube-context=nobody"]));
+    assert_eq!(nowhere.code, Some(69), "{}", nowhere.err);
+    let lock = Stage::ok(stage.own(&["lock", "acquire", "web", "--ttl=5m"])).out;
+    let held = Stage::run(stage.own(&["restore", artifact, "--lock-timeout=1s"]));
+    assert_eq!(held.code, Some(75), "{}", held.err);
+    assert!(held.err.contains("hint: helm-guard unlock web"), "{}", held.err);
+    // Under the lock that it was handed it need not wait for it.
+    let mut within = stage.own(&["restore", artifact]);
+    within.env("HELM_GUARD_LOCK_ID", lock.trim());
+    Stage::ok(within);
+    Stage::ok(stage.own(&["lock", "release", "web", "--id", lock.trim()]));
     let data = |records: Vec<(String, Value, Value)>| -> Vec<_> {
         records.into_iter().map(|(name, _, data)| (name, data)).collect()
     };

@@ -95,12 +95,14 @@ impl Job {
     }
 }
 
-/// Killed while Helm waits: Helm is ended, its record marked, the lock given back, the secret kubeconfig removed.
+/// Killed while Helm waits: Helm is ended, its record marked, the lock given back, secret files removed.
 fn a_killed_run_is_settled(version: Helm) {
     let mut job = Job::new("settle", version);
     job.stage.wrap_helm(BESIDE);
     Stage::ok(job.stage.raw("install", &["--wait"]));
-    std::fs::write(job.directory.path().join("helm-guard-kubeconfig-1"), "secret").unwrap();
+    let secrets = ["helm-guard-kubeconfig-1", "helm-guard-values-web-1.json"];
+    let secrets = secrets.map(|name| job.directory.path().join(name));
+    secrets.iter().for_each(|secret| std::fs::write(secret, "secret").unwrap());
     let mut guard = job.start(2, &[]);
     kill(&mut guard);
     let orphans = job.orphans();
@@ -113,11 +115,8 @@ fn a_killed_run_is_settled(version: Helm) {
     assert!(orphans.iter().all(|helm| process::Process::of(helm.pid) != Some(*helm)), "{}", said.err);
     job.stage.assert_history(&["deployed", "failed"]);
     assert!(job.lease()["spec"]["holderIdentity"].is_null(), "{}", said.err);
-    assert!(
-        job.fence().is_none()
-            && job.state().is_none()
-            && !job.directory.path().join("helm-guard-kubeconfig-1").exists()
-    );
+    assert!(job.fence().is_none() && job.state().is_none());
+    assert!(!secrets.iter().any(|secret| secret.exists()), "{secrets:?}");
 
     let said = job.settle();
     assert!(said.code == Some(0) && said.err.contains("nothing to settle"), "{}", said.err);

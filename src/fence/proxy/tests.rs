@@ -316,3 +316,26 @@ async fn what_cannot_be_sent_may_be_asked_again_and_what_is_refused_is_remembere
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
     assert!(answer.contains("refused"), "{answer}");
 }
+
+/// A database that is gone without a word holds Helm up once, and not at each of its writes.
+#[tokio::test]
+async fn records_that_do_not_answer_hold_no_write_up_for_long() {
+    let play = play().await;
+    let looks = Arc::new(std::sync::atomic::AtomicUsize::default());
+    let counted = looks.clone();
+    play.fence.peek(Peek(Box::new(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::pending())
+    })));
+    for _ in 0..2 {
+        let mut client = play.put().await;
+        let mut server = tokio::time::timeout(PAUSE * 2, play.accept()).await.unwrap();
+        until(&mut server, "body").await;
+        server
+            .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+            .await
+            .unwrap();
+        until(&mut client, "{}").await;
+    }
+    assert_eq!(looks.load(Ordering::Relaxed), 1);
+}

@@ -1,5 +1,7 @@
 use super::*;
-use crate::helm::{Version, defines, flags_argv, show_crds_argv, template_argv, unknown_kinds};
+use crate::helm::{
+    OwnFlag, Split, Version, defines, flags_argv, show_crds_argv, split, template_argv, unknown_kinds,
+};
 use proptest::prelude::*;
 
 fn words(line: &str) -> Vec<String> {

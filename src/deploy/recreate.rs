@@ -1,0 +1,86 @@
+//! StatefulSets that only a new one can change (`--recreate-statefulsets`): deleted before Helm makes them anew, looked for
+//! afterwards. Which they are is found by the preflight.
+
+use std::{io::Write, os::unix::fs::OpenOptionsExt, sync::Arc};
+
+use kube::Client;
+use serde_json::Value;
+
+use super::{Run, preflight::Judged};
+use crate::{
+    helm::child,
+    manifest::ObjectKey,
+    preflight::act,
+    report::{Event, sink::Reporter},
+};
+
+/// A StatefulSet as it lives.
+pub(super) type Set = (ObjectKey, Value);
+
+/// Deletes StatefulSets, their pods and volumes left, with a copy of each saved first.
+#[derive(Clone)]
+pub(super) struct Recreator {
+    pub(super) client: Client,
+    reporter: Arc<Reporter>,
+    directory: std::path::PathBuf,
+    lock_id: String,
+    judged: Arc<Judged>,
+}
+
+impl Recreator {
+    /// Does so, one after the other.
+    ///
+    /// # Errors
+    /// Why one was not deleted.
+    pub(super) async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
+        for (key, live) in sets {
+            let path = self.directory.join(format!("statefulset-{}-{}.json", key.name, self.lock_id));
+            let save = || -> std::io::Result<()> {
+                std::fs::create_dir_all(&self.directory)?;
+                let mut file =
+                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+                file.write_all(live.to_string().as_bytes())?;
+                file.sync_all()
+            };
+            save().map_err(|error| format!("{key} was not deleted: copy {}: {error}", path.display()))?;
+            act::orphan(&self.client, &key, &live)
+                .await
+                .map_err(|why| format!("{key} was not deleted: {why}"))?;
+            let said = format!("{key} deleted, its pods and volumes left; a copy is in {}", path.display());
+            self.reporter.emit(Event::Recreated(said));
+            self.judged.recreate((key, live));
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    pub(super) fn recreator(&self) -> Recreator {
+        let lock = self.claims.clone();
+        let gate: crate::cluster::gated::Gate = Arc::new(move || lock.are_safe());
+        Recreator {
+            client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
+            reporter: self.reporter.clone(),
+            directory: self.request.backup_dir.clone(),
+            lock_id: self.lock_id.clone(),
+            judged: self.judged.clone(),
+        }
+    }
+
+    /// Are the StatefulSets that were deleted there again?
+    pub(super) async fn look_after(&self, ended: &child::Ended) {
+        for (key, was) in self.judged.recreated() {
+            let said = match act::uid(&self.cluster.client, &key).await {
+                Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
+                    format!("{key} is there again, made anew")
+                }
+                Ok(_) if ended.code != Some(0) => {
+                    format!("{key} is not there: helm failed before it made it anew; the next deploy does")
+                }
+                Ok(_) => format!("{key} is not there, though helm succeeded: look at the chart"),
+                Err(why) => format!("{key} could not be looked at: {why}"),
+            };
+            self.reporter.emit(Event::Recreated(said));
+        }
+    }
+}
