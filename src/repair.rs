@@ -57,8 +57,8 @@ pub struct Question<'a> {
     pub reuses_values: bool,
     /// `--history-max`; 0 is no limit.
     pub history_max: u32,
-    /// Living objects of the last revision that an uninstall would delete with their data.
-    pub precious: &'a [ObjectKey],
+    /// What of the last revision lives that an uninstall would delete with its data, as [`at_stake`] has it.
+    pub precious: &'a [String],
     /// May the last revision be adopted?
     pub proof: &'a Proof,
     /// The repair is all that was asked for: no deploy follows.
@@ -179,6 +179,15 @@ impl std::fmt::Display for Step {
 fn fail(record: &Record) -> Step {
     let description = dead_description(record.status());
     Step::Mark { revision: record.revision, status: Status::Failed, description }
+}
+
+/// What an uninstall would delete with its data: the living objects that hold some, named. Of a manifest that cannot be
+/// read (`None`) nobody can say that it holds none.
+pub fn at_stake(living: Option<&[ObjectKey]>) -> Vec<String> {
+    match living {
+        Some(living) => living.iter().map(ToString::to_string).collect(),
+        None => vec!["whatever its manifest, which cannot be read, brought".to_owned()],
+    }
 }
 
 /// Decides.
@@ -480,7 +489,7 @@ impl<'a> Case<'a> {
     }
 
     fn precious(&self) -> String {
-        self.question.precious.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        self.question.precious.join(", ")
     }
 
     fn automatic(&self, last: &Record) -> Answer {

@@ -309,12 +309,13 @@ impl Before {
 }
 
 /// Living objects of a first install that an uninstall would delete with their data.
-pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History) -> Vec<ObjectKey> {
+pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History) -> Vec<String> {
     let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
-    let manifest = manifest_of(last, &cluster.namespace);
+    let Some(manifest) = read_manifest(last, &cluster.namespace) else { return repair::at_stake(None) };
     let candidates: Vec<ObjectKey> = manifest.keys().filter(|key| key.is_precious()).cloned().collect();
     // Those that cannot be asked about count as living.
-    cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates)
+    let living = cluster.owned(&candidates, release, &cluster.namespace).await.unwrap_or(candidates);
+    repair::at_stake(Some(&living))
 }
 
 pub(crate) fn manifest_of(record: &Record, namespace: &str) -> Manifest {

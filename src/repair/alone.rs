@@ -4,7 +4,6 @@
 use super::{ASKED_FOR, Answer, Case, Plan, Question, Step, Strategy, adopt::Proof};
 use crate::{
     helm::Command,
-    manifest::ObjectKey,
     release::{History, Status},
 };
 
@@ -23,7 +22,7 @@ pub fn plan(
     history: &History,
     strategy: Strategy,
     history_max: u32,
-    precious: &[ObjectKey],
+    precious: &[String],
     proof: &Proof,
 ) -> Answer {
     let question = Question {
@@ -100,7 +99,7 @@ pub fn plan(
 pub fn fitting(
     history: &History,
     history_max: u32,
-    precious: &[ObjectKey],
+    precious: &[String],
     proof: &Proof,
 ) -> Vec<(Strategy, Plan)> {
     use Strategy::{Adopt, Auto, DeleteRecord, MarkFailed, Rollback, Uninstall};
@@ -123,9 +122,7 @@ mod tests {
     use super::*;
 
     fn answer(strategy: Strategy, records: &str, precious: bool, proof: &Proof) -> String {
-        let claim = "kind: PersistentVolumeClaim\napiVersion: v1\nmetadata: {name: data}\n";
-        let claims = crate::manifest::Manifest::parse(claim, "ns").unwrap();
-        let claims: Vec<_> = claims.keys().filter(|_| precious).cloned().collect();
+        let claims = if precious { vec!["PersistentVolumeClaim/data".to_owned()] } else { Vec::new() };
         let history = history(records);
         match plan(&history, strategy, 10, &claims, proof) {
             Answer::Healthy => "nothing".into(),

@@ -87,7 +87,8 @@ pub(crate) fn list(steps: &[Step]) -> String {
     steps.iter().map(said).collect::<Vec<_>>().join(", ")
 }
 
-/// The answer in one line. `claim` in the command line is a claim that an uninstall would delete, `proven` and `disproven`
+/// The answer in one line. `claim` in the command line is a claim that an uninstall would delete, `unread` a manifest that
+/// cannot be read, `proven` and `disproven`
 /// what was seen of the last revision, `--repair=X` the user's choice; the rest is Helm's.
 fn answer(line: &str, records: &str) -> String {
     let (mut strategy, mut precious, mut tokens) = (Strategy::Auto, Vec::new(), Vec::new());
@@ -100,8 +101,9 @@ fn answer(line: &str, records: &str) -> String {
         } else if word == "disproven" {
             proof = Proof::Fails(vec!["Deployment/web is not there".into()]);
         } else if word == "claim" {
-            let claim = "kind: PersistentVolumeClaim\napiVersion: v1\nmetadata: {name: data}\n";
-            precious = crate::manifest::Manifest::parse(claim, "ns").unwrap().keys().cloned().collect();
+            precious = vec!["PersistentVolumeClaim/data".to_owned()];
+        } else if word == "unread" {
+            precious = at_stake(None);
         } else if let Some(name) = word.strip_prefix("--repair=") {
             strategy = clap::ValueEnum::from_str(name, false).unwrap();
         } else {
@@ -171,6 +173,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "upgrade --install claim", "1 failed, 2 pending-install+hook", "delete-record: delete 1, delete 2"),
     ("the same, and it holds data",
         "upgrade --install claim", "1 pending-install+hook", "delete-record: delete 1"),
+    ("nobody knows what it holds",
+        "upgrade --install unread", "1 pending-install+hook", "delete-record: delete 1"),
     ("its hooks ended",
         "upgrade --install", "1 pending-install+done", "rebase: lend 1 1"),
     ("it has no hooks",
@@ -329,6 +333,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "upgrade --install --repair=uninstall", "1 pending-install", "uninstall: uninstall"),
     ("uninstalls what holds data",
         "upgrade --install --repair=uninstall claim", "1 pending-install", "refused: it would delete PersistentVolumeClaim/data"),
+    ("nobody knows what an uninstall would delete",
+        "upgrade --install --repair=uninstall unread", "1 pending-install", "refused: it would delete whatever its manifest, which cannot be read, brought"),
     ("uninstalls what works",
         "upgrade --install --repair=uninstall", "1 deployed, 2 pending-upgrade", "refused: an uninstall would remove revision 1, which works"),
     ("uninstalls what nobody installs again",

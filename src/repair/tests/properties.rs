@@ -212,7 +212,7 @@ impl Given {
         let manifest = crate::manifest::Manifest::parse(claim, "ns").unwrap();
         // As deploy.rs asks: only where nothing is good.
         let asked = self.claim && history.last_good().is_none();
-        let precious: Vec<ObjectKey> = manifest.keys().filter(|_| asked).cloned().collect();
+        let precious: Vec<String> = manifest.keys().filter(|_| asked).map(ToString::to_string).collect();
         plan(&Question {
             command: self.command,
             installing: self.installing,
