@@ -74,7 +74,7 @@ impl<'a> Namespace<'a> {
     /// # Errors
     /// As [`Cluster::audit`].
     pub fn audit(&self) -> Result<Audit> {
-        Ok(self.cluster.audit()?.namespace(&self.name))
+        Audit::of_namespace(self.cluster.audit_log(), &self.name)
     }
 }
 
