@@ -7,9 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use testbed::{Cluster, Options, SHARED_CLUSTER_VARIABLE, TIMES_VARIABLE, tools};
+use testbed::{Cluster, LEAVE_VARIABLE, Options, SHARED_CLUSTER_VARIABLE, TIMES_VARIABLE, tools};
 
 use crate::interrupt;
+
+/// The files of `tests`.
+const TESTS: [&str; 8] =
+    ["action", "architecture", "dist", "e2e", "golden", "helm_flags", "lock_model", "pipeline"];
 
 /// Format, lints, docs, unit, snapshot and end-to-end tests
 #[derive(Debug, clap::Args)]
@@ -32,28 +36,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             &[("RUSTDOCFLAGS", "-D warnings")],
         )
     })?;
+    // All at once: one after the other, each would leave a processor idle.
+    table.step("build of the tests", || {
+        let named = TESTS.iter().flat_map(|test| ["--test", test]);
+        test(&["--no-run", "--lib", "--bins"].into_iter().chain(named).collect::<Vec<_>>(), &[])
+    })?;
     table.step("unit and snapshot tests", || {
-        cargo(
-            &[
-                "test",
-                "--locked",
-                "--package",
-                "helm-guard",
-                "--package",
-                "xtask",
-                "--package",
-                "testbed",
-                "--lib",
-                "--bins",
-            ],
-            // A fixed seed: what lands must not depend on luck. Run `cargo test --lib` for fresh ones.
-            &[("INSTA_UPDATE", "no"), ("CI", "true"), ("PROPTEST_RNG_SEED", "1")],
-        )
+        // A fixed seed: what lands must not depend on luck. Run `cargo test --lib` for fresh ones.
+        test(&["--lib", "--bins"], &[("INSTA_UPDATE", "no"), ("CI", "true"), ("PROPTEST_RNG_SEED", "1")])
     })?;
     table.step("architecture, golden records, committed binaries", || {
-        cargo(&["test", "--locked", "--test", "architecture", "--test", "golden", "--test", "dist"], &[])
+        test(&["--test", "architecture", "--test", "golden", "--test", "dist"], &[])
     })?;
-    table.step("model of the lock", || cargo(&["test", "--locked", "--test", "lock_model"], &[]))?;
+    table.step("model of the lock", || test(&["--test", "lock_model"], &[]))?;
     table.step("tools: helm 3 and 4, control plane, postgres", || {
         tools::helm(tools::Helm::V3)?;
         tools::helm(tools::Helm::V4)?;
@@ -61,8 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         tools::postgres()?;
         Ok(())
     })?;
-    table
-        .step("flags against the real Helms", || cargo(&["test", "--locked", "--test", "helm_flags"], &[]))?;
+    table.step("flags against the real Helms", || test(&["--test", "helm_flags"], &[]))?;
     table.step("workflows and action.yml: actionlint, zizmor", workflows)?;
     let cluster = table.step("cluster", || Cluster::start(&Options::default()))?;
     let file = cluster.info().dir.join("cluster.json");
@@ -70,26 +64,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let threads = format!("--test-threads={}", arguments.at_once.min(4));
     let times = tempfile::NamedTempFile::new()?;
     let times = times.path().to_str().context("path of a temporary file")?;
-    let answer = table.step("end to end", || {
-        cargo(
-            &["test", "--locked", "--test", "e2e", "--", &threads],
-            &[(SHARED_CLUSTER_VARIABLE, file), (TIMES_VARIABLE, times), ("INSTA_UPDATE", "no")],
-        )
-    });
+    let shared = [(SHARED_CLUSTER_VARIABLE, file), (LEAVE_VARIABLE, "1"), ("INSTA_UPDATE", "no")];
+    let with_times = [&shared[..], &[(TIMES_VARIABLE, times)]].concat();
+    let answer = table.step("end to end", || test(&["--test", "e2e", "--", &threads], &with_times));
     let answer = answer.and_then(|()| {
         table.step("the action in a real workflow runner", || {
-            cargo(
-                &["test", "--locked", "--test", "action", "--", &threads],
-                &[(SHARED_CLUSTER_VARIABLE, file)],
-            )
+            test(&["--test", "action", "--", &threads], &shared)
         })
     });
     let answer = answer.and_then(|()| {
         table.step("the component in a real pipeline", || {
-            cargo(
-                &["test", "--locked", "--test", "pipeline", "--", &threads],
-                &[(SHARED_CLUSTER_VARIABLE, file)],
-            )
+            test(&["--test", "pipeline", "--", &threads], &shared)
         })
     });
     cluster.stop();
@@ -128,6 +113,11 @@ fn workflows() -> anyhow::Result<()> {
 fn run_to_end(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("{command:?}"))?;
     if status.success() { Ok(()) } else { bail!("{command:?}: {status}") }
+}
+
+/// `cargo test`, always of all packages: with fewer, their dependencies have other features, and all is built once more.
+fn test(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+    cargo(&[&["test", "--locked", "--workspace"], arguments].concat(), environment)
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {

@@ -207,7 +207,7 @@ impl Cluster {
     /// # Errors
     /// The log cannot be read.
     pub fn audit(&self) -> Result<Audit> {
-        Audit::read(self.audit_log())
+        Audit::read(self.audit_log(), |_| true)
     }
 
     /// Creates a namespace with a name of its own that begins with `stem`.

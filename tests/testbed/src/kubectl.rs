@@ -1,14 +1,17 @@
 //! The real `kubectl` with one kubeconfig: asking, applying, and waiting by watching.
 
+mod server;
+
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process::{output, output_with_input};
+use server::{Call, Server};
 
 /// For programs in Go: they collect their garbage seldom, which takes a fifth of their processor time away. Tests have the
 /// memory, and wait for processors.
@@ -45,7 +48,14 @@ impl Kubectl {
     /// # Errors
     /// `kubectl` fails; the error quotes what it says.
     pub fn kubectl<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Result<String> {
-        output(self.command().args(arguments))
+        let arguments = words(arguments);
+        let output = self.call(&arguments)?.output();
+        output.with_context(|| format!("kubectl {} failed", arguments.join(" ")))
+    }
+
+    /// Begins a command in the one process that runs them all.
+    fn call(&self, arguments: &[String]) -> Result<Call> {
+        Server::of(&self.program)?.call(&self.kubeconfig, arguments)
     }
 
     /// What `kubectl … --output=json` prints.
@@ -53,7 +63,9 @@ impl Kubectl {
     /// # Errors
     /// As [`Kubectl::kubectl`].
     pub fn kubectl_json<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Result<Value> {
-        let text = output(self.command().args(arguments).arg("--output=json"))?;
+        let mut arguments = words(arguments);
+        arguments.push("--output=json".to_owned());
+        let text = self.kubectl(arguments)?;
         serde_json::from_str(&text).context("read the JSON that kubectl prints")
     }
 
@@ -62,7 +74,14 @@ impl Kubectl {
     /// # Errors
     /// As [`Kubectl::kubectl`].
     pub fn apply(&self, manifest: &str) -> Result<String> {
-        output_with_input(self.command().args(["apply", "--server-side", "--filename=-"]), manifest)
+        let mut file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
+        file.write_all(manifest.as_bytes())?;
+        self.kubectl([
+            OsStr::new("apply"),
+            "--server-side".as_ref(),
+            "--filename".as_ref(),
+            file.path().as_ref(),
+        ])
     }
 
     /// Waits until an object such as `deployment/web` exists and meets a condition of `kubectl wait --for`, such as
@@ -80,7 +99,7 @@ impl Kubectl {
     }
 
     /// Watches objects, as named by arguments of `kubectl get`, until `done` says so of one, and returns that one.
-    /// They are looked at as they are now, and then whenever one changes.
+    /// They are looked at as they are now, and then whenever one changes. What is named may not be there yet.
     ///
     /// # Errors
     /// It does not within `limit`.
@@ -90,27 +109,31 @@ impl Kubectl {
         limit: Duration,
         mut done: impl FnMut(&Value) -> bool,
     ) -> Result<Value> {
-        let mut command = self.command();
-        command.arg("get").args(arguments).args(["--watch", "--output=json"]);
-        command.arg(format!("--request-timeout={}ms", limit.as_millis()));
-        let mut watch = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let output = watch.stdout.take().context("watch")?;
+        let mut words = words(arguments);
+        if let Some(name) = words.get_mut(1).filter(|word| !word.starts_with('-')) {
+            // Asked for by its name, what is not there is an error.
+            *name = format!("--field-selector=metadata.name={name}");
+        }
+        words.insert(0, "get".to_owned());
+        words.extend(["--watch".to_owned(), "--output=json".to_owned()]);
+        words.push(format!("--request-timeout={}ms", limit.as_millis()));
+        let mut call = self.call(&words)?;
         let mut last = None;
-        let mut found = None;
-        for object in serde_json::Deserializer::from_reader(output).into_iter() {
+        for object in serde_json::Deserializer::from_reader(&mut call).into_iter() {
             let Ok(object) = object else { break };
             if done(&object) {
-                found = Some(object);
-                break;
+                return Ok(object);
             }
             last = Some(object);
         }
-        let _ = watch.kill();
-        watch.wait()?;
-        match (found, last) {
-            (Some(object), _) => Ok(object),
-            (None, Some(last)) => bail!("not within {limit:?}; the last that changed is {last:#}"),
-            (None, None) => bail!("not within {limit:?}: nothing was seen"),
+        let said = call.output().err().map(|error| format!(": {error:#}")).unwrap_or_default();
+        match last {
+            Some(last) => bail!("not within {limit:?}; the last that changed is {last:#}{said}"),
+            None => bail!("not within {limit:?}: nothing was seen{said}"),
         }
     }
+}
+
+fn words(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Vec<String> {
+    arguments.into_iter().map(|word| word.as_ref().to_string_lossy().into_owned()).collect()
 }

@@ -49,7 +49,7 @@ pub use cluster::{Cluster, Info, Options, Rule, SHARED_CLUSTER_VARIABLE};
 pub use gate::{Fate, Gate, Hold, Seen};
 pub use kubectl::{COLLECTOR, Kubectl};
 pub use named::Named;
-pub use namespace::{Namespace, TIMES_VARIABLE};
+pub use namespace::{LEAVE_VARIABLE, Namespace, TIMES_VARIABLE};
 pub use normalise::normalise;
 pub use postgres::{Database, Postgres, Transaction};
 

@@ -4,7 +4,6 @@ use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -15,6 +14,9 @@ use crate::{Audit, Cluster, Kubectl, Rule};
 
 /// Names a file to which each test adds a line: the seconds it had its namespace for, a tab, its name.
 pub const TIMES_VARIABLE: &str = "HELM_GUARD_TEST_TIMES";
+
+/// If it is set, namespaces are left to go with their cluster: a third of what a test costs the control plane is the deletion.
+pub const LEAVE_VARIABLE: &str = "HELM_GUARD_TEST_LEAVES_NAMESPACES";
 
 /// A namespace that is deleted when this is dropped, by a test that fails too.
 #[derive(Debug)]
@@ -74,7 +76,7 @@ impl<'a> Namespace<'a> {
     /// # Errors
     /// As [`Cluster::audit`].
     pub fn audit(&self) -> Result<Audit> {
-        Ok(self.cluster.audit()?.namespace(&self.name))
+        Audit::of_namespace(self.cluster.audit_log(), &self.name)
     }
 }
 
@@ -89,9 +91,9 @@ impl std::ops::Deref for Namespace<'_> {
 
 impl Drop for Namespace<'_> {
     fn drop(&mut self) {
-        let mut delete = self.cluster.command();
-        delete.args(["delete", "namespace", &self.name, "--wait=false"]);
-        let _ = delete.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if variable(LEAVE_VARIABLE).is_none() {
+            let _ = self.cluster.kubectl(["delete", "namespace", &self.name, "--wait=false"]);
+        }
         if let (Some(file), Some(test)) = (variable(TIMES_VARIABLE), std::thread::current().name()) {
             let line = format!("{:.1}\t{test}\n", self.began.elapsed().as_secs_f64());
             let file = fs::OpenOptions::new().append(true).create(true).open(file);

@@ -12,22 +12,6 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     checked(command, &output)
 }
 
-/// As [`output`], with `input` on standard input.
-pub(crate) fn output_with_input(command: &mut Command, input: &str) -> Result<String> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("run {}", name(command)))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that fails early closes its end; its exit code says why.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output()?;
-    checked(command, &output)
-}
-
 fn checked(command: &Command, output: &std::process::Output) -> Result<String> {
     if !output.status.success() {
         let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
