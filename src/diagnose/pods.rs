@@ -289,7 +289,8 @@ fn ask_nodes(pod: &serde_json::Value, message: &str) -> String {
     if message.contains("Insufficient") {
         return "kubectl describe nodes | grep -A 8 'Allocated resources'".to_owned();
     }
-    if message.contains("taint") {
+    // Of a node that takes nobody's pods the scheduler always speaks.
+    if message.contains("taint") && !message.contains("affinity/selector") {
         return "kubectl get nodes -o custom-columns=NAME:.metadata.name,TAINTS:.spec.taints".to_owned();
     }
     let wanted = pod.pointer("/spec/nodeSelector").and_then(serde_json::Value::as_object);

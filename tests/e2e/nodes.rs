@@ -1,6 +1,8 @@
 //! Nodes that are away, with the pods that were put on them.
 
-use serde_json::json;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 use testbed::tools::Helm;
 
 use crate::{
@@ -33,7 +35,11 @@ fn a_node_that_is_away(version: Helm) {
         .unwrap();
     let there =
         json!({"nodeSelector": {"kubernetes.io/hostname": name}, "tolerations": [{"operator": "Exists"}]});
-    let told = any.fails(any.deploy(&[deployment("web", &[], there)], &["--wait", "--timeout=4s"]));
+    let web = [deployment("web", &[], there)];
+    crate::stage::Stage::ok(any.deploy(&web, &[]));
+    let is_there = |pod: &Value| pod["spec"]["nodeName"] == name;
+    any.stage.namespace.watch_until(["pods"], Duration::from_secs(60), is_there).unwrap();
+    let told = any.fails(any.deploy(&web, &["--wait", "--timeout=3s"]));
     let first = told.first("node-not-ready");
     has(
         &first,
@@ -45,7 +51,7 @@ fn a_node_that_is_away(version: Helm) {
         ],
     );
     assert_eq!(told.report["causes"].as_array().unwrap().len(), 1, "{:#}", told.report["causes"]);
-    record_deploy(&any, version, "node-not-ready", &told, Some(4));
+    record_deploy(&any, version, "node-not-ready", &told, Some(3));
 }
 
 crate::with_both_helms! { a_node_that_is_away }
