@@ -11,6 +11,7 @@ mod helm;
 mod hooks;
 mod images;
 pub mod look;
+mod nodes;
 mod pods;
 pub mod redact;
 mod refusals;
@@ -82,6 +83,8 @@ pub struct Live {
     pub pods: Vec<Value>,
     /// Warning events about any of these, oldest first.
     pub events: Vec<Value>,
+    /// Nodes under pods that are not ready.
+    pub nodes: Vec<Value>,
     /// Claims that the release or its pods name.
     pub claims: Vec<Value>,
     /// Names of Services of the namespace without a ready endpoint.
@@ -140,7 +143,7 @@ pub struct Snapshot {
 type Rule = (&'static str, fn(&Snapshot) -> Vec<Cause>);
 
 /// The ranking.
-const RULES: [Rule; 43] = [
+const RULES: [Rule; 45] = [
     ("api-unreachable", refusals::unreachable),
     ("credentials-expired", refusals::credentials),
     ("forbidden", refusals::forbidden),
@@ -176,6 +179,8 @@ const RULES: [Rule; 43] = [
     ("claim-pending", storage::pending),
     ("claim-missing", storage::missing),
     ("volume-not-mounted", storage::not_mounted),
+    ("node-not-ready", nodes::not_ready),
+    ("evicted", nodes::evicted),
     ("unschedulable", pods::unschedulable),
     ("pods-refused", pods::not_created),
     ("init-stuck", pods::init_stuck),

@@ -135,13 +135,14 @@ impl Manifest {
 }
 
 /// What Helm takes, this must take too: the last of two equal keys counts. The parser's own limits are for settings; the
-/// body of a record (up to `codec::MAX_DECODED`) can hold thousands of objects. What grows as it is read is limited more.
+/// body of a record (up to `codec::MAX_DECODED`) can hold thousands of objects. What grows as it is read is limited more: a
+/// map of one field takes 600 bytes.
 fn as_helm_reads() -> serde_yaml::Options {
     serde_yaml::options! {
         legacy_octal_numbers: true,
         duplicate_keys: serde_yaml::options::DuplicateKeyPolicy::LastWins,
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 100_000 },
-        budget: serde_yaml::budget! { max_documents: 100_000, max_nodes: 5_000_000, max_events: 10_000_000 },
+        budget: serde_yaml::budget! { max_documents: 100_000, max_nodes: 1_000_000, max_events: 3_000_000 },
     }
 }
 

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::{
-    Cause, Snapshot, label, list, number,
+    Cause, Snapshot, label, list, nodes, number,
     seats::{self, Seat, is_hook, owner},
     text,
 };
@@ -59,10 +59,11 @@ pub(super) fn failed(snapshot: &Snapshot) -> Vec<Cause> {
                 seats::of(pod).filter_map(|seat| seat.status.pointer("/state/terminated/exitCode")?.as_i64());
             codes.into_iter().find(|code| *code != 0)
         });
-        let why = match (condition, code) {
-            (_, Some(code)) => format!("exit code {code}"),
-            (Some(condition), None) => text(condition, "/message").to_owned(),
-            (None, None) => return None,
+        let why = match (pod.and_then(|pod| Some((pod, nodes::ended_by(pod)?))), condition, code) {
+            (Some((pod, reason)), ..) => format!("{reason}: {}", text(pod, "/status/message").trim()),
+            (None, _, Some(code)) => format!("exit code {code}"),
+            (None, Some(condition), None) => text(condition, "/message").to_owned(),
+            (None, None, None) => return None,
         };
         // A Job may have more tries.
         if job(snapshot, &hook).is_some() && condition.is_none() {

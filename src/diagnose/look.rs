@@ -7,10 +7,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{StreamExt, stream};
 use http::Request;
 use kube::Api;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    Live, Log, label, list,
+    Live, Log, label, list, nodes, pods,
     redact::Redactor,
     seats::{self, Role, Seat},
     text,
@@ -34,6 +34,8 @@ const LOGS_OF_ONE: usize = 2;
 /// Lines and bytes of one log.
 const LINES: usize = 20;
 const BYTES: usize = 16 << 10;
+/// Nodes that are looked at.
+const NODES: usize = 10;
 /// Objects that are asked about one by one.
 const ONE_BY_ONE: usize = 100;
 /// Requests at once.
@@ -170,6 +172,7 @@ pub async fn live(cluster: &Cluster, scope: &Scope) -> Live {
     let workloads = [deployments, stateful_sets, daemon_sets, jobs].concat();
     live.workloads = workloads.into_iter().filter(|workload| scope.names(workload)).collect();
     live.pods = look.pods(scope, &live.workloads).await;
+    live.nodes = look.nodes(&live.pods).await;
     let wanted: BTreeSet<String> = live.pods.iter().flat_map(claim_names).collect();
     live.claims = claims
         .into_iter()
@@ -325,6 +328,19 @@ impl Look<'_> {
         pods
     }
 
+    /// Nodes under pods that are not ready, less what no rule asks about.
+    async fn nodes(&self, pods: &[Value]) -> Vec<Value> {
+        let unready = pods.iter().filter(|pod| !seats::is_ready(pod));
+        let names: BTreeSet<&str> = unready.map(|pod| text(pod, "/spec/nodeName")).collect();
+        let named = names.into_iter().filter(|name| !name.is_empty()).take(NODES);
+        let read = stream::iter(named).map(|name| async move {
+            let node = self.get(&format!("/api/v1/nodes/{name}"), "nodes").await?;
+            let conditions = &node["status"]["conditions"];
+            Some(json!({"kind": "Node", "metadata": {"name": name}, "status": {"conditions": conditions}}))
+        });
+        read.buffered(AT_ONCE).filter_map(std::future::ready).collect().await
+    }
+
     /// Logs of containers in trouble, and what is secret to their pods.
     async fn logs(&self, scope: &Scope, live: &mut Live) -> Redactor {
         let snapshot = super::Snapshot {
@@ -466,7 +482,9 @@ fn has_log(seat: &Seat<'_>, is_hook: bool) -> bool {
     let is_done = seat.role == Role::Init && super::number(seat.status, "/state/terminated/exitCode") == 0;
     let ran = state("/lastState/terminated") || state("/state/terminated") || state("/state/running");
     let well = seat.status["ready"] == true;
-    ran && (!well || is_hook) && !(is_done && state("/state/terminated"))
+    // What never ran, or went with its pod, left none.
+    let has_none = pods::never_ran(seat).is_some() || nodes::ended_by(seat.pod).is_some();
+    ran && !has_none && (!well || is_hook) && !(is_done && state("/state/terminated"))
 }
 
 /// Secrets that a pod uses.

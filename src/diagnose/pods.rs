@@ -56,18 +56,29 @@ pub(super) fn refused(snapshot: &Snapshot) -> Vec<Cause> {
     let odd = |seat: &Seat<'_>| match seat.waits() {
         "CreateContainerConfigError" => wanting(seat.message()).is_none(),
         "CreateContainerError" | "RunContainerError" | "PostStartHookError" => true,
-        _ => false,
+        _ => never_ran(seat).is_some(),
     };
     seats(snapshot)
         .filter(odd)
-        .map(|seat| Cause {
-            object: owner(snapshot, seat.pod),
-            summary: format!("{} cannot start: {}: {}", seat.title(), seat.waits(), seat.message()),
-            evidence: vec![seat.line(seat.waits())],
-            remedy: vec![describe(snapshot, seat.pod)],
-            ..Cause::default()
+        .map(|seat| {
+            let (reason, message) = never_ran(&seat).unwrap_or((seat.waits(), seat.message()));
+            Cause {
+                object: owner(snapshot, seat.pod),
+                summary: format!("{} cannot start: {reason}: {message}", seat.title()),
+                evidence: vec![seat.line(reason)],
+                remedy: vec![describe(snapshot, seat.pod)],
+                ..Cause::default()
+            }
         })
         .collect()
+}
+
+/// The runtime could not start what is in the image, a command that is not there for example: reason, message. The kubelet
+/// tries again, as with a container that crashes.
+pub(super) fn never_ran<'a>(seat: &Seat<'a>) -> Option<(&'a str, &'a str)> {
+    let ended = seat.ended()?;
+    let reason = text(ended, "/reason");
+    matches!(reason, "StartError" | "ContainerCannotRun").then(|| (reason, text(ended, "/message")))
 }
 
 /// Killed for its memory.
@@ -140,6 +151,7 @@ pub(super) fn crash(snapshot: &Snapshot) -> Vec<Cause> {
     let crashing = seats(snapshot).filter(|seat| {
         seat.crashes()
             && !is_out_of_memory(seat)
+            && never_ran(seat).is_none()
             && probe(snapshot, seat, "Liveness").is_none()
             && lacking(snapshot, seat).is_none()
     });
@@ -277,7 +289,8 @@ fn ask_nodes(pod: &serde_json::Value, message: &str) -> String {
     if message.contains("Insufficient") {
         return "kubectl describe nodes | grep -A 8 'Allocated resources'".to_owned();
     }
-    if message.contains("taint") {
+    // Of a node that takes nobody's pods the scheduler always speaks.
+    if message.contains("taint") && !message.contains("affinity/selector") {
         return "kubectl get nodes -o custom-columns=NAME:.metadata.name,TAINTS:.spec.taints".to_owned();
     }
     let wanted = pod.pointer("/spec/nodeSelector").and_then(serde_json::Value::as_object);

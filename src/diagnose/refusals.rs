@@ -513,7 +513,10 @@ pub(super) fn schema(snapshot: &Snapshot) -> Vec<Cause> {
         .iter()
         .filter(|said| {
             says(said.words, &signs)
-                && !says(said.words, &["immutable", "updates to statefulset", "denied", "resize"])
+                && !says(
+                    said.words,
+                    &["immutable", "updates to statefulset", "denied", "resize", "calling webhook"],
+                )
         })
         .map(|said| {
             let told = said.words.split_once("is invalid: ").map_or(said.words, |(_, told)| told);

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Cause, Live, list, number, seats, text};
+use super::{Cause, Live, list, nodes, number, seats, text};
 use crate::{
     cli::Format,
     lock::table::aligned,
@@ -51,6 +51,10 @@ pub fn facts(live: &Live) -> (Vec<PodTrouble>, Vec<WarningEvent>) {
 /// Why a pod is not ready, as far as one word says it.
 pub(crate) fn trouble(pod: &Value) -> PodTrouble {
     let name = text(pod, "/metadata/name").to_owned();
+    if let Some(reason) = nodes::ended_by(pod) {
+        let (reason, message) = (reason.to_owned(), text(pod, "/status/message").to_owned());
+        return PodTrouble { pod: name, reason, message, ..PodTrouble::default() };
+    }
     for seat in seats::of(pod) {
         let restarts = u32::try_from(number(seat.status, "/restartCount")).unwrap_or_default();
         let ended = seat.status.pointer("/state/terminated").filter(|ended| number(ended, "/exitCode") != 0);

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Snapshot, label, list, text};
+use super::{Snapshot, label, list, nodes, text};
 
 /// What a container is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,8 @@ fn is_done(seat: &Seat<'_>) -> bool {
 /// Containers of pods that are not ready, in the order in which they start.
 pub(super) fn seats(snapshot: &Snapshot) -> impl Iterator<Item = Seat<'_>> {
     let troubled = snapshot.live.pods.iter().filter(|pod| !is_ready(pod) && !is_hook(snapshot, pod));
+    // What its node has ended did not end by itself.
+    let troubled = troubled.filter(|pod| nodes::ended_by(pod).is_none());
     troubled.flat_map(of)
 }
 

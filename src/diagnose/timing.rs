@@ -83,7 +83,11 @@ fn is_well(snapshot: &Snapshot, pod: &Value) -> bool {
     let running_init = seats::of(pod)
         .any(|seat| seat.role == seats::Role::Init && seat.status.pointer("/state/running").is_some());
     let told = events(snapshot, "Pod", text(pod, "/metadata/name")).next().is_some();
-    calm && placed && !running_init && !told && text(pod, "/status/phase") != "Failed"
+    calm && placed
+        && !running_init
+        && !told
+        && !super::nodes::is_lost(snapshot, pod)
+        && text(pod, "/status/phase") != "Failed"
 }
 
 /// From its creation until it was ready, seconds.

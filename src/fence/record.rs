@@ -143,13 +143,32 @@ pub fn payload(body: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode(payload).ok()
 }
 
-/// What a `Status` says, in either form; empty if it is none. Untrusted text.
+/// What a `Status` says, in either form, as far as it is there; empty if it is none. Untrusted text.
 pub fn message(body: &[u8]) -> String {
     if let Some(status) = protobuf(body) {
         return String::from_utf8_lossy(field(status, 3).unwrap_or_default()).into_owned();
     }
-    let status: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    status["message"].as_str().unwrap_or_default().to_owned()
+    match serde_json::from_slice::<serde_json::Value>(body) {
+        Ok(status) => status["message"].as_str().unwrap_or_default().to_owned(),
+        Err(error) if error.is_eof() => cut_message(body).unwrap_or_default(),
+        Err(_) => String::new(),
+    }
+}
+
+/// What is there of the message of a `Status` whose end is missing: policies can be wordy.
+fn cut_message(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let (_, mut text) = text.split_once("\"message\":")?;
+    // An escape, or a letter, may be cut in two.
+    for _ in 0..12 {
+        let closed = format!("{text}\"");
+        if let Some(Ok(message)) = serde_json::Deserializer::from_str(&closed).into_iter::<String>().next() {
+            return Some(message.trim_end_matches('\u{fffd}').to_owned());
+        }
+        let (last, _) = text.char_indices().next_back()?;
+        text = &text[..last];
+    }
+    None
 }
 
 /// The object in Kubernetes' envelope: four bytes, and a message of which the second field is the object.
@@ -265,6 +284,15 @@ mod tests {
         assert_eq!(message(status), "bad");
         assert_eq!(message(crate::fence::status(403, "no").as_bytes()), "no");
         assert_eq!(message(b"<html>"), "");
+        for (cut, said) in [
+            (r#"{"kind":"Status","message":"it is \"so\""#, "it is \"so\""),
+            (r#"{"kind":"Status","message":"caf\u00e9 \ud83d\ude"#, "café "),
+            (r#"{"message":"whole","details":{"#, "whole"),
+            (r#"{"message":"#, ""),
+            (r#"{"kind":"Status","mess"#, ""),
+        ] {
+            assert_eq!(message(cut.as_bytes()), said, "{cut}");
+        }
     }
 
     /// Both forms of a record's labels, and what is none.
@@ -317,6 +345,15 @@ mod tests {
             let body = [b"k8s\0", &body[..]].concat();
             creates_record(&body);
             message(&body);
+            message(&body[4..]);
+        }
+
+        #[test]
+        fn a_status_cut_anywhere_gives_the_beginning_of_its_message(text: String, at: proptest::sample::Index) {
+            let whole = crate::fence::status(403, &text).into_bytes();
+            let said = message(&whole[..at.index(whole.len())]);
+            proptest::prop_assert!(text.starts_with(&said), "{said:?} of {text:?}");
+            proptest::prop_assert_eq!(message(&whole), text);
         }
     }
 

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     clock::Clock,
     exit,
+    release::codec::MAX_DECODED,
     report::{Event, sink::Reporter},
     signals::Signals,
 };
@@ -339,7 +340,7 @@ pub async fn printed(launch: &Launch, argv: &[String]) -> std::io::Result<String
 }
 
 async fn output(launch: &Launch, argv: &[String]) -> std::io::Result<std::process::Output> {
-    let child = launch
+    let mut child = launch
         .apply(Command::new(&launch.helm).args(argv))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -347,7 +348,21 @@ async fn output(launch: &Launch, argv: &[String]) -> std::io::Result<std::proces
         .kill_on_drop(true)
         .spawn()?;
     let mut given_up = GivenUp(group(&child));
-    let output = child.wait_with_output().await?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::try_join!(whole(out), whole(err))?;
+    let status = child.wait().await?;
     given_up.0 = None;
-    Ok(output)
+    Ok(std::process::Output { status, stdout, stderr })
+}
+
+/// All of a stream, if it is not more than a record could hold.
+async fn whole(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    if let Some(from) = from {
+        from.take(MAX_DECODED + 1).read_to_end(&mut all).await?;
+    }
+    if all.len() as u64 > MAX_DECODED {
+        return Err(std::io::Error::other(format!("it prints more than {} MiB", MAX_DECODED >> 20)));
+    }
+    Ok(all)
 }

@@ -40,6 +40,16 @@ fn the_documentation_has_every_kind_of_finding() {
     assert_eq!(crate::diagnose::tests::documented("Findings"), IDS);
 }
 
+/// Each is brought about for real, with both Helms.
+#[test]
+fn a_story_tells_of_every_kind_of_finding() {
+    let stories = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e");
+    let of = ["preflight.rs", "foreseen.rs", "owners.rs", "diagnose.rs"];
+    let told: String = of.iter().map(|file| std::fs::read_to_string(stories.join(file)).unwrap()).collect();
+    let untold: Vec<&str> = IDS.into_iter().filter(|id| !told.contains(&format!("\"{id}\""))).collect();
+    assert_eq!(untold, [""; 0]);
+}
+
 fn found(key: &ObjectKey, refusal: Refusal, manifest: &Manifest, hook_first: bool) -> Option<Finding> {
     let context = Context { manifest, hook_first, recreates: false };
     judge(key, &Answer { refusal: Some(refusal), ..Answer::default() }, &context).pop()

@@ -14,6 +14,10 @@ use super::Status;
 /// Largest decoded body that is read, bytes. A Secret holds 1 MiB; charts compress by 5 to 20.
 pub const MAX_DECODED: u64 = 64 << 20;
 
+/// Most values in a decoded body, lists and objects among them. Each takes memory of its own once it is read, and a few bytes
+/// can name one: 64 KiB of gzip could stand for some gigabytes.
+pub const MAX_VALUES: usize = 1 << 20;
+
 /// Largest stored payload, bytes: the API server's limit for the data of a Secret or ConfigMap.
 pub const MAX_STORED: usize = 1 << 20;
 
@@ -29,6 +33,9 @@ pub enum CodecError {
     /// More than [`MAX_DECODED`].
     #[error("more than {} MiB when decompressed", MAX_DECODED >> 20)]
     TooLarge,
+    /// More than [`MAX_VALUES`].
+    #[error("more than {MAX_VALUES} values")]
+    TooMany,
     /// Not the JSON of a release.
     #[error("not the JSON of a Helm release: {0}")]
     Json(String),
@@ -143,18 +150,38 @@ impl HookRun {
 /// Decodes a payload as all storages hold it: base64 of gzip of JSON. Old Helms wrote JSON without gzip.
 ///
 /// # Errors
-/// When it is not that, or grows beyond [`MAX_DECODED`].
+/// When it is not that, or grows beyond [`MAX_DECODED`] or [`MAX_VALUES`].
 pub fn decode(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let packed = STANDARD.decode(payload.trim_ascii()).map_err(|_| CodecError::Base64)?;
-    if !packed.starts_with(&[0x1f, 0x8b]) {
-        return Ok(packed);
+    let mut json = STANDARD.decode(payload.trim_ascii()).map_err(|_| CodecError::Base64)?;
+    if json.starts_with(&[0x1f, 0x8b]) {
+        let mut unpacked = Vec::new();
+        GzDecoder::new(json.as_slice())
+            .take(MAX_DECODED + 1)
+            .read_to_end(&mut unpacked)
+            .map_err(|_| CodecError::Gzip)?;
+        json = unpacked;
     }
-    let mut json = Vec::new();
-    GzDecoder::new(packed.as_slice())
-        .take(MAX_DECODED + 1)
-        .read_to_end(&mut json)
-        .map_err(|_| CodecError::Gzip)?;
-    if json.len() as u64 > MAX_DECODED { Err(CodecError::TooLarge) } else { Ok(json) }
+    match json.len() as u64 {
+        length if length > MAX_DECODED => Err(CodecError::TooLarge),
+        // So many are in no fewer bytes.
+        length if length > MAX_VALUES as u64 && values(&json) > MAX_VALUES => Err(CodecError::TooMany),
+        _ => Ok(json),
+    }
+}
+
+/// How many values there are in a JSON text: each but the first follows a comma, a colon or a bracket that is not in a text.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut in_text, mut is_escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_text,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// The reverse of [`decode`], at the compression level that Helm uses.

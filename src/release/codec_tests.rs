@@ -165,6 +165,29 @@ fn sizes_are_bounded() {
     );
 }
 
+/// Each value of a body takes memory when it is read, however few bytes it has.
+#[test]
+fn values_are_counted_where_they_are_values() {
+    for (json, count) in [
+        ("{}", 1),
+        (r#"{"a":1,"b":[{},{}]}"#, 6),
+        (r#"{"a":"[,{,\"\\"}"#, 1),
+        (r#"["\\",1]"#, 2),
+        ("[[[[", 4),
+        ("", 0),
+    ] {
+        assert_eq!(values(json.as_bytes()), count, "{json}");
+    }
+    let of = |hooks: usize| {
+        let json =
+            format!("{{\"info\":{{\"status\":\"deployed\"}},\"hooks\":[{}{{}}]}}", "{},".repeat(hooks));
+        decode(&encode(json.as_bytes(), MAX_STORED).unwrap())
+            .map(|json| essentials(&json).unwrap().hooks.len())
+    };
+    assert_eq!(of(MAX_VALUES / 2 - 3).unwrap(), MAX_VALUES / 2 - 2);
+    assert_eq!(of(MAX_VALUES).unwrap_err().to_string(), "more than 1048576 values");
+}
+
 #[test]
 fn what_is_no_record_says_why() {
     let cut = {

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::release::codec::Edit;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use proptest::prelude::*;
 
 fn row(written_by: Option<u32>) -> Stored {
     let json = r#"{"name":"web","info":{"status":"deployed","description":"x"},"future":1.50}"#;
@@ -88,4 +90,26 @@ fn a_row_has_no_limit() {
     assert!(codec::encode(&edited, secret("1").limit()).is_err());
     let payload = codec::encode(&edited, row(None).limit()).unwrap();
     assert_eq!(codec::essentials(&codec::decode(&payload).unwrap()).unwrap().status, Status::Failed);
+}
+
+proptest! {
+    /// Whatever a column holds, or an object: a record, or why it is none.
+    #[test]
+    fn no_row_and_no_object_is_too_odd(
+        texts in prop::array::uniform6(".{0,20}"), numbers: (i32, i32, Option<u32>), json in "[\\[\\]{}\":,a-z0-9 ]{0,40}",
+    ) {
+        let [key, body, name, namespace, status, owner] = texts;
+        let (version, created_at, written_by) = numbers;
+        let row = Row { key: key.clone(), body, name, namespace, version, status, owner, created_at, written_by, ..Row::default() };
+        let mut of_json = row.clone();
+        of_json.body = STANDARD.encode(&json);
+        let metadata = ObjectMeta { name: Some(key), ..ObjectMeta::default() };
+        let data = [("release".to_owned(), ByteString(STANDARD.encode(json).into_bytes()))].into();
+        let secret = Secret { metadata, data: Some(data), ..Secret::default() };
+        for stored in [Stored::Row(Box::new(row)), Stored::Row(Box::new(of_json)), Stored::Secret(Box::new(secret))] {
+            let record = stored.record();
+            prop_assert!(record.body.is_ok() || !record.row().undecodable.is_empty());
+            prop_assert!(u32::try_from(version).is_ok_and(|version| version == record.revision) || record.revision == 0 || record.stored.driver() == Driver::Secrets);
+        }
+    }
 }

@@ -24,8 +24,9 @@ type fault struct {
 	Message  string
 	Restarts int
 	// How the container ended before; empty: it never started.
-	LastReason string
-	LastExit   int
+	LastReason  string
+	LastExit    int
+	LastMessage string
 	// The event that goes with it; none without a reason.
 	Event, EventMessage string
 }
@@ -46,6 +47,12 @@ var faults = []fault{
 		Message:  "back-off 1m20s restarting failed container",
 		Restarts: 4, LastReason: "OOMKilled", LastExit: 137,
 		Event: "BackOff", EventMessage: "Back-off restarting failed container",
+	},
+	{
+		Behavior: "start-error", Phase: "Running", Reason: "CrashLoopBackOff",
+		Message:  "back-off 1m20s restarting failed container",
+		Restarts: 4, LastReason: "StartError", LastExit: 128, LastMessage: noSuchProgram,
+		Event: "Failed", EventMessage: "Error: " + noSuchProgram,
 	},
 	{
 		Behavior: "init-crash-loop", Init: true, Phase: "Pending", Reason: "CrashLoopBackOff",
@@ -87,6 +94,14 @@ var faults = []fault{
 	},
 }
 
+// noSuchProgram is what containerd and runc say of a command that is not in the image.
+const noSuchProgram = `failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: ` +
+	`unable to start container process: error during container init: exec: "serve": executable file not found in $PATH`
+
+// lowOnMemory is what a kubelet says of a pod that it ends because its node runs short (eviction/helpers.go).
+const lowOnMemory = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80468Ki. " +
+	"Container app was using 912Mi, request is 0, has larger consumption of memory. "
+
 // An end is how a pod ends that is not to be restarted.
 type end struct {
 	Name, Behavior, Phase, PodReason, Reason string
@@ -107,7 +122,7 @@ func stagesYAML() ([]byte, error) {
 	}
 	var text bytes.Buffer
 	err = stages.Execute(&text, map[string]any{
-		"Faults": faults, "StorageClass": storageClassName,
+		"Faults": faults, "StorageClass": storageClassName, "LowOnMemory": lowOnMemory,
 		"Complete": end{"complete", "ready", "Succeeded", "PodCompleted", "Completed", 0},
 		"Fail":     end{"fail", "fail", "Failed", "PodFailed", "Error", 1},
 	})

@@ -1,5 +1,7 @@
 //! Bad input: a clear word, the documented exit code, and nothing written.
 
+use std::process::Command;
+
 use crate::stage::Stage;
 use testbed::tools::Helm;
 
@@ -52,4 +54,28 @@ fn what_cannot_work_says_why(version: Helm) {
     assert!(stage.records().is_empty());
 }
 
+/// A chart can render without end. More than a record could ever hold is not read, in memory that is bounded from outside.
+fn a_helm_that_never_stops_talking(version: Helm) {
+    let mut stage = Stage::new("talks", version);
+    let script = stage.temporary.path().join("talks");
+    let helm = stage.helm.display();
+    let endless = "[ \"$1\" = template ] && exec yes 'a: b'";
+    std::fs::write(&script, format!("#!/bin/sh\nulimit -S -v unlimited\n{endless}\nexec '{helm}' \"$@\"\n"))
+        .unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    stage.helm = script;
+    let mut check = stage.own(&["check", "web"]);
+    check.arg(Stage::chart());
+    let mut bounded = Command::new("sh");
+    bounded
+        .args(["-c", "ulimit -S -v 900000; exec \"$@\"", "sh"])
+        .arg(check.get_program())
+        .args(check.get_args());
+    bounded.env_clear().envs(check.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let said = Stage::run(bounded);
+    assert_eq!(said.code, Some(69), "{}", said.err);
+    assert!(said.err.contains("it prints more than 64 MiB"), "{}", said.err);
+}
+
+crate::with_either_helm! { V4 a_helm_that_never_stops_talking }
 crate::with_both_helms! { a_bad_flag_repairs_nothing a_dry_run_takes_no_lock what_cannot_work_says_why }

@@ -247,6 +247,8 @@ fn a_missing_secret_and_a_missing_key_are_warned_of(version: Helm) {
         .unwrap();
     let pod = "
       serviceAccountName: nobody
+      priorityClassName: no-such-priority
+      volumes: [{name: v, persistentVolumeClaim: {claimName: no-such-claim}}]
       imagePullSecrets: [{name: registry}]
       containers:
         - name: web
@@ -260,21 +262,27 @@ fn a_missing_secret_and_a_missing_key_are_warned_of(version: Helm) {
 ";
     let plain = "\n      containers: [{name: web, image: 'web:1'}]\n";
     let template = format!(
-        "{}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: rendered}}\ndata: {{x: some}}\n",
-        WEB.replace(plain, pod)
+        "{}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: rendered}}\ndata: {{x: some}}\n---{}  storageClassName: no-such-storage\n{CLASSES}",
+        WEB.replace(plain, pod),
+        CLAIM.replace("SIZE", "1Gi"),
     );
     let said = reported(&stage, &template, &[]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    let causes: Vec<String> =
-        report(&stage).0.iter().map(|finding| finding["cause"].as_str().unwrap().to_owned()).collect();
+    let findings = report(&stage).0;
+    assert!(findings.iter().all(|one| one["id"] == "reference-missing"), "{findings:#?}");
+    let causes: Vec<&str> = findings.iter().map(|finding| finding["cause"].as_str().unwrap()).collect();
     let absent = |what: &str| format!("{what} does not exist, and this release does not render it");
     assert_eq!(
         causes,
         [
+            absent("PersistentVolumeClaim/no-such-claim"),
+            absent("PriorityClass/no-such-priority"),
             absent("Secret/gone"),
             absent("Secret/registry"),
             "Secret/there has no key lacking".to_owned(),
             absent("ServiceAccount/nobody"),
+            absent("IngressClass/no-such-ingress"),
+            absent("StorageClass/no-such-storage"),
         ]
     );
     assert!(!said.err.contains("canary"), "{}", said.err);
@@ -282,7 +290,26 @@ fn a_missing_secret_and_a_missing_key_are_warned_of(version: Helm) {
     Stage::ok(deploy(&stage, &template, &[]));
     let said = reported(&stage, &template, &[]);
     assert_eq!((said.code, report(&stage).0.len()), (Some(0), 0), "{}", said.err);
+    // Of a pod itself the API server asks for the class.
+    let (said, finding) = assert_refused(&stage, &format!("{template}---{BARE}"), &[]);
+    assert_eq!((&finding["id"], &finding["object"]), (&"refused".into(), &"Pod/bare".into()), "{}", said.err);
+    assert!(said.err.contains("no PriorityClass with name no-such-priority was found"), "{}", said.err);
 }
+
+const CLASSES: &str = "
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec: {ingressClassName: no-such-ingress, defaultBackend: {service: {name: web, port: {number: 80}}}}
+";
+
+const BARE: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: bare}
+spec: {priorityClassName: no-such-priority, containers: [{name: web, image: 'web:1'}]}
+";
 
 /// Names of namespaces, kinds and accounts that the release brings itself, and objects that change in ways that are allowed.
 fn what_a_release_brings_itself_is_no_finding(version: Helm) {
@@ -334,6 +361,7 @@ fn a_first_install_that_must_fail_leaves_nothing(version: Helm) {
     }
     let elsewhere = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: no-such-namespace}\n";
     let (said, finding) = assert_refused(&stage, elsewhere, &[]);
+    assert_eq!(finding["id"], "namespace-missing", "{}", said.err);
     assert!(
         finding["remedy"][0].as_str().unwrap().contains("kubectl create namespace no-such-namespace"),
         "{}",

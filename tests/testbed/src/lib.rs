@@ -17,7 +17,7 @@
 //!
 //! | annotation | meaning |
 //! |---|---|
-//! | `behavior` | `ready` (the default), `fail` (a pod that is not restarted fails), or a state to get stuck in: `never-ready`, `crash-loop`, `oom`, `init-crash-loop`, `init-stuck` (the init container runs on), `liveness` (restarted for it), `startup` (its probe fails), `config-error`, `image-error` (`ImagePullBackOff`), `image-pull-error` (`ErrImagePull`), `stuck-creating` |
+//! | `behavior` | `ready` (the default), `fail` (a pod that is not restarted fails), or a state to get stuck in: `never-ready`, `crash-loop`, `oom`, `start-error`, `init-crash-loop`, `init-stuck` (the init container runs on), `liveness` (restarted for it), `startup` (its probe fails), `config-error`, `image-error` (`ImagePullBackOff`), `image-pull-error` (`ErrImagePull`), `stuck-creating`, `evicted` (ended by the kubelet, for its message) |
 //! | `delay` | how long until the pod is ready (it runs meanwhile), or stuck: `20s` |
 //! | `run-for` | how long a Job's or hook's pod runs once it is ready |
 //! | `delete-delay` | how long a deleted pod takes to go |
@@ -41,6 +41,7 @@ mod postgres;
 mod process;
 pub mod runner;
 pub mod tools;
+mod webhook;
 
 pub use audit::{Audit, Event};
 pub use cache::cache_dir;
@@ -52,6 +53,7 @@ pub use named::Named;
 pub use namespace::{LEAVE_VARIABLE, Namespace, TIMES_VARIABLE};
 pub use normalise::normalise;
 pub use postgres::{Database, Postgres, Transaction};
+pub use webhook::{Review, Verdict, Webhook};
 
 /// What every annotation begins with that tells how a pod is to fare.
 pub const ANNOTATION_PREFIX: &str = "testbed.helm-guard.dev/";
