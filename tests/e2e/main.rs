@@ -33,6 +33,7 @@ mod settle;
 mod sql;
 mod stage;
 mod stops;
+mod storages;
 mod storm;
 mod stuck;
 mod summary;
