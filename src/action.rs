@@ -80,6 +80,7 @@ const OWN_COMMANDS: [(&str, &[&str]); 3] = [
             "fence",
             "lock-timeout",
             "lease-duration",
+            "timeout",
             "keepalive",
             "stop-timeout",
             "report",
@@ -215,6 +216,7 @@ fn own_command(word: &str, uses: &[&str], env: &Env, id: &str, call: &mut Call) 
             ("dry-run", value, true) => call.argv.extend(tokens(name, Form::Switch, value?)?),
             ("lock-id", value, true) => call.argv.push(format!("--id={}", value?)),
             ("repair", value, true) => call.argv.push(format!("--strategy={}", value?)),
+            ("timeout", value, true) => call.argv.push(format!("--rollout-timeout={}", value?)),
             (name, value, true) => call.argv.push(format!("--{name}={}", value?)),
         }
     }

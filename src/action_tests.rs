@@ -81,10 +81,11 @@ fn inputs_become_a_command_line() {
                 ("command", "repair"),
                 WEB,
                 ("repair", "rollback"),
+                ("timeout", "10m0s"),
                 ("dry-run", "false"),
                 ("kubeconfig", "kube/config"),
             ],
-            "repair web --kubeconfig=kube/config --strategy=rollback",
+            "repair web --kubeconfig=kube/config --rollout-timeout=10m0s --strategy=rollback",
         ),
         (
             "off is a boolean to some",

@@ -5,6 +5,7 @@
 //! it back by mistake: it tells how the release stood, and gives back no more than statuses and descriptions.
 
 pub mod act;
+pub mod check;
 pub mod redact;
 
 use serde::{Deserialize, Serialize};

@@ -9,6 +9,7 @@ mod preflight;
 mod progress;
 mod prove;
 mod recreate;
+mod rollout;
 mod run;
 mod settle;
 
@@ -312,14 +313,18 @@ impl<'a> Run<'a> {
         };
         let uninstalled = plans.iter().any(uninstalls);
         let histories = self.settle(plans, signals, done).await;
-        if planned && !uninstalled {
-            self.look_at_repaired(&histories, signals).await;
-        }
         done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
         let is_pending = |record: &crate::release::Record| record.status().is_pending();
         if done.unsettled || histories.iter().any(|history| history.records.iter().any(is_pending)) {
             let reason = "not all is settled: is another helm at work?";
             return End::new(Outcome::Failed, 1, reason, &["run the same command again"]);
+        }
+        if planned && !uninstalled {
+            for ((_, mended), history) in plans.iter().zip(&histories) {
+                if let Err(end) = self.verify(mended.plan.as_ref(), history, signals).await {
+                    return end;
+                }
+            }
         }
         match (uninstalled, planned) {
             (true, _) => End::new(Outcome::Uninstalled, 0, "", &[]),

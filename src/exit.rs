@@ -1,5 +1,7 @@
 //! Exit codes. Helm's own code passes through; these are helm-guard's, none of which Helm uses.
 
+/// What was asked for was tried and failed; Helm's own code for that, too.
+pub const FAILED: u8 = 1;
 /// Bad flags or environment.
 pub const USAGE: u8 = 64;
 /// The cluster, or the Helm binary, cannot be reached.

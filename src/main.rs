@@ -17,7 +17,7 @@ use helm_guard::{
     lock,
     repair::walk::{self, Walk},
     report::{
-        Event, Outcome, Subject, json,
+        Event, Outcome, Subject, color, json,
         sink::{Reporter, Sinks},
         text::{inert_line, workflow_value},
     },
@@ -180,7 +180,7 @@ async fn repair(args: &cli::Repair, env: &Env, clock: Clock) -> ExitCode {
             Ok(request) => guarded(&request, env, clock, signals.clone()).await,
             Err(error) => return misused("repair", &error, env, clock),
         };
-        walk.done(&chosen, code).await;
+        walk.done(code);
     }
     walk.code().into()
 }
@@ -275,15 +275,13 @@ fn misused(command: &str, error: &str, env: &Env, clock: Clock) -> ExitCode {
 fn sinks(env: &Env) -> Sinks {
     let system = ci::system(env);
     let github = system == System::GitHub;
-    // A runner may give its steps a terminal that nobody looks at.
-    // A dumb one draws nothing: it gets lines, as a file does.
-    let draws = env.get("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-    let terminal = std::io::stderr().is_terminal() && system == System::Terminal && draws;
+    // One that cannot be drawn on gets lines, as a file does.
+    let terminal = std::io::stderr().is_terminal() && color::draws(env);
     let file = |name: &str| env.get(name).filter(|path| !path.is_empty()).map(Into::into);
     let mut delimiter = [0; 16];
     let _ = getrandom::fill(&mut delimiter);
     Sinks {
-        color: terminal && env.get("NO_COLOR").is_none_or(String::is_empty),
+        color: terminal && color::colors(env),
         terminal,
         github,
         gitlab: system == System::GitLab,

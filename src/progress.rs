@@ -92,6 +92,8 @@ pub struct Board {
     pods: BTreeMap<(String, String), Pod>,
     /// How often each watch has listed what there is.
     rounds: BTreeMap<usize, u32>,
+    /// Watches that have told what there is, or may not.
+    told: BTreeSet<usize>,
 }
 
 #[derive(Debug)]
@@ -148,6 +150,7 @@ impl Board {
 
     /// A watch has listed what there is: all else of it is gone.
     pub fn list_ends(&mut self, watch: usize) {
+        self.told.insert(watch);
         let round = self.rounds.get(&watch).copied().unwrap_or_default();
         let is_gone = |mark: (usize, u32)| mark.0 == watch && mark.1 < round;
         self.pods.retain(|_, pod| !is_gone(pod.mark));
@@ -160,6 +163,7 @@ impl Board {
 
     /// What a watch shows may not be seen any more: what it listed is not kept, for it would not change.
     pub fn hide(&mut self, watch: usize) {
+        self.told.insert(watch);
         self.pods.retain(|_, pod| pod.mark.0 != watch);
         for entry in &mut self.entries {
             entry.state.take_if(|state| state.mark.0 == watch);
@@ -258,6 +262,13 @@ impl Board {
             }
         }
         view
+    }
+
+    /// Have that many watches told what there is, and is all that they show ready? A claim that no pod uses yet may stay
+    /// unbound for ever.
+    pub fn is_rolled_out(&self, watches: usize) -> bool {
+        let is_late = |workload: &Workload| workload.kind != "PersistentVolumeClaim";
+        (0..watches).all(|watch| self.told.contains(&watch)) && !self.waiting_for().iter().any(is_late)
     }
 
     /// What is waited for.

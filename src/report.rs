@@ -15,6 +15,7 @@ use crate::{
     status::health,
 };
 
+pub mod color;
 pub mod github;
 pub mod gitlab;
 pub mod json;
@@ -158,6 +159,16 @@ impl Outcome {
     pub fn is_success(self) -> bool {
         matches!(self, Self::Deployed | Self::Uninstalled | Self::Repaired | Self::Healthy)
     }
+}
+
+/// What is waited for while a release is followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Awaited {
+    /// Helm's end.
+    #[default]
+    Helm,
+    /// The workloads of a revision that a repair brought back.
+    Rollout,
 }
 
 /// What Helm wrote to the cluster, its release records aside.
@@ -350,9 +361,20 @@ pub enum Event {
     LookedAgain(Vec<Revision>),
     /// What Helm's new revision changed.
     Changed(Changes),
+    /// Still waiting until what a repair brought back is ready.
+    Rollout {
+        /// Since it is waited for.
+        elapsed: Duration,
+        /// Workloads that are not ready.
+        waiting_for: Vec<Workload>,
+    },
+    /// All workloads of the revision that a repair brought back are ready.
+    RolledOut,
     /// The release as watches show it, for whoever draws.
     Seen {
-        /// Since Helm started.
+        /// What is waited for.
+        awaited: Awaited,
+        /// Since it is.
         elapsed: Duration,
         /// What it wrote so far; `None` where nobody sees it.
         writes: Option<Writes>,

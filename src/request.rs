@@ -53,6 +53,8 @@ pub struct Request {
     pub warnings: Vec<String>,
     /// `--history-max`, else `HELM_MAX_HISTORY`, else Helm's 10.
     pub history_max: u32,
+    /// How long a repair without a deploy waits for what it brought back; nothing is not waited for.
+    pub rollout_timeout: Duration,
     /// Directory for backups.
     pub backup_dir: PathBuf,
     /// Directory for the copies that a repair is undone from.
@@ -203,7 +205,8 @@ impl Request {
             recreate_statefulsets: false,
             run: args.run.clone(),
         };
-        Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)
+        let request = Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)?;
+        Ok(Self { rollout_timeout: args.rollout_timeout, ..request })
     }
 
     fn of(
@@ -249,6 +252,7 @@ impl Request {
             helm: helm.unwrap_or_else(|| "helm".into()),
             warnings,
             history_max,
+            rollout_timeout: Duration::ZERO,
             backup_dir,
             copies_dir,
             state_dir: ci_dir,

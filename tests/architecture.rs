@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 59] = [
+const ACTING: [(&str, &str); 60] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -23,6 +23,7 @@ const ACTING: [(&str, &str); 59] = [
     ("deploy/progress.rs", "lets time pass, starts what watches"),
     ("deploy/prove.rs", "runs Helm, looks at files of values"),
     ("deploy/recreate.rs", "saves and deletes StatefulSets"),
+    ("deploy/rollout.rs", "waits for rollouts, lets time pass"),
     ("deploy/run.rs", "runs Helm, lets time pass"),
     ("diagnose/act.rs", "reads a release's record and what lives of it, prints"),
     ("diagnose/look.rs", "reads what lives of a release"),

@@ -44,6 +44,8 @@ Example:
   helm-guard restore $(helm-guard backup web -n shop)";
 
 pub(super) const RESTORE: &str = "\
+The whole file is looked at first: records of one release, each readable and what its name says. Else nothing is written.
+
 Records go back to the namespace and the storage that they are of, each as it was; the cluster's other objects stay as they \
 are. Of a redacted backup only statuses go back.
 
@@ -76,6 +78,9 @@ All was done if Helm's own apply, made again as a dry run, would change nothing,
 to have ended, and nothing is left that only older revisions had. --strategy adopt marks the revision `deployed` then, and \
 else says what is missing and changes nothing; it also takes one that Helm itself gave up.
 
+What was rolled back to, or marked `deployed`, is then waited for, for --rollout-timeout, and looked at: every workload of it is \
+to be ready, and every object there.
+
 A release whose holder is alive is left alone: its lock is waited for, for --lock-timeout.
 
 At a terminal each stuck release is shown, with its history and the ways to repair it that fit, and you choose. Without a \
@@ -93,7 +98,7 @@ Examples:
   helm-guard repair -A                               # choose for each that is stuck
   helm-guard repair -A --yes                         # set the records of all right
 
-Exit codes: 0 nothing is pending; 1 a repair failed; 64 bad usage; 69 cluster or Helm unavailable; 75 lock timeout; \
+Exit codes: 0 nothing is pending; 1 a repair failed, or what it brought back is not ready in time; 64 bad usage; 69 cluster or Helm unavailable; 75 lock timeout; \
 76 lock lost; 77 refused, nothing was changed; 130/143 cancelled.";
 
 pub(super) const UNLOCK: &str = "\
@@ -194,7 +199,7 @@ pub struct Repair {
     /// Only say what would be done; takes no lock and writes nothing
     #[arg(long, requires = "release")]
     pub dry_run: bool,
-    /// How long to wait for the rollouts of a rollback that was chosen at the terminal, or for all releases
+    /// How long to wait until what is rolled back to, or marked deployed, is ready; 0s does not wait
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub rollout_timeout: Duration,
     /// Format of a dry run

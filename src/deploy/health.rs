@@ -21,13 +21,11 @@ impl Run<'_> {
         health(&self.cluster, state, history).await
     }
 
-    /// The same afterwards.
-    pub(super) async fn look_at_repaired(&self, histories: &[History], signals: &Signals) {
-        for history in histories {
-            if let Some(fares) = in_time(signals, self.fares(history)).await.flatten() {
-                self.reporter.emit(Event::FaresAfter(fares));
-            }
-        }
+    /// The same afterwards, which is told.
+    pub(super) async fn fares_now(&self, history: &History, signals: &Signals) -> Option<Finding> {
+        let fares = in_time(signals, self.fares(history)).await.flatten()?;
+        self.reporter.emit(Event::FaresAfter(fares.clone()));
+        Some(fares)
     }
 
     /// What Helm's run changed, and how the release fares now. That costs a few requests, and so is asked only if something

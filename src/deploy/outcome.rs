@@ -60,7 +60,7 @@ impl Run<'_> {
         if let Some(last) = last.filter(|_| !scope.leaving) {
             scope = Scope::of(last, &self.cluster.namespace);
         }
-        let next = in_time(signals, self.diagnose(ended, scope, seen)).await.unwrap_or_default();
+        let next = in_time(signals, self.diagnose(&ended.error, scope, seen)).await.unwrap_or_default();
         let reason = diagnose::reason(&ended.error);
         if rolled_back {
             let reason = "helm failed and went back to the last good revision".to_owned();
@@ -115,15 +115,15 @@ impl Run<'_> {
         diagnose::again::again(&snapshot, &diagnose::causes(&snapshot), &wanted, hooks_before)
     }
 
-    /// Says why Helm failed. Gives what to do next.
-    async fn diagnose(&self, ended: &child::Ended, scope: Scope, seen: Seen) -> Vec<String> {
+    /// Says why Helm failed with these words, or why what was brought back does not become ready. Gives what to do next.
+    pub(super) async fn diagnose(&self, error: &str, scope: Scope, seen: Seen) -> Vec<String> {
         let invocation = &self.request.invocation;
         let (scope, live) = seen.end(&self.cluster, scope).await;
         let snapshot = Snapshot {
-            command: invocation.command.as_str().to_owned(),
+            command: self.request.operation().to_owned(),
             release: self.request.releases().join(" "),
             namespace: self.cluster.namespace.clone(),
-            error: ended.error.clone(),
+            error: error.to_owned(),
             timeout: invocation.timeout().map(|timeout| timeout.as_secs()),
             refusals: self.refusals(),
             hooks: scope.hooks,

@@ -15,6 +15,7 @@ use crate::{
         follow::{Follower, Stand},
     },
     release::Status,
+    report::Awaited,
 };
 
 /// How long Helm works before anybody looks: most upgrades that change little are over by then, and cost no request.
@@ -53,6 +54,7 @@ impl Run<'_> {
                 cluster: &self.cluster,
                 reporter: self.reporter,
                 clock: self.clock,
+                awaited: Awaited::Helm,
                 started,
                 writes: Box::new(|| self.fence.as_ref().map(Fence::writes)),
             };

@@ -126,13 +126,7 @@ impl Run<'_> {
                 None => std::future::pending().await,
             }
         };
-        let reporter = self.reporter;
-        // A person who watches a status line sees a stale one at once.
-        let interval = if reporter.is_terminal() {
-            guard.run.keepalive.min(STATUS_INTERVAL)
-        } else {
-            guard.run.keepalive
-        };
+        let (reporter, interval) = (self.reporter, self.interval());
         // Behind the fence a lost lock needs no haste. Before a database there is none: there Helm must have ended before
         // anybody else may have the lock.
         let times = Times::new(guard.run.lease_duration);
@@ -141,6 +135,12 @@ impl Run<'_> {
         let stop = Stop::new(manner, guard.run.stop_timeout, unfenced);
         child::run(&self.launch, argv, reporter, signals.clone(), lost, self.clock, interval, stop, tick)
             .await
+    }
+
+    /// How often it is said what is waited for. A person who watches a status line sees a stale one at once.
+    pub(super) fn interval(&self) -> Duration {
+        let keepalive = self.request.guard.run.keepalive;
+        if self.reporter.is_terminal() { keepalive.min(STATUS_INTERVAL) } else { keepalive }
     }
 
     /// Looks at the release before Helm changes what shows why it failed. Helm waits for that, unless somebody is in a hurry.

@@ -1,7 +1,10 @@
 //! `lock status`, `lock acquire`, `lock release`: locks as a person or a script sees them.
 //! `lock run` is in a file of its own; what a list looks like is in `lock/table.rs`.
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt};
@@ -24,7 +27,7 @@ use crate::{
     helm::child::MARK,
     recover::target,
     report::{
-        Holder, duration,
+        Holder, color, duration,
         terminal::{card, who},
         text::{inert_line, terminal_safe},
     },
@@ -128,7 +131,8 @@ async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Stop> 
         say(&format!("no lock{of} in {place}"));
     }
     if !rows.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
-        let _ = write!(std::io::stdout(), "{}", table::render(&rows, args.output, args.all_namespaces));
+        let text = table::render(&rows, args.output, args.all_namespaces, in_color(env));
+        let _ = write!(std::io::stdout(), "{text}");
     }
     Ok(0)
 }
@@ -324,11 +328,16 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
     Ok(0)
 }
 
+/// Is what is printed seen in colour?
+pub(crate) fn in_color(env: &Env) -> bool {
+    std::io::stdout().is_terminal() && color::colors(env)
+}
+
 pub(crate) fn say(text: &str) {
     print(&format!("helm-guard: {}", terminal_safe(text)));
 }
 
 /// Names in Leases are anybody's, and a closed terminal must not stop the work.
-fn print(line: &str) {
+pub(crate) fn print(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", inert_line(line));
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{LeaseView, Life, line::Deployed};
 use crate::{
     cli::Format,
-    report::{Holder, terminal::to_the_second, text::terminal_safe},
+    report::{Holder, color::Tone, terminal::to_the_second, text::terminal_safe},
 };
 
 /// How a lock stands.
@@ -125,18 +125,18 @@ impl Row {
 }
 
 /// The list in a format, with a line break at the end. No row, no column: whoever prints it says that there is none.
-pub fn render(rows: &[Row], format: Format, namespaces: bool) -> String {
+pub fn render(rows: &[Row], format: Format, namespaces: bool, color: bool) -> String {
     let list = List { schema_version: 1, items: rows };
     match format {
-        Format::Table => columns(rows, namespaces, false),
-        Format::Wide => columns(rows, namespaces, true),
+        Format::Table => columns(rows, namespaces, false, color),
+        Format::Wide => columns(rows, namespaces, true, color),
         // Neither can fail: the keys are strings.
         Format::Json => serde_json::to_string_pretty(&list).unwrap_or_default() + "\n",
         Format::Yaml => serde_yaml::to_string(&list).unwrap_or_default(),
     }
 }
 
-fn columns(rows: &[Row], namespaces: bool, wide: bool) -> String {
+fn columns(rows: &[Row], namespaces: bool, wide: bool, color: bool) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let header = first.columns(namespaces, wide).into_iter().map(|(name, _)| name.to_owned()).collect();
     let mut lines: Vec<Vec<String>> = vec![header];
@@ -147,20 +147,39 @@ fn columns(rows: &[Row], namespaces: bool, wide: bool) -> String {
         };
         lines.push(row.columns(namespaces, wide).into_iter().map(cell).collect());
     }
-    aligned(lines)
+    aligned(lines, color)
 }
 
-/// Lines of as many cells each, one below the other.
-pub(crate) fn aligned(lines: Vec<Vec<String>>) -> String {
+/// Columns, or facts, that are in colour where there is any: their first words.
+const TOLD_BY_COLOR: [&str; 3] = ["STATE", "STATUS", "HEALTH"];
+
+/// Lines of as many cells each, one below the other. A header names columns; else the first cell of a line names the second.
+pub(crate) fn aligned(lines: Vec<Vec<String>>, color: bool) -> String {
+    let is_told = |name: Option<&String>| name.is_some_and(|name| TOLD_BY_COLOR.contains(&name.as_str()));
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
     let mut out = String::new();
-    for line in &lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        out.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
+    for (number, line) in lines.iter().enumerate() {
+        let mut text = String::new();
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let is_status =
+                (number > 0 && is_told(lines[0].get(column))) || (column == 1 && is_told(line.first()));
+            // The blanks behind it are those of the text that is seen.
+            let blanks = " ".repeat(width - cell.chars().count());
+            text.push_str(&if color && is_status { painted(cell) } else { cell.clone() });
+            text.push_str(&blanks);
+            text.push_str("   ");
+        }
+        out.push_str(text.trim_end());
         out.push('\n');
     }
     out
+}
+
+/// A cell with its first word in colour.
+fn painted(cell: &str) -> String {
+    let (word, rest) = cell.split_at(cell.find([' ', ',']).unwrap_or(cell.len()));
+    Tone::of(word).paint(word) + rest
 }
 
 #[cfg(test)]
@@ -220,7 +239,9 @@ mod tests {
             ("yaml", Format::Yaml, false),
         ]
         .into_iter()
-        .map(|(name, format, namespaces)| format!("--- {name}\n{}", render(&rows(), format, namespaces)))
+        .map(|(name, format, namespaces)| {
+            format!("--- {name}\n{}", render(&rows(), format, namespaces, false))
+        })
         .collect();
         insta::assert_snapshot!(shown.concat());
     }
@@ -229,14 +250,31 @@ mod tests {
     fn a_cell_stays_in_its_line() {
         let mut rows = rows();
         rows[0].release = "a\nb\u{1b}[31m".into();
-        let table = render(&rows, Format::Table, false);
+        let table = render(&rows, Format::Table, false, false);
         assert_eq!(table.lines().count(), 4);
         assert!(!table.contains('\u{1b}'));
     }
 
     #[test]
+    fn colour_is_in_the_words_that_say_how_it_stands_and_moves_nothing() {
+        let plain = render(&rows(), Format::Wide, true, false);
+        let colored = render(&rows(), Format::Wide, true, true);
+        assert!(colored.contains("\u{1b}[33malive\u{1b}[0m   "), "{colored}");
+        let codes = ["31", "32", "33", "0"].map(|code| format!("\u{1b}[{code}m"));
+        assert_eq!(codes.iter().fold(colored, |text, code| text.replace(code, "")), plain);
+        assert_eq!(render(&rows(), Format::Json, true, true), render(&rows(), Format::Json, true, false));
+        let fact = |value: &str| {
+            vec![vec!["HEALTH".to_owned(), value.to_owned()], vec!["".to_owned(), "failed".to_owned()]]
+        };
+        assert_eq!(
+            aligned(fact("Stuck, beside revision 2"), true),
+            "HEALTH   \u{1b}[31mStuck\u{1b}[0m, beside revision 2\n         failed\n"
+        );
+    }
+
+    #[test]
     fn nothing_is_a_list_for_programs_and_no_column_for_people() {
-        assert_eq!(render(&[], Format::Table, true), "");
-        assert!(render(&[], Format::Json, true).contains("\"items\": []"));
+        assert_eq!(render(&[], Format::Table, true, true), "");
+        assert!(render(&[], Format::Json, true, true).contains("\"items\": []"));
     }
 }

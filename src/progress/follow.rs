@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
+    time::Interval,
 };
 
 use super::{
@@ -26,7 +27,7 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     diagnose::look::{Scope, redactor},
-    report::{Event, Writes, sink::Reporter},
+    report::{Awaited, Event, Writes, sink::Reporter},
 };
 
 /// How often what changed is told, or drawn.
@@ -39,6 +40,12 @@ const LOGS: usize = 50;
 /// How long the last words of hooks are waited for when Helm has ended.
 const LAST_WORDS: Duration = Duration::from_millis(700);
 
+fn beat() -> Interval {
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    beat
+}
+
 /// Who is told, and what else is shown beside the cluster.
 pub struct Stand<'a> {
     /// The cluster.
@@ -47,7 +54,9 @@ pub struct Stand<'a> {
     pub reporter: &'a Arc<Reporter>,
     /// For how long things last.
     pub clock: Clock,
-    /// When Helm started, by that clock.
+    /// What is waited for.
+    pub awaited: Awaited,
+    /// Since when, by that clock.
     pub started: Duration,
     /// What Helm wrote so far, if anybody sees that.
     pub writes: Box<dyn Fn() -> Option<Writes> + 'a>,
@@ -108,16 +117,29 @@ impl<'a> Follower<'a> {
 
     /// Follows until this is dropped.
     pub async fn follow(&mut self) -> std::convert::Infallible {
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beat = beat();
         loop {
-            tokio::select! {
-                Some(news) = self.news.recv() => self.hear(news),
-                _ = beat.tick() => {
-                    // Tasks that have ended are forgotten.
-                    while self.tasks.try_join_next().is_some() {}
-                    self.show();
-                }
+            self.step(&mut beat).await;
+        }
+    }
+
+    /// Follows until all that may be watched is ready, and says so.
+    pub async fn until_ready(&mut self) {
+        let mut beat = beat();
+        while !self.board.lock().unwrap_or_else(PoisonError::into_inner).is_rolled_out(self.selections.len())
+        {
+            self.step(&mut beat).await;
+        }
+        self.show();
+    }
+
+    async fn step(&mut self, beat: &mut Interval) {
+        tokio::select! {
+            Some(news) = self.news.recv() => self.hear(news),
+            _ = beat.tick() => {
+                // Tasks that have ended are forgotten.
+                while self.tasks.try_join_next().is_some() {}
+                self.show();
             }
         }
     }
@@ -231,8 +253,8 @@ impl<'a> Follower<'a> {
         let view = self.tell();
         if self.stand.reporter.is_terminal() {
             let elapsed = self.stand.clock.monotonic().saturating_sub(self.stand.started);
-            let writes = (self.stand.writes)();
-            self.stand.reporter.emit(Event::Seen { elapsed, writes, view });
+            let (awaited, writes) = (self.stand.awaited, (self.stand.writes)());
+            self.stand.reporter.emit(Event::Seen { awaited, elapsed, writes, view });
         }
     }
 

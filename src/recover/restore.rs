@@ -2,7 +2,10 @@
 
 use super::say;
 use crate::{
-    backup::{self, Backup, Redacted},
+    backup::{
+        self, Backup, Redacted,
+        check::{self, Subject},
+    },
     ci::Env,
     cli::{LockWanted, Restore},
     clock::Clock,
@@ -23,25 +26,28 @@ use crate::{
 /// Lease duration of the hold under which records are put back.
 const OURS: std::time::Duration = std::time::Duration::from_secs(15);
 
-/// Which release a backup is of.
-struct Subject {
-    release: String,
-    namespace: Option<String>,
-    driver: Driver,
-}
+/// More than all records of a release that Helm keeps have, bytes.
+const LARGEST: u64 = 1 << 30;
 
-fn subject(backup: &Backup) -> Option<Subject> {
-    match backup {
-        Backup::Complete(records) => {
-            let first = records.first()?;
-            let name = first.stored.name().trim_start_matches("sh.helm.release.v1.");
-            let release = name.rsplit_once(".v").map_or(name, |(release, _)| release).to_owned();
-            Some(Subject { release, namespace: first.stored.namespace(), driver: first.stored.driver() })
-        }
-        Backup::Redacted(Redacted { release, namespace, storage, .. }) => {
-            Some(Subject { release: release.clone(), namespace: Some(namespace.clone()), driver: *storage })
-        }
+/// Reads the file, all of it, before anything is written.
+fn copies(args: &Restore) -> Result<(Backup, Subject), Stop> {
+    let refuse = |why: String| {
+        let next = [
+            "take another backup, of before or after it",
+            "helm-guard status RELEASE -n NAMESPACE says how the release stands",
+        ];
+        let file = args.file.display();
+        Stop::new(exit::REFUSED, format!("backup {file}: {why}; nothing was restored"), &next)
+    };
+    if std::fs::metadata(&args.file).is_ok_and(|found| found.len() > LARGEST) {
+        return Err(refuse("it is larger than any backup".to_owned()));
     }
+    let text = std::fs::read(&args.file).map_err(|error| refuse(error.to_string()))?;
+    let text = String::from_utf8(text)
+        .map_err(|_| refuse("not a backup of helm-guard: it is not text".to_owned()))?;
+    let backup = backup::read(&text).map_err(refuse)?;
+    let subject = check::subject(&backup).map_err(refuse)?;
+    Ok((backup, subject))
 }
 
 /// Puts back what is in the file.
@@ -49,12 +55,7 @@ fn subject(backup: &Backup) -> Option<Subject> {
 /// # Errors
 /// With the exit code, when it is no backup, the lock is taken, the API server refuses, or not all could be put back.
 pub(super) async fn restore(args: &Restore, env: &Env, host: &str, clock: Clock) -> Result<(), Stop> {
-    let file = |why: String| Stop::new(exit::REFUSED, format!("{}: {why}", args.file.display()), &[]);
-    let text = std::fs::read_to_string(&args.file).map_err(|error| file(error.to_string()))?;
-    let backup = backup::read(&text).map_err(file)?;
-    let Some(Subject { release, namespace, driver }) = subject(&backup) else {
-        return Err(file("no record in it".to_owned()));
-    };
+    let (backup, Subject { release, namespace, driver }) = copies(args)?;
     let storage = storage(driver, env)?;
     let signals = listen()?;
     let mut flags = args.cluster.clone();

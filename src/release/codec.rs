@@ -248,6 +248,20 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     })
 }
 
+/// The release, and the revision of it, that a decoded body says it is of.
+///
+/// # Errors
+/// When it is not the JSON of a release.
+pub fn identity(json: &[u8]) -> Result<(String, u32), CodecError> {
+    #[derive(Deserialize)]
+    struct Body {
+        name: String,
+        version: u32,
+    }
+    let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
+    Ok((body.name, body.version))
+}
+
 /// The rendered manifest in a decoded body.
 ///
 /// # Errors

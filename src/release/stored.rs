@@ -194,6 +194,19 @@ impl Stored {
         }
     }
 
+    /// Do its labels, or its columns, say that it is this revision of this release, and Helm's?
+    pub fn is_called(&self, release: &str, revision: u32) -> bool {
+        match self {
+            Self::Row(row) => {
+                row.name == release && u32::try_from(row.version) == Ok(revision) && row.owner == "helm"
+            }
+            object => {
+                let is = |name: &str, value: &str| object.label(name) == Some(value);
+                is("name", release) && is("version", &revision.to_string()) && is("owner", "helm")
+            }
+        }
+    }
+
     /// The status by which Helm finds the deployed revisions, and when that was changed, in unix seconds.
     pub(super) fn set_status(&mut self, status: Status, now_unix: i64) {
         if let Self::Row(row) = self {

@@ -4,7 +4,7 @@
 use super::{ASKED_FOR, Answer, Case, Plan, Question, Step, Strategy, adopt::Proof};
 use crate::{
     helm::Command,
-    release::{History, Status},
+    release::{History, Record, Status},
 };
 
 /// What is to be done about an uninstall that died.
@@ -95,6 +95,13 @@ pub fn plan(
     }
 }
 
+/// The revision that lives after a repair as its record says, because the repair brought it back or found it to be there: the
+/// last one, `deployed`. `None` where only records were set right, and what lives is what dead revisions left.
+pub fn brought<'a>(plan: &Plan, after: &'a History) -> Option<&'a Record> {
+    let deletes = plan.steps.iter().any(|step| matches!(step, Step::Delete { .. }));
+    after.last().filter(|last| last.status() == Status::Deployed && !deletes)
+}
+
 /// The strategies among which a person can choose, each with what it would do: none twice, and none that is refused.
 pub fn fitting(
     history: &History,
@@ -146,6 +153,35 @@ mod tests {
             let names: Vec<&str> = offered.iter().map(|(_, plan)| plan.strategy).collect();
             assert_eq!(names.join(", "), expected, "{records}");
         }
+    }
+
+    #[test]
+    fn what_is_brought_back_is_to_be_ready_and_what_is_only_marked_is_not() {
+        use Strategy::{Adopt, Auto, DeleteRecord, Rollback};
+        let stuck = "1 deployed, 2 pending-upgrade";
+        for (what, strategy, before, after, expected) in [
+            ("rolled back to", Rollback, stuck, "1 superseded, 2 failed, 3 deployed", Some(3)),
+            ("adopted", Adopt, stuck, "1 superseded, 2 deployed", Some(2)),
+            (
+                "only Helm's last save was missing",
+                Auto,
+                "1 superseded!, 2 pending-upgrade",
+                "1 superseded, 2 deployed",
+                Some(2),
+            ),
+            ("marked", Auto, stuck, "1 deployed, 2 failed", None),
+            ("its record is deleted, and all that it made lives", DeleteRecord, stuck, "1 deployed", None),
+        ] {
+            let Answer::Repair(plan) = plan(&history(before), strategy, 10, &[], &proof(strategy)) else {
+                panic!("{what}")
+            };
+            let after = history(after);
+            assert_eq!(brought(&plan, &after).map(|record| record.revision), expected, "{what}");
+        }
+    }
+
+    fn proof(strategy: Strategy) -> Proof {
+        if strategy == Strategy::Adopt { Proof::Holds } else { Proof::None }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A walk through what is stuck: shows each release, offers the strategies that fit, and says what came of the chosen one.
 //! Which fit is decided in `repair/alone.rs`; the repair itself is that of one release.
 
-use std::{io::IsTerminal, time::Duration};
+use std::io::IsTerminal;
 
 use super::{
     Plan, Strategy,
@@ -13,19 +13,15 @@ use crate::{
     cli::{AloneStrategy, Repair},
     clock::Clock,
     cluster::Cluster,
-    deploy::{manifest_of, precious},
+    deploy::precious,
     exit,
-    lock::command::{Stop, connect, say},
+    lock::command::{Stop, connect, print, say},
     release::{History, store::Store},
-    report::{duration, text::terminal_safe},
+    report::{duration, terminal::card, text::terminal_safe},
     request,
     signals::{Signal, Signals},
-    status::{State, act::unreadable, fleet::Entry, health::Readiness, render, sweep},
-    unlock::{Place, standing},
+    status::{State, act, fleet::Entry, render, sweep},
 };
-
-/// How often rollouts are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Is there more than one release, or a person to choose for the one?
 pub fn is_wanted(args: &Repair) -> bool {
@@ -39,7 +35,6 @@ pub struct Walk<'a> {
     env: &'a Env,
     cluster: Cluster,
     signals: Signals,
-    clock: Clock,
     left: Vec<Entry>,
     all: usize,
     code: u8,
@@ -74,7 +69,7 @@ impl<'a> Walk<'a> {
             say("nothing is stuck");
         }
         left.reverse();
-        Ok(Self { args, env, cluster, signals, clock, all: left.len(), left, code: 0 })
+        Ok(Self { args, env, cluster, signals, all: left.len(), left, code: 0 })
     }
 
     /// What is to be done next: the flags of a repair of one release. `None` at the end, or when the person stops.
@@ -100,16 +95,19 @@ impl<'a> Walk<'a> {
     async fn choose(&mut self, entry: &Entry) -> Result<Choice, Stop> {
         let number = self.all - self.left.len();
         say(&format!("{number} of {}: {}: {}", self.all, place(entry), entry.cause));
+        if self.args.yes {
+            return Ok(Choice::Do(self.args.strategy.unwrap_or_default()));
+        }
         let (history, cluster) = self.history(&entry.release, &entry.namespace).await?;
-        for line in render::table(&history.rows()).lines() {
-            say(line);
+        show(entry, &history);
+        let fares = act::health(&cluster, entry.state, &history).await;
+        // The first reason is the one for which it is in the list.
+        for reason in fares.iter().flat_map(|fares| &fares.reasons).skip(1) {
+            say(&format!("seen: {reason}"));
         }
         let precious = precious(&cluster, &entry.release, &history).await;
         let proof = look(&cluster, &entry.release, &history, false).await;
         let plans = fitting(&history, request::history_max(self.env), &precious, &proof);
-        if self.args.yes {
-            return Ok(Choice::Do(self.args.strategy.unwrap_or_default()));
-        }
         for (_, plan) in &plans {
             say(&described(plan));
         }
@@ -142,64 +140,13 @@ impl<'a> Walk<'a> {
         Choice::Stop
     }
 
-    /// Waits for what a repair set going, and says how the release then is.
-    pub async fn done(&mut self, chosen: &Repair, code: u8) {
+    /// One repair has ended, with this exit code. Whoever is asked to stop goes on with none.
+    pub fn done(&mut self, code: u8) {
         if code != 0 {
             self.code = code;
-            return;
         }
-        if let Err(stop) = self.verify(chosen).await {
-            self.code = stop.tell();
-        }
-    }
-
-    async fn verify(&mut self, chosen: &Repair) -> Result<(), Stop> {
-        let release = chosen.release.clone().unwrap_or_default();
-        let namespace = chosen.cluster.namespace.clone().unwrap_or_default();
-        let (history, cluster) = self.history(&release, &namespace).await?;
-        let place = Place { lease: crate::lock::lease_name(&release), release, namespace };
-        let (said, is_free) = standing(&history, &place);
-        say(&said);
-        if !is_free {
-            return Err(Stop::new(
-                1,
-                "it is still in the way of the next deploy",
-                &["run the same command again"],
-            ));
-        }
-        let rolled_back = chosen.strategy == Some(AloneStrategy::Rollback);
-        let Some(last) = history.last().filter(|_| rolled_back) else { return Ok(()) };
-        let manifest = manifest_of(last, &place.namespace);
-        let started = self.clock.monotonic();
-        loop {
-            let Readiness { unready, unseen } = cluster.readiness(&manifest).await;
-            let unseen_names: Vec<String> = unseen.iter().map(ToString::to_string).collect();
-            if unready.is_empty() && unseen.iter().all(|unseen| unseen.is_forbidden) {
-                say(&if unseen.is_empty() {
-                    "every workload is ready".to_owned()
-                } else {
-                    format!(
-                        "warning: whether every workload is ready is not known: {}",
-                        unseen_names.join(", ")
-                    )
-                });
-                return Ok(());
-            }
-            let names = unready.iter().map(|w| format!("{}/{}", w.kind, w.name));
-            let names: Vec<String> = names.chain(unseen_names).collect();
-            if self.clock.monotonic().saturating_sub(started) >= chosen.rollout_timeout {
-                let limit = duration(chosen.rollout_timeout.as_secs_f64());
-                let why = format!("not ready after {limit}: {}", names.join(", "));
-                return Err(Stop::new(1, why, &["helm-guard upgrade deploys again"]));
-            }
-            tokio::select! {
-                signal = self.signals.next() => {
-                    self.code = exit::cancelled(signal.number());
-                    self.left.clear();
-                    return Ok(());
-                }
-                () = tokio::time::sleep(LOOK) => {}
-            }
+        if self.signals.heard().is_some() {
+            self.left.clear();
         }
     }
 
@@ -208,7 +155,7 @@ impl<'a> Walk<'a> {
         let cluster = Cluster { namespace: namespace.to_owned(), ..self.cluster.clone() };
         let store = Store::new(cluster.client.clone(), namespace, &storage);
         let read = store.history(release).await;
-        let history = read.map_err(|error| unreadable(release, &storage, error))?;
+        let history = read.map_err(|error| act::unreadable(release, &storage, error))?;
         Ok((history, cluster))
     }
 
@@ -226,6 +173,18 @@ enum Choice {
 
 fn place(entry: &Entry) -> String {
     format!("{} in namespace {}", entry.release, entry.namespace)
+}
+
+/// Since when it is stuck, who had its lock last, and its revisions.
+fn show(entry: &Entry, history: &History) {
+    if let Some(seconds) = entry.age_seconds {
+        say(&format!("since {}, {} ago", entry.since, duration(seconds as f64)));
+    }
+    // What a lock does not tell, nobody knows: Helm writes down no owner.
+    let holder = entry.lock.as_ref().and_then(|row| row.holder.as_ref());
+    holder.into_iter().flat_map(card).for_each(|line| print(&line));
+    // Safe as it is, with its blanks.
+    render::table(&history.rows(), false).lines().for_each(|line| print(&format!("helm-guard: {line}")));
 }
 
 /// A plan in a line: its name, its steps, and what it does not mend.

@@ -435,6 +435,10 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
             writes: Some(Writes { count: 2, last: x() }),
             waiting_for: vec![Workload { kind: x(), name: x(), ready: 0, wanted: 1, reasons: vec![x()] }],
         },
+        Event::Rollout {
+            elapsed: Duration::from_secs(1),
+            waiting_for: vec![Workload { kind: x(), name: x(), ready: 0, wanted: 1, reasons: vec![x()] }],
+        },
         Event::Stopping { cause: x() },
         helm_ended(Some(1), 2, text),
         Event::Diagnosed {

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::{
-    Writes, duration,
+    Awaited, Writes,
+    color::Tone,
+    duration,
     terminal::{line, to_the_second, wrote},
     text::{shorten, terminal_safe},
 };
@@ -77,9 +79,18 @@ fn named(trouble: &Trouble) -> String {
     format!("Pod/{}{container}: {}", pod.pod, pod.reason)
 }
 
-/// The table: what Helm does, then each object that is not ready, the most telling first, and what is left in a line.
-pub(super) fn table(elapsed: Duration, writes: Option<&Writes>, view: &View) -> Vec<String> {
-    let mut head = format!("helm runs for {}", duration(elapsed.as_secs_f64()));
+/// The table, each line with how what it tells of stands: what goes on, then each object that is not ready, the most telling first, and what is left in a line.
+pub(super) fn table(
+    awaited: Awaited,
+    elapsed: Duration,
+    writes: Option<&Writes>,
+    view: &View,
+) -> Vec<(Tone, String)> {
+    let what = match awaited {
+        Awaited::Helm => "helm runs",
+        Awaited::Rollout => "waiting for the rollout",
+    };
+    let mut head = format!("{what} for {}", duration(elapsed.as_secs_f64()));
     if let Some(writes) = writes {
         head.push_str(&format!(": {}", wrote(writes)));
     }
@@ -87,13 +98,14 @@ pub(super) fn table(elapsed: Duration, writes: Option<&Writes>, view: &View) -> 
     let mut unready: Vec<&Row> = view.rows.iter().filter(|row| !row.count.is_whole()).collect();
     let ready = view.rows.len() - unready.len();
     unready.sort_by_key(|row| row.trouble.as_ref().is_none_or(|trouble| trouble.is_early));
-    let cells: Vec<[String; 3]> = hooks.chain(unready.into_iter().map(row)).collect();
+    let cells: Vec<(Tone, [String; 3])> = hooks.chain(unready.into_iter().map(row)).collect();
     let shown = cells.len().min(ROWS);
-    let width = cells.iter().take(shown).map(|[object, ..]| object.chars().count()).max().unwrap_or_default();
-    let mut lines = vec![terminal_safe(&head)];
-    lines.extend(cells.iter().take(shown).map(|[object, count, why]| {
-        let line = format!("{:<width$}  {count:>7}  {why}", shorten(object, NAMES), width = width.min(NAMES));
-        format!("  {}", padded(&line))
+    let names = cells.iter().take(shown).map(|(_, [object, ..])| object.chars().count());
+    let width = names.max().unwrap_or_default().min(NAMES);
+    let mut lines = vec![(Tone::Plain, terminal_safe(&head))];
+    lines.extend(cells.iter().take(shown).map(|(tone, [object, count, why])| {
+        let line = format!("{:<width$}  {count:>7}  {why}", shorten(object, NAMES));
+        (*tone, format!("  {}", padded(&line)))
     }));
     let left = match (cells.len() - shown, ready) {
         (0, 0) => None,
@@ -101,7 +113,8 @@ pub(super) fn table(elapsed: Duration, writes: Option<&Writes>, view: &View) -> 
         (more, 0) => Some(format!("{more} more not ready")),
         (more, ready) => Some(format!("{more} more not ready, {ready} ready")),
     };
-    lines.extend(left.map(|left| format!("  {left}")));
+    let tone = if cells.is_empty() { Tone::Good } else { Tone::Plain };
+    lines.extend(left.map(|left| (tone, format!("  {left}"))));
     lines
 }
 
@@ -110,18 +123,20 @@ fn padded(line: &str) -> String {
     line.split(' ').map(terminal_safe).collect::<Vec<_>>().join(" ").trim_end().to_owned()
 }
 
-fn row(row: &Row) -> [String; 3] {
+fn row(row: &Row) -> (Tone, [String; 3]) {
     let Count { ready, wanted } = row.count;
-    [row.object.clone(), format!("{ready}/{wanted}"), row.trouble.as_ref().map(seen).unwrap_or_default()]
+    let is_late = row.trouble.as_ref().is_none_or(|trouble| trouble.is_early);
+    let why = row.trouble.as_ref().map(seen).unwrap_or_default();
+    (if is_late { Tone::Late } else { Tone::Bad }, [row.object.clone(), format!("{ready}/{wanted}"), why])
 }
 
-fn hook(hook: &Hook) -> [String; 3] {
+fn hook(hook: &Hook) -> (Tone, [String; 3]) {
     let runs = format!("runs for {}", duration(hook.ran.as_secs_f64()));
-    let why = match &hook.trouble {
-        Some(trouble) if !trouble.is_early => seen(trouble),
-        Some(_) | None => runs,
+    let (tone, why) = match &hook.trouble {
+        Some(trouble) if !trouble.is_early => (Tone::Bad, seen(trouble)),
+        Some(_) | None => (Tone::Plain, runs),
     };
-    [hook.object.clone(), "hook".to_owned(), why]
+    (tone, [hook.object.clone(), "hook".to_owned(), why])
 }
 
 /// `Pod/web-1 container web: CrashLoopBackOff for 12s, and 2 more: back-off 40s`.

@@ -78,9 +78,13 @@ fn a_change_is_a_line() {
     }
 }
 
+fn plain(lines: Vec<(Tone, String)>) -> Vec<String> {
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
 fn told(view: &View) -> String {
     let writes = Writes { count: 12, last: "patch deployments/web".into() };
-    table(Duration::from_secs(83), Some(&writes), view).join("\n")
+    plain(table(Awaited::Helm, Duration::from_secs(83), Some(&writes), view)).join("\n")
 }
 
 #[test]
@@ -120,7 +124,7 @@ proptest! {
         let bad = trouble(&text, &text, 1);
         let view = View { rows: vec![row(&text, 0, 1, Some(bad.clone()))], hooks: Vec::new() };
         let log = Change::Log { hook: text.clone(), container: text.clone(), line: text.clone() };
-        let all = [table(Duration::ZERO, None, &view), lines(&Change::Row(row(&text, 0, 1, Some(bad))), false), lines(&log, false)];
+        let all = [plain(table(Awaited::Rollout, Duration::ZERO, None, &view)), lines(&Change::Row(row(&text, 0, 1, Some(bad))), false), lines(&log, false)];
         for line in all.iter().flatten() {
             prop_assert!(!line.chars().any(char::is_control), "{:?}", line);
         }

@@ -126,7 +126,10 @@ impl Reporter {
         }
         let status = terminal::status(&event).filter(|_| self.sinks.terminal);
         let lines = if let Some(status) = status {
-            state.show_status(&status, matches!(event, Event::Seen { .. }));
+            let color = self.sinks.color;
+            let lines: Vec<String> =
+                status.into_iter().map(|(tone, line)| if color { tone.paint(&line) } else { line }).collect();
+            state.show_status(&lines, matches!(event, Event::Seen { .. }));
             Vec::new()
         } else {
             match &event {

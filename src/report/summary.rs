@@ -264,6 +264,7 @@ impl Summary {
                 helm.writes.clone_from(writes);
                 helm.waiting_for.clone_from(waiting_for);
             }
+            Event::Rollout { .. } => self.enter("waiting for the rollout"),
             Event::Stopping { cause } => self.stage = format!("stopping helm: {cause}"),
             Event::HelmEnded { code, took, error } => {
                 self.enter("settling after helm");
@@ -286,7 +287,7 @@ impl Summary {
             Event::LookedAgain(revisions) => self.after.clone_from(revisions),
             Event::Changed(changes) => self.changes = Some(changes.clone()),
             // It changes too often to be kept.
-            Event::Seen { .. } | Event::Told(_) => {}
+            Event::Seen { .. } | Event::Told(_) | Event::RolledOut => {}
             Event::Finished { outcome, reason, next, exit_code } => {
                 self.enter("finished");
                 self.outcome = Some(*outcome);

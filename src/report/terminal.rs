@@ -1,6 +1,7 @@
 //! The report as lines for a terminal or a plain log.
 //! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
 
+use super::color::Tone;
 use super::text::{shorten, terminal_safe};
 use super::{Event, HealthSummary, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
 use crate::{
@@ -76,6 +77,8 @@ pub fn lines(event: &Event) -> Vec<String> {
         Event::Progress { elapsed, writes, waiting_for } => {
             one(progress(&time(*elapsed), writes.as_ref(), waiting_for))
         }
+        Event::Rollout { elapsed, waiting_for } => one(rollout(*elapsed, waiting_for)),
+        Event::RolledOut => one("every workload is ready".to_owned()),
         Event::Stopping { cause } => one(format!("stopping helm: {cause}")),
         Event::HelmEnded { code, took, .. } => one(match code {
             Some(0) => return Vec::new(),
@@ -109,14 +112,16 @@ fn finding(finding: &preflight::Finding) -> Vec<String> {
 }
 
 /// What the status says while `event` is the latest, a line or a table; `None` where it belongs into the log.
-pub fn status(event: &Event) -> Option<Vec<String>> {
-    let line = |text: String| Some(vec![terminal_safe(&text)]);
+pub fn status(event: &Event) -> Option<Vec<(Tone, String)>> {
+    let line = |text: String| Some(vec![(Tone::Plain, terminal_safe(&text))]);
     match event {
         Event::Progress { elapsed, writes, waiting_for } => {
             line(progress(&time(*elapsed), writes.as_ref(), waiting_for))
         }
-        Event::Seen { elapsed, writes, view } => {
-            Some(super::progress::table(*elapsed, writes.as_ref(), view))
+        // The first one is a line that stays.
+        Event::Rollout { elapsed, waiting_for } if !elapsed.is_zero() => line(rollout(*elapsed, waiting_for)),
+        Event::Seen { awaited, elapsed, writes, view } => {
+            Some(super::progress::table(*awaited, *elapsed, writes.as_ref(), view))
         }
         // The first one is a line that stays.
         Event::LockWaiting { holder, waited, .. } if !waited.is_zero() => {
@@ -359,7 +364,7 @@ pub(super) fn slashed(name: &str, part: &str) -> String {
 }
 
 /// `Deployment/web 1/3 (CrashLoopBackOff)`, at most a few workloads.
-pub(super) fn waiting(workloads: &[Workload]) -> String {
+pub(crate) fn waiting(workloads: &[Workload]) -> String {
     let mut parts: Vec<String> = workloads.iter().take(FEW).map(workload).collect();
     if workloads.len() > FEW {
         parts.push(format!("{} more", workloads.len() - FEW));
@@ -378,6 +383,13 @@ fn progress(elapsed: &str, writes: Option<&Writes>, waiting_for: &[Workload]) ->
     let parts: Vec<String> = waiting.into_iter().chain(writes.map(wrote)).collect();
     let colon = if parts.is_empty() { "" } else { ": " };
     format!("helm still runs after {elapsed}{colon}{}", parts.join("; "))
+}
+
+/// `rollout: waiting for Deployment/web 1/3 (CrashLoopBackOff), 15s so far`.
+fn rollout(elapsed: std::time::Duration, waiting_for: &[Workload]) -> String {
+    let so_far = if elapsed.is_zero() { String::new() } else { format!(", {} so far", time(elapsed)) };
+    let what = if waiting_for.is_empty() { "what is brought back".to_owned() } else { waiting(waiting_for) };
+    format!("rollout: waiting for {what}{so_far}")
 }
 
 /// `4 writes, the last: patch deployments/web`.

@@ -17,7 +17,7 @@ use crate::{
     exit,
     lock::{
         belief,
-        command::{Stop, connect, life, say},
+        command::{Stop, connect, in_color, life, say},
         lease, lease_name,
         table::{Row, State as LockState},
     },
@@ -58,7 +58,8 @@ pub async fn history(args: &cli::History, env: &Env) -> u8 {
     let shown = past(&args.release, &args.cluster, env).await.map(|(cluster, history)| {
         let (release, namespace) = (args.release.clone(), cluster.namespace);
         let place = Place { lease: lease_name(&release), release, namespace };
-        let _ = write!(std::io::stdout(), "{}", render::history(&place, &history, args.output));
+        let _ =
+            write!(std::io::stdout(), "{}", render::history(&place, &history, args.output, in_color(env)));
     });
     shown.map_or_else(Stop::tell, |()| 0)
 }
@@ -143,7 +144,7 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
     let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious, &proof);
     let mut standing = Standing::new(&place, row, &history, answer);
     standing.health = health(&cluster, standing.state, &history).await;
-    let _ = write!(std::io::stdout(), "{}", render::render(&standing, format));
+    let _ = write!(std::io::stdout(), "{}", render::render(&standing, format, in_color(env)));
     if let (ci::System::GitHub, Some(path)) = (ci::system(env), env.get("GITHUB_STEP_SUMMARY")) {
         let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
         let text = render::markdown(&standing, what.title);

@@ -188,18 +188,18 @@ fn next(state: State, shown: &Sighting, lock: Option<&Row>, usual: Driver) -> St
 }
 
 /// In a format, with a line break at the end. No entry, no column: whoever prints it says that there is none.
-pub fn render(entries: &[Entry], unseen: &[String], format: Format, namespaces: bool) -> String {
+pub fn render(entries: &[Entry], unseen: &[String], format: Format, namespaces: bool, color: bool) -> String {
     let list = List { schema_version: 1, items: entries, unseen };
     match format {
-        Format::Table => columns(entries, namespaces, false),
-        Format::Wide => columns(entries, namespaces, true),
+        Format::Table => columns(entries, namespaces, false, color),
+        Format::Wide => columns(entries, namespaces, true, color),
         // Neither can fail: the keys are strings.
         Format::Json => serde_json::to_string_pretty(&list).unwrap_or_default() + "\n",
         Format::Yaml => serde_yaml::to_string(&list).unwrap_or_default(),
     }
 }
 
-fn columns(entries: &[Entry], namespaces: bool, wide: bool) -> String {
+fn columns(entries: &[Entry], namespaces: bool, wide: bool, color: bool) -> String {
     let mut lines: Vec<Vec<String>> = Vec::new();
     for entry in entries {
         let age = entry.age_seconds.map(|seconds| duration(seconds as f64)).unwrap_or_default();
@@ -234,7 +234,7 @@ fn columns(entries: &[Entry], namespaces: bool, wide: bool) -> String {
         };
         lines.push(cells.into_iter().map(cell).collect());
     }
-    aligned(lines)
+    aligned(lines, color)
 }
 
 #[cfg(test)]
@@ -369,16 +369,17 @@ mod tests {
         ]
         .into_iter()
         .map(|(name, format, namespaces)| {
-            format!("--- {name}\n{}", render(&found, &unseen, format, namespaces))
+            format!("--- {name}\n{}", render(&found, &unseen, format, namespaces, false))
         })
         .collect();
         insta::assert_snapshot!(shown.concat());
-        assert_eq!(render(&[], &[], Format::Wide, true), "");
+        assert_eq!(render(&[], &[], Format::Wide, true, true), "");
     }
 
     #[test]
     fn a_name_stays_in_its_cell() {
-        let table = render(&listed(&seen("a\nb\u{1b}[31m", "1 failed"), &[], false), &[], Format::Wide, true);
+        let table =
+            render(&listed(&seen("a\nb\u{1b}[31m", "1 failed"), &[], false), &[], Format::Wide, true, false);
         assert_eq!(table.lines().count(), 2);
         assert!(!table.contains('\u{1b}'));
     }

@@ -20,17 +20,17 @@ use crate::{
 const FEW: usize = 10;
 
 /// In a format, with a line break at the end.
-pub fn render(standing: &Standing, format: Format) -> String {
+pub fn render(standing: &Standing, format: Format, color: bool) -> String {
     match format {
-        Format::Table => text(standing, false),
-        Format::Wide => text(standing, true),
+        Format::Table => text(standing, false, color),
+        Format::Wide => text(standing, true, color),
         // Neither can fail: the keys are strings.
         Format::Json => serde_json::to_string_pretty(standing).unwrap_or_default() + "\n",
         Format::Yaml => serde_yaml::to_string(standing).unwrap_or_default(),
     }
 }
 
-fn text(standing: &Standing, wide: bool) -> String {
+fn text(standing: &Standing, wide: bool, color: bool) -> String {
     let mut facts = vec![
         ("RELEASE", standing.release.clone()),
         ("NAMESPACE", standing.namespace.clone()),
@@ -55,12 +55,12 @@ fn text(standing: &Standing, wide: bool) -> String {
     let name = |at| if at == 0 { "NEXT" } else { "" };
     facts.extend(standing.next.iter().enumerate().map(|(at, next)| (name(at), next.clone())));
     let facts = facts.into_iter().map(|(name, value)| vec![name.to_owned(), terminal_safe(&value)]).collect();
-    let mut out = aligned(facts);
+    let mut out = aligned(facts, color);
     let rows = &standing.revisions;
     let shown = if wide { &rows[..] } else { &rows[rows.len().saturating_sub(FEW)..] };
     if !shown.is_empty() {
         out.push('\n');
-        out.push_str(&table(shown));
+        out.push_str(&table(shown, color));
         if shown.len() < rows.len() {
             out.push_str(&format!("({} earlier with -o wide)\n", rows.len() - shown.len()));
         }
@@ -69,7 +69,7 @@ fn text(standing: &Standing, wide: bool) -> String {
 }
 
 /// Revisions, one a line, with a header.
-pub(crate) fn table(rows: &[Revision]) -> String {
+pub(crate) fn table(rows: &[Revision], color: bool) -> String {
     let mut lines =
         vec![["REVISION", "STATUS", "CHART", "APP", "UPDATED", "DESCRIPTION"].map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(|row| {
@@ -84,7 +84,7 @@ pub(crate) fn table(rows: &[Revision]) -> String {
             .map(|c| if c.is_empty() { "-".into() } else { c })
             .collect()
     }));
-    aligned(lines)
+    aligned(lines, color)
 }
 
 /// A history as programs read it.
@@ -101,7 +101,7 @@ struct Past<'a> {
 }
 
 /// A release's history in a format, with a line break at the end.
-pub fn history(place: &Place, history: &History, format: Format) -> String {
+pub fn history(place: &Place, history: &History, format: Format, color: bool) -> String {
     let revisions = history.rows();
     let last_good = history.last_good().map(|record| record.revision);
     let Place { release, namespace, .. } = place;
@@ -111,7 +111,7 @@ pub fn history(place: &Place, history: &History, format: Format) -> String {
             let good = last_good.map_or("no revision ever completed".to_owned(), |good| {
                 format!("the last good revision is {good}")
             });
-            format!("{}\n{good}\n", table(&revisions))
+            format!("{}\n{good}\n", table(&revisions, color))
         }
         // Neither can fail: the keys are strings.
         Format::Json => serde_json::to_string_pretty(&past).unwrap_or_default() + "\n",
@@ -177,7 +177,7 @@ mod tests {
         let stuck = example("1 superseded, 2 deployed, 3 pending-upgrade", "dead", Strategy::Rollback);
         let shown: Vec<String> = [("table", Format::Table), ("wide", Format::Wide), ("json", Format::Json)]
             .into_iter()
-            .map(|(name, format)| format!("--- {name}\n{}", render(&stuck, format)))
+            .map(|(name, format)| format!("--- {name}\n{}", render(&stuck, format, false)))
             .chain([format!("--- markdown\n{}", markdown(&stuck, "Before"))])
             .collect();
         insta::assert_snapshot!(shown.concat());
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_history_says_which_revision_is_the_last_good_one() {
         let place = Place { release: "web".into(), namespace: "shop".into(), lease: String::new() };
-        let shown = |records: &str, format| super::history(&place, &history(records), format);
+        let shown = |records: &str, format| super::history(&place, &history(records), format, false);
         let stuck = "1 superseded, 2 deployed, 3 pending-upgrade";
         let table = shown(stuck, Format::Table);
         assert!(table.ends_with("\nthe last good revision is 2\n"), "{table}");
@@ -207,9 +207,9 @@ mod tests {
         let row = stuck.lock.as_mut().unwrap();
         row.holder.as_mut().unwrap().owner.name = "x\n::error::y\u{1b}[31m<b>@all".into();
         let before = example("1 deployed, 2 pending-upgrade", "dead", Strategy::Auto);
-        let lines = |standing: &Standing| render(standing, Format::Table).lines().count();
+        let lines = |standing: &Standing| render(standing, Format::Table, false).lines().count();
         assert_eq!(lines(&stuck), lines(&before));
-        assert!(!render(&stuck, Format::Table).contains('\u{1b}'));
+        assert!(!render(&stuck, Format::Table, false).contains('\u{1b}'));
         let text = markdown(&stuck, "");
         assert!(!text.contains("<b>") && !text.contains("@all") && !text.contains("\n::"), "{text}");
     }

@@ -33,7 +33,7 @@ use crate::{
     cluster::Cluster,
     exit,
     lock::{
-        command::{Stop, connect, rows, say},
+        command::{Stop, connect, in_color, rows, say},
         lease::{self, LockError},
         table::Row,
     },
@@ -85,7 +85,7 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
         });
     }
     if !entries.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
-        let text = fleet::render(&entries, &unseen, args.output, args.all_namespaces);
+        let text = fleet::render(&entries, &unseen, args.output, args.all_namespaces, in_color(env));
         let _ = write!(std::io::stdout(), "{text}");
     }
     Ok(())

@@ -13,12 +13,18 @@ mod runner;
 #[path = "../e2e/stage.rs"]
 mod stage;
 
+use std::{process::Stdio, time::Duration};
+
 use helm_guard::{helm::child::MARK, process};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testbed::tools::Helm;
+use serde_json::Value;
+use testbed::{
+    recorder::{INPUTS, missing, recorded},
+    tools::Helm,
+};
 
 use runner::Repository;
 use stage::Stage;
@@ -135,6 +141,67 @@ fn a_killed_step_is_settled(version: Helm) {
     assert_eq!(outputs["outcome"], "cancelled", "{}", run.log());
     assert_eq!(outputs["lock-id"], lock_id, "{}", run.log());
     run.keep_summary("killed", version);
+}
+
+/// Each input of the action comes to the command line in a real run, or to where it belongs.
+#[test]
+fn every_input_reaches_the_command_line() {
+    let (stage, repository) = (Stage::new("inputs", Helm::V4), Repository::new());
+    let (helm, records) = repository.recorder(&stage);
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let mut holder = stage.own(&["lock", "run", "other", "--lease-duration=3s", "--", "sleep", "300"]);
+    let mut holder = holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let of_other = ["lease", "helm-guard-other"];
+    let is_held = |lease: &Value| lease["spec"]["holderIdentity"].is_string();
+    let held = stage.namespace.watch_until(of_other, Duration::from_secs(60), is_held);
+    stage::kill(&mut holder);
+    held.unwrap();
+    let other = || stage.namespace.kubectl_json(["get", "lease", "helm-guard-other"]).unwrap();
+    let other_lock = other();
+    let id = other_lock["metadata"]["annotations"]["helm-guard.dev/lock-id"].as_str().unwrap();
+    let context = stage.namespace.kubectl(["config", "current-context"]).unwrap();
+
+    let (context, name, helm) = (context.trim(), stage.namespace.name(), helm.to_str().unwrap());
+    let said = |(name, text): &(&'static str, &'static str)| match *name {
+        "kube-context" => ("kube-context", context),
+        name => (name, *text),
+    };
+    let mut deploy: Vec<(&str, &str)> = INPUTS.iter().map(said).collect();
+    let more = [("namespace", name), ("helm-bin", helm), ("report", "told.json"), ("dotenv", "told.env")];
+    deploy.extend(more);
+    let flags = deploy.clone();
+    deploy.extend([("command", "upgrade"), ("github-token", "canary-token")]);
+    let back = [("command", "rollback"), ("release", "web"), ("revision", "1"), ("helm-bin", helm)];
+    let chart = ("chart", "tests/charts/web");
+    let tried = [("release", "web"), chart, ("dry-run", "true"), ("atomic", "true"), ("helm-bin", helm)];
+    let free = [("command", "unlock"), ("release", "other"), ("lock-id", id)];
+    let far = [("release", "far"), ("chart", "web"), ("repo", "http://127.0.0.1:9"), ("helm-bin", helm)];
+    let steps: [&[(&str, &str)]; 5] = [&deploy, &back, &tried, &free, &far];
+    let run = repository.steps(&stage, &steps).finish();
+
+    let unused = helm_guard::action::inputs().filter(|name| {
+        // All steps have it.
+        *name != "kubeconfig" && !steps.iter().any(|step| step.iter().any(|(given, _)| given == name))
+    });
+    assert_eq!(unused.collect::<Vec<_>>(), [] as [&str; 0], "an input that no step here has");
+    let line = |command: &str, of: &str, has: &str| {
+        let lines = recorded(&records, command, of).unwrap();
+        let found = lines.iter().find(|line| line.iter().any(|word| word == has)).cloned();
+        found.unwrap_or_else(|| panic!("{command} {has}: {lines:?}\n{}", run.log()))
+    };
+    let of_all = line("upgrade", "caller", "--lock-name=of-inputs");
+    assert_eq!(missing(&of_all, &flags), [] as [&str; 0], "{of_all:?}\n{}", run.log());
+    assert!(of_all.iter().any(|word| word.starts_with("--kubeconfig=")), "{of_all:?}");
+    assert!(of_all.contains(&"HELM_GUARD_CI_TOKEN".to_owned()), "{of_all:?}");
+    assert!(!of_all.iter().any(|word| word.starts_with(helm_guard::action::PREFIX)), "{of_all:?}");
+    line("rollback", "caller", "1");
+    let dry = line("upgrade", "helm", "--dry-run");
+    assert!(dry.contains(&"--atomic".to_owned()), "{dry:?}");
+    line("upgrade", "caller", "--repo=http://127.0.0.1:9");
+    stage.assert_history(&["superseded", "superseded", "deployed"]);
+    assert!(other()["spec"]["holderIdentity"].is_null(), "{}", run.log());
+    assert!(of_all.iter().any(|word| word.ends_with("/elsewhere")), "where it works: {of_all:?}");
+    assert!(!run.log().contains("canary-token"), "{}", run.log());
 }
 
 /// An input that Helm would take for a flag is refused before anything is touched, and the step says so everywhere.

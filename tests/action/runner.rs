@@ -3,13 +3,14 @@
 use std::{
     fs,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 use testbed::{
+    recorder::recording,
     runner::{Runner, copy},
     tools::Helm,
 };
@@ -98,6 +99,38 @@ impl Repository {
         let output = git.env("GIT_CONFIG_NOSYSTEM", "1").args(arguments).output().unwrap();
         assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts a workflow of the action's steps, each with these inputs, one after the other, from another directory.
+    pub fn steps(&self, stage: &Stage, steps: &[&[(&str, &str)]]) -> Running {
+        let root = self.directory.path().join("repository");
+        let step = |(number, given): (usize, &&[(&str, &str)])| {
+            let with = given.iter().map(|(name, text)| ((*name).to_owned(), Value::from(*text)));
+            let mut with: serde_json::Map<String, Value> = with.collect();
+            with.insert("kubeconfig".into(), "${{ secrets.KUBECONFIG }}".into());
+            with.insert("working-directory".into(), "elsewhere".into());
+            let id = format!("step{number}");
+            serde_json::json!({"id": id, "uses": "./", "with": with, "continue-on-error": true})
+        };
+        let mut all = vec![
+            serde_json::json!({"uses": "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd"}),
+            serde_json::json!({"run": "mkdir elsewhere && ln -s ../tests elsewhere/tests"}),
+        ];
+        all.extend(steps.iter().enumerate().map(step));
+        // JSON is YAML.
+        let workflow = serde_json::json!({
+            "on": {"workflow_dispatch": {"inputs": {"namespace": {}}}},
+            "jobs": {"deploy": {"runs-on": "ubuntu-latest", "steps": all}},
+        });
+        fs::write(root.join(".github/workflows/inputs.yml"), workflow.to_string()).unwrap();
+        self.workflow("inputs", stage, &[])
+    }
+
+    /// A Helm that writes down the command lines it has, and its caller's; and where they are.
+    pub fn recorder(&self, stage: &Stage) -> (PathBuf, PathBuf) {
+        let (helm, records) = (self.directory.path().join("helm"), self.directory.path().join("records"));
+        recording(&helm, &stage.helm, &records).unwrap();
+        (helm, records)
     }
 
     /// Starts the example workflow for the stage's namespace.

@@ -195,7 +195,7 @@ fn a_walk_through_what_is_stuck(version: Helm) {
     Stage::ok(stage.raw("install", &["--set=configs={good}", "--wait"]));
     let kept = stage.uids();
     stage.stick("upgrade", &["--set=configs={good,dead}", "--set=behavior=never-ready"]);
-    let mut holder = stage.own(&["lock", "run", "busy", "--lease-duration=6s", "--", "sleep", "300"]);
+    let mut holder = stage.own(&["lock", "run", "busy", "--lease-duration=3s", "--", "sleep", "300"]);
     let mut holder = holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let held = stage.namespace.watch_until(["lease", "helm-guard-busy"], LIMIT, |lease| {
         lease["spec"]["holderIdentity"].is_string()
@@ -212,6 +212,20 @@ fn a_walk_through_what_is_stuck(version: Helm) {
     assert_eq!(code, Some(0), "{screen}");
     let left_alone = format!("busy in namespace {}: left alone: ", stage.namespace.name());
     assert!(screen.contains(&left_alone) && screen.contains("every workload is ready"), "{screen}");
+    let (of_api, of_web) = screen.split_once("2 of 2: web").unwrap();
+    assert!(of_api.contains("adopt: revision 1 → deployed"), "{screen}");
+    for shown in [
+        "since 20",
+        "helm-guard: 2          pending-upgrade   web-1.0.0",
+        "seen: Deployment/web has 0 of 1 ready: NotReady",
+        "it cannot be adopted: ",
+        "mark-failed: revision 2 → failed",
+        ", helm rollback to revision 1, without hooks",
+        "delete-record: ",
+        "leave it as it is",
+    ] {
+        assert!(of_web.contains(shown), "{shown}: {screen}");
+    }
     stage.assert_history(&["superseded", "failed", "deployed"]);
     assert_eq!(stage.uids(), kept, "what only the dead revision had is gone");
     let api = Stage::ok(stage.own(&["history", "api", "-o", "json"]));
@@ -221,7 +235,11 @@ fn a_walk_through_what_is_stuck(version: Helm) {
     assert_eq!(scripted.code, Some(0), "{}", scripted.err);
     assert!(scripted.err.contains("nothing is stuck"), "{}", scripted.err);
 
-    // Its holder is dead now, and a script wants all repaired in one way.
+    // Its holder is dead now: a person is shown who that was, and a script wants all repaired in one way.
+    let (code, shown) =
+        at_a_terminal(stage.own(&["repair"]), &[("1 of 1: busy", ""), ("leave it", "\u{1b}[A\u{1b}[A\r")]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("owner:     ada@") && shown.contains("operation: lock run sleep"), "{shown}");
     let scripted =
         Stage::run(stage.own(&["repair", "--yes", "--strategy=delete-record", "--lease-duration=6s"]));
     assert_eq!(scripted.code, Some(0), "{}", scripted.err);
@@ -254,14 +272,41 @@ fn how_a_release_fares(version: Helm) {
     assert!(health("Missing").contains("ConfigMap/one is not there"));
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     health("Stuck");
-    let listed = Stage::ok(stage.own(&["status", "--health"])).out;
-    assert!(listed.contains("HEALTH") && listed.contains("Stuck"), "{listed}");
+    let list = |more: &[&str]| stage.own(&[&["status", "--health"][..], more].concat());
+    let listed = Stage::ok(list(&["-o", "wide"])).out;
+    assert!(
+        listed.contains("HEALTH") && listed.contains(" Stuck ") && listed.contains("STORAGE"),
+        "{listed}"
+    );
+    assert!(!listed.contains('\u{1b}'), "no colour for a file: {listed}");
+    let (red, green) = ("\u{1b}[31m", "\u{1b}[32m");
+    let (_, colored) = at_a_terminal(list(&[]), &[]);
+    assert!(colored.contains(&format!("{red}stuck\u{1b}[0m ")), "{colored}");
+    assert!(colored.contains(&format!("{red}Stuck\u{1b}[0m ")), "{colored}");
+    let (_, one) = at_a_terminal(stage.own(&["status", "web"]), &[]);
+    assert!(
+        one.contains(&format!("{green}deployed\u{1b}[0m")) && one.contains(&format!("{red}Stuck")),
+        "{one}"
+    );
+    for (variable, value, more) in
+        [("NO_COLOR", "1", &[][..]), ("TERM", "dumb", &[]), ("A", "", &["-o", "json"])]
+    {
+        let mut command = list(more);
+        command.env(variable, value);
+        let (_, plain) = at_a_terminal(command, &[]);
+        assert!(plain.contains("Stuck") && !plain.contains('\u{1b}'), "{variable} {plain}");
+    }
 
     let other = Stage::new("f-crash", version);
-    assert_eq!(
-        Stage::run(other.raw("install", &["--set=behavior=crash-loop", "--wait", "--timeout=5s"])).code,
-        Some(1)
-    );
+    for (command, behavior, word) in
+        [("install", "never-ready", "Progressing"), ("upgrade", "crash-loop", "Degraded")]
+    {
+        let behavior = format!("--set=behavior={behavior}");
+        let limit = if word == "Degraded" { "--timeout=5s" } else { "--timeout=1s" };
+        assert_eq!(Stage::run(other.raw(command, &[&behavior, "--wait", limit])).code, Some(1));
+        let listed = Stage::ok(other.own(&["status", "--health", "-o", "yaml"])).out;
+        assert!(listed.contains(&format!("health: {word}\n")), "{listed}");
+    }
     let listed = Stage::ok(other.own(&["status", "--health", "-o", "json"])).out;
     assert!(listed.contains(r#""health": "Degraded""#) && listed.contains("CrashLoopBackOff"), "{listed}");
 }

@@ -35,6 +35,7 @@ mod settle;
 mod sql;
 mod stage;
 mod stops;
+mod storages;
 mod storm;
 mod stuck;
 mod summary;

@@ -42,14 +42,14 @@ fn rollout(err: &str) -> Vec<&str> {
 }
 
 /// A deploy whose lines are read as they come.
-struct Live {
+pub struct Live {
     child: Child,
     lines: BufReader<ChildStderr>,
     read: String,
 }
 
 impl Live {
-    fn of(mut command: Command) -> Self {
+    pub fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap());
         Self { child, lines, read: String::new() }
@@ -57,7 +57,7 @@ impl Live {
 
     /// Reads on until a line has this in it. One that never comes ends with Helm's timeout.
     #[track_caller]
-    fn until(&mut self, text: &str) {
+    pub fn until(&mut self, text: &str) {
         loop {
             let before = self.read.len();
             assert!(self.lines.read_line(&mut self.read).unwrap() > 0, "{text}: {}", self.read);
@@ -68,7 +68,7 @@ impl Live {
     }
 
     /// The rest of it, and how it ended.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
         while self.lines.read_line(&mut self.read).unwrap() > 0 {}
         (self.child.wait().unwrap().code(), self.read)
     }
@@ -295,7 +295,9 @@ fn a_terminal_has_a_table(version: Helm) {
     let mut terminal = Terminal::start(any.deploy(&objects, &["--wait", "--timeout=120s"]), (24, 160));
     let is_drawn = |screen: &Screen| {
         let text = screen.text();
-        text.contains("1 ready") && text.contains("CrashLoopBackOff for") && text.contains("StatefulSet/db")
+        let is_told = text.contains("CrashLoopBackOff for") && text.contains("StatefulSet/db");
+        // In red what is in trouble, in yellow what is on its way.
+        text.contains("1 ready") && is_told && screen.colors.contains(&31) && screen.colors.contains(&33)
     };
     let drawn = terminal.until(is_drawn);
     assert_eq!(drawn.matches("Deployment/web").count(), 1, "redrawn in place: {drawn}");

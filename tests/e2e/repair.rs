@@ -7,6 +7,7 @@ use testbed::tools::Helm;
 
 use crate::{
     lock::lock,
+    progress::Live,
     stage::{Said, Stage, kill},
     texts::{hold, told},
 };
@@ -65,6 +66,50 @@ fn a_repair_by_rollback_leaves_nothing_of_two_dead_revisions(version: Helm) {
     assert_eq!(stage.env(), ["FIXED"]);
 }
 
+/// What is rolled back to is waited for: until it is ready, or is too late, and then why is told.
+fn a_rollback_is_waited_for(version: Helm) {
+    let stage = Stage::new("rollout", version);
+    let mark = stage.namespace.name();
+    // Pods of the good revision find a place when this story says so.
+    let place = |label: &str| stage.namespace.kubectl(["label", "node", "node-0", label]).unwrap();
+    place(&format!("{mark}=here"));
+    Stage::ok(stage.raw("install", &[&format!("--set-string=nodeSelector.{mark}=here"), "--wait"]));
+    place(&format!("{mark}-"));
+    let dies = || {
+        stage.stick("upgrade", &["--set=behavior=never-ready"]);
+        stage.namespace.kubectl(["delete", "pods", "--all"]).unwrap();
+    };
+    dies();
+    let late = repair(&stage, &["--strategy=rollback", "--rollout-timeout=2s"]);
+    assert_eq!(late.code, Some(1), "{}", late.err);
+    let why = "reason: revision 3 is not ready after 2s: Deployment/web 0/1 (Unschedulable";
+    assert!(late.err.contains(why) && late.err.contains("cause: Deployment/web: "), "{}", late.err);
+    assert!(
+        late.err.contains("health: Stuck → Progressing") || late.err.contains("→ Degraded"),
+        "{}",
+        late.err
+    );
+    stage.assert_history(&["superseded", "failed", "deployed"]);
+    assert_eq!(lock(&stage, &[])["state"], "free");
+
+    dies();
+    let mut waiting =
+        stage.own(&["repair", "web", "--lease-duration=6s", "--strategy=rollback", "--keepalive=1s"]);
+    waiting.stdin(Stdio::null());
+    let mut waiting = Live::of(waiting);
+    waiting.until("rollout: waiting for Deployment/web 0/1");
+    waiting.until("s so far");
+    place(&format!("{mark}=here"));
+    let (code, err) = waiting.end();
+    let deployment = stage.namespace.kubectl_json(["get", "deployment", "web", "-o", "json"]).unwrap();
+    place(&format!("{mark}-"));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("every workload is ready"), "{err}");
+    let count = |field: &str| deployment["status"][field].as_u64();
+    assert_eq!((count("updatedReplicas"), count("availableReplicas")), (Some(1), Some(1)), "{err}");
+    stage.assert_history(&["superseded", "failed", "superseded", "failed", "deployed"]);
+}
+
 /// The runbook's last resort, for a first install only.
 #[test]
 fn a_first_install_that_died_is_uninstalled_and_what_works_is_not() {
@@ -108,3 +153,4 @@ fn a_release_whose_holder_is_alive_is_left_alone() {
 crate::with_both_helms! {
     a_stuck_upgrade_is_shown_and_repaired a_repair_by_rollback_leaves_nothing_of_two_dead_revisions
 }
+crate::with_either_helm! { V3 a_rollback_is_waited_for }

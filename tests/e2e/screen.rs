@@ -1,6 +1,7 @@
 //! A terminal for commands that draw: what stands on its screen, as a person sees it.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{Read, Write},
     os::fd::OwnedFd,
@@ -16,6 +17,8 @@ pub struct Screen {
     width: usize,
     /// A begun sequence, or a begun character.
     begun: Vec<u8>,
+    /// Colours and the like that were ever seen, by their numbers.
+    pub colors: BTreeSet<usize>,
 }
 
 impl Screen {
@@ -86,7 +89,8 @@ impl Screen {
                 self.lines.truncate(row + 1);
             }
             // Colours, and whether the cursor is seen.
-            b'm' | b'h' | b'l' => {}
+            b'm' => drop(self.colors.insert(count)),
+            b'h' | b'l' => {}
             other => panic!("a sequence that this screen does not know: {}", char::from(other)),
         }
     }

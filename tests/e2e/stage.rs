@@ -168,9 +168,14 @@ impl Stage {
             return database.wait_for(&row, Duration::from_secs(60));
         }
         let selector = format!("owner=helm,name=web,status={status}");
-        let is_record = |object: &Value| object["kind"] == "Secret";
-        self.namespace.watch_until(["secrets", "-l", &selector], Duration::from_secs(60), is_record)?;
+        let is_record = |object: &Value| object["kind"] == "Secret" || object["kind"] == "ConfigMap";
+        self.namespace.watch_until([self.resource(), "-l", &selector], Duration::from_secs(60), is_record)?;
         Ok(())
+    }
+
+    /// What of the cluster holds records.
+    fn resource(&self) -> &'static str {
+        if self.driver == "configmap" { "configmaps" } else { "secrets" }
     }
 
     /// Of the Deployment; 0 if there is none.
@@ -222,14 +227,15 @@ impl Stage {
         assert!(!history.iter().any(|(_, status)| status.starts_with("pending")), "{history:?}");
     }
 
-    /// `kind/name` to UID of what lives in the namespace.
+    /// `kind/name` to UID of what lives in the namespace, records aside.
     pub fn uids(&self) -> BTreeMap<String, String> {
         let list = self.namespace.kubectl_json(["get", "deployments,configmaps,pvc", "-o", "json"]).unwrap();
         let items = list["items"].as_array().unwrap().iter();
         items
             .filter(|item| {
-                item["metadata"]["deletionTimestamp"].is_null()
-                    && item["metadata"]["name"] != "kube-root-ca.crt"
+                let name = item["metadata"]["name"].as_str().unwrap();
+                let is_own = name != "kube-root-ca.crt" && !name.starts_with("sh.helm.release.");
+                is_own && item["metadata"]["deletionTimestamp"].is_null()
             })
             .map(|item| {
                 let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -259,7 +265,8 @@ impl Stage {
             };
             return rows.into_iter().map(record).collect();
         }
-        let list = self.namespace.kubectl_json(["get", "secrets", "-l", "owner=helm", "-o", "json"]).unwrap();
+        let list = ["get", self.resource(), "-l", "owner=helm", "-o", "json"];
+        let list = self.namespace.kubectl_json(list).unwrap();
         let items = list["items"].as_array().unwrap().iter();
         items
             .map(|item| {

@@ -183,7 +183,10 @@ fn answer(command: Command, key: &str) -> (Option<i32>, String) {
 pub fn at_a_terminal(mut command: Command, answers: &[(&str, &str)]) -> (Option<i32>, String) {
     let pty = nix::pty::openpty(None, None).unwrap();
     let end = |side: &OwnedFd| Stdio::from(side.try_clone().unwrap());
-    command.env("TERM", "xterm").stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
+    if !command.get_envs().any(|(name, _)| name == "TERM") {
+        command.env("TERM", "xterm");
+    }
+    command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
     let mut child = command.spawn().unwrap();
     // The terminal is over when nobody has its other side.
     drop((command, pty.slave));

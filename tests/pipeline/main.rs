@@ -15,7 +15,13 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use testbed::tools::Helm;
+use std::{process::Stdio, time::Duration};
+
+use serde_json::Value;
+use testbed::{
+    recorder::{INPUTS, missing},
+    tools::Helm,
+};
 
 use runner::Project;
 use stage::Stage;
@@ -68,6 +74,72 @@ fn a_failing_chart() {
     assert!(run.dotenv().contains("DEPLOY_OUTCOME=failed\n"), "{}", run.dotenv());
     assert!(run.log.contains("cause: Deployment/web: container web crashes: exit code 1"), "{}", run.log);
     stage.assert_history(&["deployed", "failed"]);
+}
+
+/// Each input of the component comes to the command line, or to what the job is, in a real run.
+#[test]
+fn every_input_reaches_the_command_line() {
+    let (stage, project) = (Stage::new("inputs", Helm::V4), Project::new());
+    Stage::ok(stage.raw("install", &["--wait"]));
+    let mut holder = stage.own(&["lock", "run", "other", "--lease-duration=3s", "--", "sleep", "300"]);
+    let mut holder = holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let lease = ["lease", "helm-guard-other"];
+    let held = stage
+        .namespace
+        .watch_until(lease, Duration::from_secs(60), |lease| lease["spec"]["holderIdentity"].is_string());
+    stage::kill(&mut holder);
+    held.unwrap();
+    let lease = stage.namespace.kubectl_json(["get", "lease", "helm-guard-other"]).unwrap();
+    let id = lease["metadata"]["annotations"]["helm-guard.dev/lock-id"].as_str().unwrap();
+    let context = stage.namespace.kubectl(["config", "current-context"]).unwrap();
+
+    let (context, name) = (context.trim(), stage.namespace.name());
+    let said =
+        |name: &'static str, text: &'static str| (name, if name == "kube-context" { context } else { text });
+    let mut deploy: Vec<(&str, &str)> = INPUTS.map(|(name, text)| said(name, text)).to_vec();
+    deploy.push(("namespace", name));
+    let flags = deploy.clone();
+    deploy.extend([("job", "all"), ("stage", "deploy"), ("command", "upgrade"), ("helm", "4")]);
+    let back =
+        [("job", "back"), ("stage", "after"), ("command", "rollback"), ("revision", "1"), ("helm", "3")];
+    let tried = [("job", "tried"), ("stage", "last"), ("dry-run", "true")];
+    let free =
+        [("job", "free"), ("stage", "last"), ("command", "unlock"), ("release", "other"), ("lock-id", id)];
+    let far = [
+        ("job", "far"),
+        ("stage", "last"),
+        ("chart", "web"),
+        ("repo", "http://127.0.0.1:9"),
+        ("release", "far"),
+    ];
+    let jobs: [&[(&str, &str)]; 5] = [&deploy, &back, &tried, &free, &far];
+    let run = project.start_all(&stage, &jobs).finish();
+
+    let template = include_str!("../../templates/deploy.yml");
+    let declared: Value = serde_yaml::from_multiple::<Value>(template).unwrap().remove(0);
+    let unused = declared["spec"]["inputs"].as_object().unwrap().keys().filter(|name| {
+        // What image a job has does not matter to this runner.
+        *name != "image" && !jobs.iter().any(|job| job.iter().any(|(given, _)| given == name))
+    });
+    assert_eq!(unused.collect::<Vec<_>>(), [] as [&str; 0], "an input that no job here has");
+
+    let callers = project.recorded("upgrade", "caller");
+    let of_all = callers.iter().find(|line| line.contains(&"--lock-name=of-inputs".to_owned()));
+    let of_all = of_all.unwrap_or_else(|| panic!("{callers:?} {}", run.log));
+    assert_eq!(missing(of_all, &flags), [] as [&str; 0], "{of_all:?}\n{}", run.log);
+    stage.assert_history(&["superseded", "superseded", "deployed"]);
+    let rollbacks = project.recorded("rollback", "caller");
+    assert!(rollbacks.iter().any(|line| line.contains(&"1".to_owned())), "{rollbacks:?} {}", run.log);
+    let dry = project.recorded("upgrade", "helm");
+    assert!(dry.iter().any(|line| line.contains(&"--dry-run".to_owned())), "{dry:?} {}", run.log);
+    let far = callers.iter().any(|line| line.contains(&"--repo=http://127.0.0.1:9".to_owned()));
+    assert!(far && run.log.contains(&format!("lock {id}")), "{callers:?} {}", run.log);
+    assert!(!run.succeeded, "nobody is at that repository: {}", run.log);
+    for job in ["all", "back", "tried", "free", "far"] {
+        assert!(run.log.lines().any(|line| line.contains(&format!("{job} "))), "{job}: {}", run.log);
+    }
+    let lease = stage.namespace.kubectl_json(["get", "lease", "helm-guard-other"]).unwrap();
+    assert!(lease["spec"]["holderIdentity"].is_null(), "{}", run.log);
 }
 
 /// helm-guard is killed in `script`: `after_script` finds its state, and leaves no pending record and no lock.

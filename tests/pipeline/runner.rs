@@ -10,6 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 use testbed::{
+    recorder::{recorded, recording},
     runner::{Runner, copy},
     tools::{self, Helm},
 };
@@ -34,9 +35,16 @@ impl Project {
             fs::create_dir(path).unwrap();
         }
         symlink(env!("CARGO_BIN_EXE_helm-guard"), bin.join("helm-guard")).unwrap();
-        symlink(tools::helm(Helm::V3).unwrap(), bin.join("helm3")).unwrap();
-        symlink(tools::helm(Helm::V4).unwrap(), bin.join("helm4")).unwrap();
+        let records = directory.path().join("records");
+        for (version, name) in [(Helm::V3, "helm3"), (Helm::V4, "helm4")] {
+            recording(&bin.join(name), &tools::helm(version).unwrap(), &records).unwrap();
+        }
         Self { directory }
+    }
+
+    /// The command lines of runs of one of Helm's commands: of `helm`, or of its `caller`.
+    pub fn recorded(&self, command: &str, of: &str) -> Vec<Vec<String>> {
+        recorded(&self.directory.path().join("records"), command, of).unwrap()
     }
 
     fn root(&self) -> PathBuf {
@@ -65,15 +73,20 @@ impl Project {
 
     /// Starts the pipeline: the component with these inputs, and a job after it that tells its outputs.
     pub fn start(&self, stage: &Stage, inputs: &[(&str, &str)]) -> Running {
+        self.start_all(stage, &[inputs])
+    }
+
+    /// The same with the component included more than once.
+    pub fn start_all(&self, stage: &Stage, jobs: &[&[(&str, &str)]]) -> Running {
         let given =
             [("image", "helm-guard"), ("release", "web"), ("chart", "tests/charts/web"), ("timeout", "60s")];
-        let mut with = serde_json::Map::new();
-        for (name, text) in given.iter().chain(inputs) {
-            with.insert((*name).to_owned(), (*text).into());
-        }
+        let include = |inputs: &&[(&str, &str)]| {
+            let with = given.iter().chain(*inputs).map(|(name, text)| ((*name).to_owned(), (*text).into()));
+            serde_json::json!({"local": "templates/deploy.yml", "inputs": with.collect::<serde_json::Map<_, _>>()})
+        };
         let pipeline = serde_json::json!({
-            "stages": ["deploy", "later"],
-            "include": [{"local": "templates/deploy.yml", "inputs": with}],
+            "stages": ["deploy", "after", "last", "later"],
+            "include": jobs.iter().map(include).collect::<Vec<_>>(),
             "tell": {
                 "stage": "later",
                 "script": ["echo \"later: $DEPLOY_OUTCOME at $DEPLOY_REVISION, repaired $DEPLOY_REPAIRED\""],

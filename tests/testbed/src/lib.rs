@@ -39,6 +39,7 @@ mod namespace;
 mod normalise;
 mod postgres;
 mod process;
+pub mod recorder;
 pub mod runner;
 pub mod tools;
 mod webhook;

@@ -1,0 +1,92 @@
+//! Colours for words that say how something stands: green is well, yellow is on its way or wants a look, red needs somebody.
+//! Pure. Whether there is anybody who sees them is for those to say who print.
+
+use crate::ci::{self, Env, System};
+
+/// May a terminal in this environment be drawn on? A runner may give its steps one that nobody looks at; a dumb one draws nothing.
+pub fn draws(env: &Env) -> bool {
+    let draws = env.get("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    draws && ci::system(env) == System::Terminal
+}
+
+/// The same in colour.
+pub fn colors(env: &Env) -> bool {
+    draws(env) && env.get("NO_COLOR").is_none_or(String::is_empty)
+}
+
+/// How something stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// Nothing to say by colour.
+    #[default]
+    Plain,
+    /// Well.
+    Good,
+    /// On its way, or not as it should be.
+    Late,
+    /// It needs somebody.
+    Bad,
+}
+
+impl Tone {
+    /// Of a word in a table: a state, Helm's status, health, a lock.
+    pub fn of(word: &str) -> Self {
+        match word {
+            "deployed" | "Healthy" => Self::Good,
+            "deploying" | "uninstalling" | "Progressing" | "Drifted" | "Unknown" | "held" | "alive" => {
+                Self::Late
+            }
+            "stuck" | "failed" | "Stuck" | "Missing" | "Degraded" | "dead" | "unreadable" => Self::Bad,
+            word if word.starts_with("pending-") => Self::Bad,
+            _ => Self::Plain,
+        }
+    }
+
+    /// The text in its colour.
+    pub fn paint(self, text: &str) -> String {
+        let code = match self {
+            Self::Plain => return text.to_owned(),
+            Self::Good => 32,
+            Self::Late => 33,
+            Self::Bad => 31,
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_a_terminal_that_somebody_sees_and_wants_them_on() {
+        for (variables, expected) in [
+            (&[("TERM", "xterm")][..], true),
+            (&[("TERM", "xterm"), ("NO_COLOR", "")], true),
+            (&[("TERM", "xterm"), ("NO_COLOR", "1")], false),
+            (&[("TERM", "dumb")], false),
+            (&[], false),
+            (&[("TERM", "xterm"), ("GITHUB_ACTIONS", "true")], false),
+        ] {
+            let env =
+                variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(colors(&env), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_health_and_state_has_a_colour() {
+        use crate::status::{State, health::Health};
+        for health in [Health::Stuck, Health::Missing, Health::Degraded, Health::Progressing, Health::Drifted]
+        {
+            assert!(matches!(Tone::of(&health.to_string()), Tone::Bad | Tone::Late), "{health}");
+        }
+        assert_eq!(Tone::of(&Health::Healthy.to_string()), Tone::Good);
+        assert_eq!(Tone::of(State::Deployed.as_str()), Tone::Good);
+        assert_eq!(
+            (Tone::of(State::Stuck.as_str()), Tone::of(State::None.as_str())),
+            (Tone::Bad, Tone::Plain)
+        );
+        assert_eq!(Tone::of("pending-rollback"), Tone::Bad);
+    }
+}
