@@ -15,7 +15,7 @@ use crate::{
     lock::command::{Stop, connect},
     release::{Status, store::Store},
     request,
-    status::act::unreadable,
+    status::act::{no_release, unreadable},
 };
 
 /// Runs `diagnose`. Gives the exit code.
@@ -50,6 +50,9 @@ async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
         let text = serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n";
         std::fs::write(path, text)
             .map_err(|error| Stop::new(exit::USAGE, format!("--save {}: {error}", path.display()), &[]))?;
+    }
+    if history.records.is_empty() {
+        return Err(no_release(&args.release, &cluster.namespace));
     }
     let (pods, events) = facts(&snapshot.live);
     let diagnosis = Diagnosis {

@@ -68,8 +68,20 @@ impl<'a> Walk<'a> {
         if left.is_empty() {
             say("nothing is stuck");
         }
+        // A repair looks in one storage, and who says nothing of it gets a list of two.
+        let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]).tell())?;
+        let elsewhere: Vec<Entry> = left.extract_if(.., |entry| entry.storage != storage.driver()).collect();
+        for entry in &elsewhere {
+            let kind = entry.storage.resource();
+            say(&terminal_safe(&format!(
+                "{}: left alone: its records are in {kind}: {}",
+                place(entry),
+                entry.next
+            )));
+        }
         left.reverse();
-        Ok(Self { args, env, cluster, signals, all: left.len(), left, code: 0 })
+        let code = if elsewhere.is_empty() { 0 } else { 1 };
+        Ok(Self { args, env, cluster, signals, all: left.len(), left, code })
     }
 
     /// What is to be done next: the flags of a repair of one release. `None` at the end, or when the person stops.

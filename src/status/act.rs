@@ -71,10 +71,15 @@ pub(crate) async fn past(release: &str, flags: &ClusterFlags, env: &Env) -> Resu
     let store = Store::new(cluster.client.clone(), &cluster.namespace, &storage);
     let history = store.history(release).await.map_err(|error| unreadable(release, &storage, error))?;
     if history.records.is_empty() {
-        let why = format!("no release {release} in namespace {}", cluster.namespace);
-        return Err(Stop::new(1, why, &["helm-guard status -A --all lists all releases"]));
+        return Err(no_release(release, &cluster.namespace));
     }
     Ok((cluster, history))
+}
+
+/// Nobody has heard of it.
+pub(crate) fn no_release(release: &str, namespace: &str) -> Stop {
+    let why = format!("no release {release} in namespace {namespace}");
+    Stop::new(1, why, &["helm-guard status -A --all lists all releases"])
 }
 
 /// Runs `repair --dry-run`. Gives the exit code.

@@ -97,11 +97,18 @@ impl Any {
 
     /// `diagnose` and what it saw, as JSON.
     fn diagnose(&self) -> (Value, Value) {
+        let (said, saved) = self.look();
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        (serde_json::from_str(&said.out).unwrap(), saved)
+    }
+
+    /// The same, of a release that may have no record.
+    fn look(&self) -> (Said, Value) {
         let file = self.stage.temporary.path().join("snapshot.json");
         let save = format!("--save={}", file.display());
-        let said = Stage::ok(self.stage.own(&["diagnose", "web", "-o", "json", &save]));
+        let said = Stage::run(self.stage.own(&["diagnose", "web", "-o", "json", &save]));
         let saved = std::fs::read_to_string(file).unwrap();
-        (serde_json::from_str(&said.out).unwrap(), serde_json::from_str(&saved).unwrap())
+        (said, serde_json::from_str(&saved).unwrap())
     }
 }
 
@@ -389,7 +396,7 @@ pub fn record_deploy(any: &Any, version: Helm, case: &str, told: &Told, timeout:
 }
 
 fn known(any: &Any, told: &Told, timeout: Option<u64>) -> Value {
-    let (_, mut snapshot) = any.diagnose();
+    let (_, mut snapshot) = any.look();
     let report = &told.report;
     snapshot["command"] = report["subject"]["command"].clone();
     snapshot["error"] = report["helm"]["error"].clone();
@@ -661,6 +668,9 @@ fn helms_own_words(version: Helm) {
     let told = any.fails(guard("uninstall", &[]));
     has(&told.first("not-found"), &["--ignore-not-found"]);
     record_deploy(&any, version, "not-found", &told, None);
+    let said = Stage::run(any.stage.own(&["diagnose", "web"]));
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    has(&said.err, &["no release web in namespace", "hint: helm-guard status -A --all"]);
     Stage::ok(guard("install", &[]));
     let told = any.fails(guard("install", &[]));
     has(&told.first("name-in-use"), &["upgrade --install"]);

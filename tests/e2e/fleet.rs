@@ -107,6 +107,13 @@ fn records_of_both_kinds(version: Helm) {
     let next = format!("HELM_DRIVER=configmap helm-guard repair api -n {name}");
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains(" stuck: ") && found[0].ends_with(&next), "{found:?}");
+    // A repair looks in one storage only, and says so instead of finding nothing there.
+    let mut command = stage.own(&["repair", "--yes"]);
+    command.env_remove("HELM_DRIVER");
+    let said = Stage::run(command);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let left = format!("api in namespace {name}: left alone: its records are in configmaps: {next}\n");
+    assert!(said.err.contains(&left), "{}", said.err);
     stage.driver = "secret";
     assert_eq!(
         entries(&status(&stage, &[]), &[name]),
