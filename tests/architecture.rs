@@ -101,6 +101,23 @@ fn only_the_files_named_here_reach_outside() {
     assert_eq!(acting, named, "a file that acts no more, or is gone, needs no mention");
 }
 
+/// A file of tests that nobody runs proves nothing.
+#[test]
+fn all_files_of_tests_are_run_before_a_change_lands() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let steps = std::fs::read_to_string(root.join("xtask/src/test.rs")).unwrap();
+    for entry in std::fs::read_dir(root.join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        let is_one =
+            path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").exists();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        // In the list of what is built at once, and in a step.
+        let named = [format!("\"{name}\""), format!("\"--test\", \"{name}\"")];
+        let count = |text: &String| steps.matches(text.as_str()).count();
+        assert!(!is_one || (count(&named[0]) >= 2 && count(&named[1]) == 1), "{name}");
+    }
+}
+
 /// Rust files, sorted, without those that are tests as a whole.
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

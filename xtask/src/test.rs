@@ -12,8 +12,8 @@ use testbed::{Cluster, LEAVE_VARIABLE, Options, SHARED_CLUSTER_VARIABLE, TIMES_V
 use crate::interrupt;
 
 /// The files of `tests`.
-const TESTS: [&str; 8] =
-    ["action", "architecture", "dist", "e2e", "golden", "helm_flags", "lock_model", "pipeline"];
+const TESTS: [&str; 9] =
+    ["action", "architecture", "dist", "e2e", "golden", "helm_flags", "lock_model", "memory", "pipeline"];
 
 /// Format, lints, docs, unit, snapshot and end-to-end tests
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     table.step("architecture, golden records, committed binaries", || {
         test(&["--test", "architecture", "--test", "golden", "--test", "dist"], &[])
     })?;
+    table.step("memory that strangers' words take", || test(&["--test", "memory"], &[]))?;
     table.step("model of the lock", || test(&["--test", "lock_model"], &[]))?;
     table.step("tools: helm 3 and 4, control plane, postgres", || {
         tools::helm(tools::Helm::V3)?;
