@@ -16,7 +16,7 @@ use crate::{
         selection::{Selection, selections},
     },
     report::Workload,
-    status::health::{Readiness, Unseen},
+    status::health::{Blindness, Readiness, Unseen},
 };
 
 /// Objects of one page of a list, and pages that are read.
@@ -36,8 +36,8 @@ impl Cluster {
             manifest.keys().map(|key| [key.kind.as_str(), &key.namespace, &key.name]).collect();
         let mut seen = Readiness::default();
         if left > 0 {
-            seen.unseen
-                .push(Unseen { what: format!("{left} more kinds and namespaces"), is_forbidden: false });
+            let what = format!("{left} kinds and namespaces");
+            seen.unseen.push(Unseen { what, why: Blindness::TooMuch });
         }
         let mut workloads = Vec::new();
         for listed in self.listed(of_workloads).await {
@@ -65,18 +65,21 @@ impl Cluster {
 
     async fn list(&self, selection: &Selection) -> Result<Vec<Value>, Unseen> {
         let kind = selection.kind;
-        let unseen = |is_forbidden| Unseen { what: kind.plural.to_owned(), is_forbidden };
+        let unseen = |why| Unseen { what: kind.plural.to_owned(), why };
         let (mut found, mut more) = (Vec::new(), String::new());
         for _ in 0..PAGES {
             let path = selection.path(&[("limit", &PAGE.to_string()), ("continue", &more)]);
-            let request = Request::get(path).body(Vec::new()).map_err(|_| unseen(false))?;
+            let request = Request::get(path).body(Vec::new()).map_err(|_| unseen(Blindness::Unanswered))?;
             let mut page = match self.client.request::<Value>(request).await {
                 Ok(page) => page,
-                Err(kube::Error::Api(status)) => return Err(unseen(matches!(status.code, 401 | 403))),
-                Err(_) => return Err(unseen(false)),
+                Err(kube::Error::Api(status)) => {
+                    let forbidden = matches!(status.code, 401 | 403);
+                    return Err(unseen(if forbidden { Blindness::Forbidden } else { Blindness::Unanswered }));
+                }
+                Err(_) => return Err(unseen(Blindness::Unanswered)),
             };
             let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) else {
-                return Err(unseen(false));
+                return Err(unseen(Blindness::Unanswered));
             };
             // In a list they do not say what they are.
             found.extend(items.into_iter().map(|mut item| {
@@ -88,7 +91,7 @@ impl Cluster {
                 return Ok(found);
             }
         }
-        Err(unseen(false))
+        Err(unseen(Blindness::TooMuch))
     }
 }
 
@@ -167,6 +170,15 @@ mod tests {
             Mock::given(path(DEPLOYMENTS)).respond_with(refused).mount(&server).await;
             assert_eq!(seen(&server).await, (vec![], vec![told.to_owned()]));
         }
+    }
+
+    #[tokio::test]
+    async fn a_list_without_an_end_is_not_waited_for() {
+        let server = MockServer::start().await;
+        let endless = page(&[deployment("web", 2)], "next");
+        Mock::given(path(DEPLOYMENTS)).respond_with(endless).mount(&server).await;
+        assert_eq!(seen(&server).await, (vec![], vec!["deployments are more than is looked at".to_owned()]));
+        assert!(Blindness::TooMuch.lasts() && Blindness::Forbidden.lasts() && !Blindness::Unanswered.lasts());
     }
 
     #[tokio::test]

@@ -147,5 +147,5 @@ impl Run<'_> {
 
 /// Is there nothing to wait for any more? What may not be seen is not waited for.
 fn is_over(readiness: &Readiness) -> bool {
-    readiness.unready.is_empty() && readiness.unseen.iter().all(|unseen| unseen.is_forbidden)
+    readiness.unready.is_empty() && readiness.unseen.iter().all(|unseen| unseen.why.lasts())
 }

@@ -59,13 +59,36 @@ pub struct Readiness {
 pub struct Unseen {
     /// E.g. `deployments`.
     pub what: String,
-    /// For want of a right: looking again would not help.
-    pub is_forbidden: bool,
+    /// Why.
+    pub why: Blindness,
+}
+
+/// Why nobody could look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blindness {
+    /// For want of a right.
+    Forbidden,
+    /// There is more than is looked at.
+    TooMuch,
+    /// The API server did not answer, or not with a list.
+    Unanswered,
+}
+
+impl Blindness {
+    /// Would another look be as blind?
+    pub fn lasts(self) -> bool {
+        self != Self::Unanswered
+    }
 }
 
 impl std::fmt::Display for Unseen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} be listed", self.what, if self.is_forbidden { "may not" } else { "could not" })
+        let why = match self.why {
+            Blindness::Forbidden => "may not be listed",
+            Blindness::TooMuch => "are more than is looked at",
+            Blindness::Unanswered => "could not be listed",
+        };
+        write!(f, "{} {why}", self.what)
     }
 }
 
@@ -243,7 +266,7 @@ mod tests {
             let found = judge(state, 7, &objects, &readiness);
             assert_eq!(format!("{}: {}", found.health, found.reasons.join("; ")), expected);
         }
-        let unseen = vec![Unseen { what: "deployments".into(), is_forbidden: true }];
+        let unseen = vec![Unseen { what: "deployments".into(), why: Blindness::Forbidden }];
         let found = judge(State::Deployed, 7, &[], &Readiness { unready: Vec::new(), unseen });
         assert_eq!(
             (found.health, found.reasons),
