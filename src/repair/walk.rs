@@ -59,7 +59,13 @@ impl<'a> Walk<'a> {
                 sweep::in_question(&cluster, args.all_namespaces, args.release.as_deref(), env, clock);
             Ok((found.await?, cluster))
         };
-        let (entries, cluster) = looked.await.map_err(Stop::tell)?;
+        // Holders are watched for as long as they are believed, which may be minutes.
+        let looked = tokio::select! {
+            biased;
+            signal = signals.first() => return Err(exit::cancelled(signal.number())),
+            looked = looked => looked,
+        };
+        let (entries, cluster) = looked.map_err(Stop::tell)?;
         let (mut left, others): (Vec<Entry>, Vec<Entry>) =
             entries.into_iter().partition(|entry| entry.state == State::Stuck);
         for entry in others.iter().filter(|entry| entry.state == State::Deploying) {

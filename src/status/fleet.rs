@@ -137,6 +137,23 @@ pub fn entries(seen: &[Sighting], locks: &[Row], all: bool, usual: Driver, now: 
     entries.collect()
 }
 
+/// Whose locks are watched, to see whether their holders live. That takes as long as a holder is believed without a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Of all releases that may be in the list.
+    All,
+    /// Of those that have a pending record: the others are not stuck, whoever holds their locks.
+    Pending,
+}
+
+/// Does it matter for the list who holds this lock? `seen` as for [`entries`].
+pub fn is_watched(lock: &Row, seen: &[Sighting], whose: Watched) -> bool {
+    let of = |sighting: &&Sighting| {
+        sighting.namespace == lock.namespace && lock.release.split(", ").any(|name| name == sighting.release)
+    };
+    seen.iter().filter(of).any(|sighting| whose == Watched::All || sighting.status.is_pending())
+}
+
 fn needs_somebody(state: State) -> bool {
     !matches!(state, State::None | State::Deployed | State::Uninstalled)
 }
@@ -344,6 +361,20 @@ mod tests {
         let found = listed(&both, &[], false);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].next, "HELM_DRIVER=configmap helm-guard repair web -n shop");
+    }
+
+    #[test]
+    fn only_who_may_be_in_the_list_is_watched() {
+        let held = lock("api, web", Life::Unknown);
+        let elsewhere = Row { namespace: "bank".into(), ..held.clone() };
+        for (records, all, pending) in
+            [("", false, false), ("1 deployed", true, false), ("1 pending-upgrade, 2 deployed", true, true)]
+        {
+            let seen = seen("web", records);
+            assert_eq!(is_watched(&held, &seen, Watched::All), all, "{records}");
+            assert_eq!(is_watched(&held, &seen, Watched::Pending), pending, "{records}");
+            assert!(!is_watched(&elsewhere, &seen, Watched::All), "{records}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use super::{
     act::health,
-    fleet::{self, Entry, Sighting},
+    fleet::{self, Entry, Sighting, Watched},
     health::Finding,
     question::{self, Question, UNSETTLED, Which},
 };
@@ -64,7 +64,7 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
         everywhere: args.all_namespaces,
         release: args.release.as_deref(),
         all: args.all || args.release.is_some(),
-        check: args.check,
+        watch: args.check.then_some(Watched::All),
     };
     let (mut entries, unseen) = sweep(&cluster, &wanted, env, clock).await?;
     if args.health {
@@ -100,7 +100,7 @@ async fn fares(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option
     health(&cluster, entry.state, &history).await
 }
 
-/// The releases that need somebody, the holders of their locks watched.
+/// The releases that need somebody, the holders of the locks of stuck ones watched.
 pub(crate) async fn in_question(
     cluster: &Cluster,
     everywhere: bool,
@@ -108,7 +108,7 @@ pub(crate) async fn in_question(
     env: &Env,
     clock: Clock,
 ) -> Result<Vec<Entry>, Stop> {
-    let wanted = Wanted { everywhere, release, all: false, check: true };
+    let wanted = Wanted { everywhere, release, all: false, watch: Some(Watched::Pending) };
     Ok(sweep(cluster, &wanted, env, clock).await?.0)
 }
 
@@ -117,7 +117,8 @@ struct Wanted<'a> {
     everywhere: bool,
     release: Option<&'a str>,
     all: bool,
-    check: bool,
+    /// Whose locks' holders are watched.
+    watch: Option<Watched>,
 }
 
 /// The entries, and what could not be seen, which is also told.
@@ -142,15 +143,22 @@ async fn sweep(
             Vec::new()
         }
     };
-    let mut rows = rows(cluster, &leases, wanted.check, clock).await?;
-    rows.retain(|row| row.holder.is_some());
+    let unwatched = rows(cluster, &leases, false, clock).await?;
+    let (leases, mut locks): (Vec<Lease>, Vec<Row>) =
+        leases.into_iter().zip(unwatched).filter(|(_, row)| row.holder.is_some()).unzip();
     if wanted.release.is_none() && !wanted.all {
-        sweep.add_the_rest(&mut seen, &rows, &storages).await?;
+        sweep.add_the_rest(&mut seen, &locks, &storages).await?;
+    }
+    if let Some(whose) = wanted.watch {
+        let watched = leases.into_iter().zip(&locks);
+        let watched = watched.filter(|(_, row)| fleet::is_watched(row, &seen, whose));
+        let watched: Vec<Lease> = watched.map(|(lease, _)| lease).collect();
+        locks = rows(cluster, &watched, true, clock).await?;
     }
     for note in &unseen {
         say(&format!("warning: {note}"));
     }
-    Ok((fleet::entries(&seen, &rows, wanted.all, usual, clock.wall()), unseen))
+    Ok((fleet::entries(&seen, &locks, wanted.all, usual, clock.wall()), unseen))
 }
 
 /// Where to look. Who says where Helm stores its records has them nowhere else.

@@ -1,6 +1,11 @@
 //! Many releases at once: who needs somebody, and why; also for whoever may not look everywhere.
 
-use std::{fmt::Write as _, process::Stdio, time::Duration};
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::Duration,
+};
 
 use helm_guard::release::Status;
 use serde_json::Value;
@@ -9,7 +14,7 @@ use testbed::{Rule, tools::Helm};
 use crate::{
     lock::lock_id,
     records::set_status_of,
-    stage::{Said, Stage, kill},
+    stage::{Said, Stage, interrupt, kill},
     unlock::at_a_terminal,
 };
 
@@ -203,6 +208,14 @@ fn a_walk_through_what_is_stuck(version: Helm) {
     Stage::ok(stage.raw("install", &["--set=configs={good}", "--wait"]));
     let kept = stage.uids();
     stage.stick("upgrade", &["--set=configs={good,dead}", "--set=behavior=never-ready"]);
+    // Whoever watches a holder for minutes can be stopped.
+    let lock = Stage::ok(stage.own(&["lock", "acquire", "busy", "--ttl=5m"])).out;
+    let mut walk = stage.own(&["repair", "--yes"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(walk.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let watches = lines.any(|line| line.contains("watching who renews, for at most 5m 00s"));
+    interrupt(&walk);
+    assert_eq!((watches, walk.wait().unwrap().code()), (true, Some(130)));
+    Stage::ok(stage.own(&["lock", "release", "busy", "--id", lock.trim()]));
     let mut holder = stage.own(&["lock", "run", "busy", "--lease-duration=3s", "--", "sleep", "300"]);
     let mut holder = holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let held = stage.namespace.watch_until(["lease", "helm-guard-busy"], LIMIT, |lease| {

@@ -170,7 +170,7 @@ fn a_row_that_somebody_else_changes(version: Helm) {
     other.commit().unwrap();
     let said = Said::from(repair.wait_with_output().unwrap());
     waited.unwrap();
-    assert_eq!(said.code, Some(77), "{}", said.err);
+    assert_eq!(said.code, Some(1), "{}", said.err);
     let conflict = "record sh.helm.release.v1.web.v2 was changed by somebody else";
     assert!(said.err.contains(conflict), "{}", said.err);
     assert_eq!(
