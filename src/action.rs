@@ -84,6 +84,7 @@ const OWN_COMMANDS: [(&str, &[&str]); 3] = [
             "keepalive",
             "stop-timeout",
             "report",
+            "summary",
             "dotenv",
         ],
     ),

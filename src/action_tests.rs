@@ -219,7 +219,7 @@ fn the_metadata_file_passes_every_input_by_the_environment() {
 }
 
 /// What the GitLab component has another word for, or no use for.
-const NOT_IN_GITLAB: [&str; 6] = [
+const NOT_IN_GITLAB: [&str; 7] = [
     // It has the name that Helm 4 gave it.
     "atomic",
     // The image has both Helms, and `helm` names one.
@@ -229,6 +229,7 @@ const NOT_IN_GITLAB: [&str; 6] = [
     "github-token",
     // Artifacts of the job.
     "report",
+    "summary",
     "dotenv",
 ];
 

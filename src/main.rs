@@ -192,7 +192,12 @@ async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -
 
 fn reporter(request: &Request, env: &Env, clock: Clock) -> Arc<Reporter> {
     let run = &request.guard.run;
-    let sinks = Sinks { report_file: run.report.clone(), dotenv: run.dotenv.clone(), ..sinks(env) };
+    let sinks = Sinks {
+        report_file: run.report.clone(),
+        summary_file: run.summary.clone(),
+        dotenv: run.dotenv.clone(),
+        ..sinks(env)
+    };
     Arc::new(Reporter::new(sinks, clock))
 }
 
@@ -286,6 +291,7 @@ fn sinks(env: &Env) -> Sinks {
         github,
         gitlab: system == System::GitLab,
         report_file: None,
+        summary_file: None,
         dotenv: None,
         step_summary: file("GITHUB_STEP_SUMMARY"),
         github_output: file("GITHUB_OUTPUT"),

@@ -105,6 +105,9 @@ pub struct RunFlags {
     /// Write a JSON report here
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Write what GitHub's job summary has here, as Markdown: for a merge request, or wherever there is no such summary
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
     /// Write the outputs here, as NAME=VALUE lines: a dotenv report of GitLab's
     #[arg(long, value_name = "FILE")]
     pub dotenv: Option<PathBuf>,
@@ -143,7 +146,7 @@ pub struct GuardFlags {
 }
 
 /// The own flags as the argument splitter needs them.
-pub const OWN_FLAGS: [OwnFlag; 17] = [
+pub const OWN_FLAGS: [OwnFlag; 18] = [
     OwnFlag { name: "helm-bin", takes_value: true },
     OwnFlag { name: "lock", takes_value: true },
     OwnFlag { name: "lock-name", takes_value: true },
@@ -160,5 +163,6 @@ pub const OWN_FLAGS: [OwnFlag; 17] = [
     OwnFlag { name: "keepalive", takes_value: true },
     OwnFlag { name: "stop-timeout", takes_value: true },
     OwnFlag { name: "report", takes_value: true },
+    OwnFlag { name: "summary", takes_value: true },
     OwnFlag { name: "dotenv", takes_value: true },
 ];

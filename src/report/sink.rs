@@ -34,6 +34,8 @@ pub struct Sinks {
     pub gitlab: bool,
     /// `--report`.
     pub report_file: Option<PathBuf>,
+    /// `--summary`.
+    pub summary_file: Option<PathBuf>,
     /// `--dotenv`.
     pub dotenv: Option<PathBuf>,
     /// `GITHUB_STEP_SUMMARY`.
@@ -253,6 +255,11 @@ impl Reporter {
         if let Some(path) = &self.sinks.report_file {
             let saved = replace_file(path, json::render(&state.summary).as_bytes());
             self.note(state, "report", saved);
+        }
+        if let Some(path) = &self.sinks.summary_file {
+            let text = github::summary(&state.summary, STEP_SUMMARY);
+            let saved = replace_file(path, text.as_bytes());
+            self.note(state, "summary", saved);
         }
         if let Some(path) = &self.sinks.step_summary {
             let saved = save_part(path, &mut state.part, &state.summary);

@@ -167,7 +167,8 @@ fn every_input_reaches_the_command_line() {
         name => (name, *text),
     };
     let mut deploy: Vec<(&str, &str)> = INPUTS.iter().map(said).collect();
-    let more = [("namespace", name), ("helm-bin", helm), ("report", "told.json"), ("dotenv", "told.env")];
+    let told = [("report", "told.json"), ("summary", "told.md"), ("dotenv", "told.env")];
+    let more = [&[("namespace", name), ("helm-bin", helm)][..], &told].concat();
     deploy.extend(more);
     let flags = deploy.clone();
     deploy.extend([("command", "upgrade"), ("github-token", "canary-token")]);

@@ -259,6 +259,7 @@ fn a_missing_secret_and_a_missing_key_are_warned_of(version: Helm) {
             - {name: C, valueFrom: {secretKeyRef: {name: gone, key: x}}}
             - {name: D, valueFrom: {secretKeyRef: {name: maybe, key: x, optional: true}}}
             - {name: E, valueFrom: {configMapKeyRef: {name: rendered, key: x}}}
+            - {name: F, valueFrom: {configMapKeyRef: {name: no-such-map, key: x}}}
 ";
     let plain = "\n      containers: [{name: web, image: 'web:1'}]\n";
     let template = format!(
@@ -275,6 +276,7 @@ fn a_missing_secret_and_a_missing_key_are_warned_of(version: Helm) {
     assert_eq!(
         causes,
         [
+            absent("ConfigMap/no-such-map"),
             absent("PersistentVolumeClaim/no-such-claim"),
             absent("PriorityClass/no-such-priority"),
             absent("Secret/gone"),

@@ -12,8 +12,12 @@ fn deploy(stage: &Stage, command: &str, more: &[&str]) -> (Value, String) {
     let (report, summary) =
         (stage.temporary.path().join("report.json"), stage.temporary.path().join("summary"));
     let mut guard = stage.guard(command, more);
+    let file = stage.temporary.path().join("summary.md");
     guard.arg(format!("--report={}", report.display())).env("GITHUB_STEP_SUMMARY", &summary);
+    guard.arg(format!("--summary={}", file.display()));
+    let _ = std::fs::remove_file(&summary);
     let said = Stage::ok(guard);
+    assert_eq!(std::fs::read_to_string(file).unwrap(), std::fs::read_to_string(&summary).unwrap());
     let texts = [report, summary].map(|file| std::fs::read_to_string(file).unwrap());
     for text in texts.iter().chain([&said.err]) {
         assert!(!text.contains(CANARY), "{text}");

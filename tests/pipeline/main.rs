@@ -60,6 +60,8 @@ fn a_stuck_release_is_repaired() {
     assert!(run.succeeded, "{}", run.log);
     stage.assert_history(&["superseded", "failed", "deployed"]);
     assert!(run.log.contains("later: deployed at 3, repaired true"), "{}", run.log);
+    assert!(run.summary().starts_with("### ✅ web in namespace "), "{}", run.summary());
+    assert!(run.summary().contains("| 3 | deployed | web-1.0.0 |"), "{}", run.summary());
     assert!(run.log.contains("history before:"), "{}", run.log);
 }
 
@@ -72,6 +74,7 @@ fn a_failing_chart() {
     assert!(!run.succeeded, "{}", run.log);
     assert_eq!(run.report()["exitCode"], 1);
     assert!(run.dotenv().contains("DEPLOY_OUTCOME=failed\n"), "{}", run.dotenv());
+    assert!(run.summary().starts_with("### ❌ upgrade of web "), "{}", run.summary());
     assert!(run.log.contains("cause: Deployment/web: container web crashes: exit code 1"), "{}", run.log);
     stage.assert_history(&["deployed", "failed"]);
 }

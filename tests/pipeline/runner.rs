@@ -157,6 +157,11 @@ impl Run {
         serde_json::from_str(&self.artifact("helm-guard-web.json")).unwrap()
     }
 
+    /// The summary, Markdown.
+    pub fn summary(&self) -> String {
+        self.artifact("helm-guard-web.md")
+    }
+
     /// The outputs.
     pub fn dotenv(&self) -> String {
         self.artifact("helm-guard-web.env")
