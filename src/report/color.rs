@@ -77,8 +77,8 @@ mod tests {
     #[test]
     fn every_word_of_health_and_state_has_a_colour() {
         use crate::status::{State, health::Health};
-        for health in [Health::Stuck, Health::Missing, Health::Degraded, Health::Progressing, Health::Drifted]
-        {
+        use Health::{Degraded, Drifted, Missing, Progressing, Stuck, Unknown};
+        for health in [Stuck, Missing, Degraded, Progressing, Drifted, Unknown] {
             assert!(matches!(Tone::of(&health.to_string()), Tone::Bad | Tone::Late), "{health}");
         }
         assert_eq!(Tone::of(&Health::Healthy.to_string()), Tone::Good);

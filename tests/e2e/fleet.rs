@@ -279,6 +279,18 @@ fn how_a_release_fares(version: Helm) {
     Stage::ok(stage.raw("install", &["--set=configs={one}", "--set-string=env.TOKEN=hunter2", "--wait"]));
     let before = stage.generation();
     assert_eq!(health("Healthy"), "[]");
+    // What may not be listed is not taken for ready.
+    let rights = [
+        Rule { groups: &[""], resources: &["secrets", "configmaps"], verbs: &["get", "list", "patch"] },
+        Rule { groups: &["apps"], resources: &["deployments"], verbs: &["get", "patch"] },
+        Rule { groups: &["coordination.k8s.io"], resources: &["leases"], verbs: &["get", "list"] },
+    ];
+    let file = stage.namespace.restricted_kubeconfig(9, &rights).unwrap();
+    let flag = format!("--kubeconfig={}", file.display());
+    let shown = Stage::ok(stage.own(&["status", "web", "-o", "json", &flag]));
+    let shown: Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(shown["health"]["health"], "Unknown", "{shown:#}");
+    assert!(shown["health"]["reasons"].to_string().contains("deployments may not be listed"), "{shown:#}");
     let env = ["set", "env", "deployment/web", "TOKEN=other"];
     stage.namespace.kubectl(env).unwrap();
     stage.namespace.kubectl(["rollout", "status", "deployment/web", "--timeout=60s"]).unwrap();
