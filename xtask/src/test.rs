@@ -11,9 +11,19 @@ use testbed::{Cluster, LEAVE_VARIABLE, Options, SHARED_CLUSTER_VARIABLE, TIMES_V
 
 use crate::interrupt;
 
-/// The files of `tests`.
-const TESTS: [&str; 9] =
-    ["action", "architecture", "dist", "e2e", "golden", "helm_flags", "lock_model", "memory", "pipeline"];
+/// The files of `tests`, and of those of the test bed.
+const TESTS: [&str; 10] = [
+    "action",
+    "architecture",
+    "cluster",
+    "dist",
+    "e2e",
+    "golden",
+    "helm_flags",
+    "lock_model",
+    "memory",
+    "pipeline",
+];
 
 /// Format, lints, docs, unit, snapshot and end-to-end tests
 #[derive(Debug, clap::Args)]
@@ -59,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     table.step("flags against the real Helms", || test(&["--test", "helm_flags"], &[]))?;
     table.step("workflows and action.yml: actionlint, zizmor", workflows)?;
+    table.step("the test bed itself", || test(&["--test", "cluster", "--", "--test-threads=4"], &[]))?;
     let cluster = table.step("cluster", || Cluster::start(&Options::default()))?;
     let file = cluster.info().dir.join("cluster.json");
     let file = file.to_str().context("path of the cluster")?;
