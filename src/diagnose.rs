@@ -6,12 +6,15 @@
 //! taken out, or tried, alone. Where none applies nothing is guessed: the report shows what was seen.
 
 pub mod again;
+mod charts;
 mod deletes;
 mod helm;
 mod hooks;
 mod images;
 pub mod look;
+mod messages;
 mod nodes;
+mod ownership;
 mod pods;
 pub mod redact;
 mod refusals;
@@ -20,6 +23,7 @@ pub mod render;
 mod seats;
 mod storage;
 mod timing;
+mod values;
 
 pub mod act;
 
@@ -143,7 +147,7 @@ pub struct Snapshot {
 type Rule = (&'static str, fn(&Snapshot) -> Vec<Cause>);
 
 /// The ranking.
-const RULES: [Rule; 45] = [
+const RULES: [Rule; 64] = [
     ("api-unreachable", refusals::unreachable),
     ("credentials-expired", refusals::credentials),
     ("forbidden", refusals::forbidden),
@@ -155,6 +159,7 @@ const RULES: [Rule; 45] = [
     ("claim-not-resizable", refusals::resize),
     ("immutable-field", refusals::immutable),
     ("field-conflict", refusals::conflict),
+    ("apply-not-typed", refusals::not_typed),
     ("changed-meanwhile", refusals::changed),
     ("webhook-unreachable", refusals::webhook_down),
     ("admission-refused", refusals::admission),
@@ -165,6 +170,24 @@ const RULES: [Rule; 45] = [
     ("not-found", helm::not_found),
     ("in-progress", helm::in_progress),
     ("name-in-use", helm::name_in_use),
+    ("ownership-conflict", ownership::foreign),
+    ("values-schema", values::schema),
+    ("values-unreadable", values::unreadable),
+    ("value-required", values::required),
+    ("value-missing", values::missing),
+    ("value-type", values::mistyped),
+    ("template-failed", values::template),
+    ("manifest-not-yaml", values::not_yaml),
+    ("manifest-incomplete", values::incomplete),
+    ("chart-not-found", charts::not_found),
+    ("chart-credentials", charts::credentials),
+    ("chart-unreachable", charts::unreachable),
+    ("chart-not-verified", charts::not_verified),
+    ("chart-invalid", charts::invalid),
+    ("dependency-missing", charts::dependency),
+    ("kubernetes-version", charts::kubernetes_version),
+    ("post-renderer-failed", charts::post_renderer),
+    ("plugin-missing", charts::plugin),
     ("hook-failed", hooks::failed),
     ("image-not-found", images::not_found),
     ("image-denied", images::denied),
@@ -223,13 +246,17 @@ fn by(rules: &[Rule], snapshot: &Snapshot) -> Vec<Cause> {
     found
 }
 
-/// Helm's own reason: the line that it prints last, though more may follow when the error has line breaks.
+/// Helm's own reason: the first line of its error message. Errors of templates, which Helm 4 breaks into lines, are one line.
 pub fn reason(error: &str) -> Option<String> {
-    let reason = error.lines().rev().find_map(|line| line.strip_prefix("Error: "))?;
-    (!reason.trim().is_empty()).then(|| reason.to_owned())
+    let message = messages::message(error);
+    let first = message.lines().next()?.trim();
+    let broken = message.lines().nth(1).is_some_and(|line| line.trim_start().starts_with("executing \""));
+    let reason = if broken { messages::one_line(&message) } else { first.to_owned() };
+    (!reason.is_empty()).then_some(reason)
 }
 
-/// Commands or advice, the most useful first: of the causes, or where to look when there is none.
+/// Commands or advice, the most useful first: of the causes, or the pod in trouble when there is none. Nothing where nothing
+/// is known: a hint that does not fit costs time.
 pub fn next(snapshot: &Snapshot, causes: &[Cause]) -> Vec<String> {
     let mut next: Vec<String> = Vec::new();
     for line in causes.iter().take(3).flat_map(|cause| cause.remedy.iter().take(3)) {
@@ -239,10 +266,7 @@ pub fn next(snapshot: &Snapshot, causes: &[Cause]) -> Vec<String> {
     }
     if next.is_empty() {
         let unready = snapshot.live.pods.iter().find(|pod| !seats::is_ready(pod));
-        next.push(match unready {
-            Some(pod) => describe(snapshot, pod),
-            None => format!("kubectl get pods,events -n {}", snapshot.namespace),
-        });
+        next.extend(unready.map(|pod| describe(snapshot, pod)));
     }
     next
 }

@@ -1,7 +1,7 @@
 //! What the API server refused: the deploy ended there.
 //! Pure. The words are the API server's, seen by the fence; without a fence Helm quotes them.
 
-use super::{Cause, Refusal, Snapshot, between, pods, removed, says};
+use super::{Cause, Refusal, Snapshot, between, messages, pods, removed, says, values};
 
 /// Something the API server, or Helm's client, said of a request.
 struct Said<'a> {
@@ -25,12 +25,28 @@ fn said(snapshot: &Snapshot) -> Vec<Said<'_>> {
             seen.push(Said { object: object(refusal), code: refusal.code, words: &refusal.message });
         }
     }
-    if seen.is_empty() && !snapshot.error.is_empty() {
+    if seen.is_empty() && !snapshot.error.is_empty() && !is_of_chart(&messages::message(&snapshot.error)) {
         let words =
             snapshot.error.rfind("Error: ").map_or(snapshot.error.as_str(), |at| &snapshot.error[at + 7..]);
         seen.push(Said { object: quoted_object(words), code: 0, words });
     }
     seen
+}
+
+/// Is it an error of the chart, its values or where it comes from? The API server was asked nothing then.
+fn is_of_chart(message: &str) -> bool {
+    let signs = [
+        "execution error at (",
+        "executing \"",
+        "parse error at (",
+        "YAML parse error on ",
+        "values don't meet the specifications",
+        "failed to parse ",
+        "failed parsing ",
+    ];
+    messages::fetched(message).is_some()
+        || values::is_incomplete(message)
+        || signs.iter().any(|sign| message.contains(sign))
 }
 
 /// From the message, which has the kind, or else from the path.
@@ -377,10 +393,21 @@ pub(super) fn conflict(snapshot: &Snapshot) -> Vec<Cause> {
                 shown.join("; ")
             }
         };
-        let remedy = vec![
-            "take the fields out of the chart, if their owner should keep them".to_owned(),
-            "or take them over: run it again with --force-conflicts".to_owned(),
-        ];
+        let fields: Vec<&str> = owned.iter().flat_map(|(_, fields)| fields).map(String::as_str).collect();
+        // An autoscaler, or `kubectl scale`: to take the field over would undo what it did, at each deploy.
+        let only_replicas = !fields.is_empty() && fields.iter().all(|field| *field == ".spec.replicas");
+        let remedy = if only_replicas {
+            vec![
+                "leave replicas out of the chart where something else scales it, such as {{ if not .Values.autoscaling.enabled }}".to_owned(),
+                format!("kubectl get hpa -n {}   # is it an autoscaler?", snapshot.namespace),
+                "if it was scaled by hand, once: run it again with --force-conflicts".to_owned(),
+            ]
+        } else {
+            vec![
+                "take the fields out of the chart, if their owner should keep them".to_owned(),
+                "or take them over: run it again with --force-conflicts".to_owned(),
+            ]
+        };
         cause(said, summary, remedy)
     });
     refused.collect()
@@ -399,6 +426,25 @@ fn owners(words: &str) -> Vec<(String, Vec<String>)> {
         owners.push((manager.to_owned(), fields));
     }
     owners
+}
+
+/// A server-side apply that cannot tell the items of a list apart, or does not know a field.
+pub(super) fn not_typed(snapshot: &Snapshot) -> Vec<Cause> {
+    let refused = said(snapshot);
+    let refused = refused.iter().filter_map(|said| {
+        let (_, told) = said.words.split_once("failed to create typed patch object (")?;
+        let (subject, faults) = told.split_once("): ")?;
+        let kind = subject.rsplit("Kind=").next().unwrap_or_default();
+        let name = subject.split([';', ' ']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let faults = messages::one_line(faults.trim_start_matches("errors:"));
+        let plain = Said { object: format!("{kind}/{name}"), ..*said };
+        let remedy = vec![
+            "correct the chart: each item of such a list needs a key of its own".to_owned(),
+            "or, until then: --server-side=false, which merges in Helm".to_owned(),
+        ];
+        Some(cause(&plain, format!("it cannot be applied server-side: {faults}"), remedy))
+    });
+    refused.collect()
 }
 
 /// Somebody changed the object between Helm's reading and its writing. No harm is done.
@@ -515,7 +561,14 @@ pub(super) fn schema(snapshot: &Snapshot) -> Vec<Cause> {
             says(said.words, &signs)
                 && !says(
                     said.words,
-                    &["immutable", "updates to statefulset", "denied", "resize", "calling webhook"],
+                    &[
+                        "immutable",
+                        "updates to statefulset",
+                        "denied",
+                        "resize",
+                        "calling webhook",
+                        "typed patch object",
+                    ],
                 )
         })
         .map(|said| {

@@ -18,6 +18,35 @@ fn named(pod: &Value) -> impl Iterator<Item = &str> {
         .filter(|name| !name.is_empty())
 }
 
+/// A claim that no pod uses. With most classes it is bound when a pod does, and nothing is wrong with that, unless Helm waits
+/// for it; one without a class, where the cluster had no default, is never bound.
+fn unused(snapshot: &Snapshot, claim: &Value) -> Option<Cause> {
+    let name = text(claim, "/metadata/name");
+    let error = snapshot.error.to_lowercase();
+    let waited = ["timed out waiting", "deadline exceeded", "not ready"].iter().any(|sign| error.contains(sign));
+    let class = claim.pointer("/spec/storageClassName").and_then(Value::as_str);
+    let is_volume_named = !text(claim, "/spec/volumeName").is_empty();
+    let (summary, remedy) = match class {
+        None if !is_volume_named => (
+            format!("claim {name} names no storage class, and the cluster had no default class for it"),
+            vec![
+                "kubectl get storageclass   # is one marked (default)?".to_owned(),
+                "name a class in the values, then delete the claim and deploy again: the class of a claim is fixed".to_owned(),
+            ],
+        ),
+        Some(class) if waited => (
+            format!("claim {name} of class {class} is not bound: no pod uses it, and Helm waited for it"),
+            vec![
+                format!("kubectl get storageclass {class} -o jsonpath='{{.volumeBindingMode}}'   # WaitForFirstConsumer waits for a pod"),
+                "let a workload use the claim, take it out of the chart, or deploy without --wait".to_owned(),
+            ],
+        ),
+        _ => return None,
+    };
+    let evidence = vec![format!("PersistentVolumeClaim/{name}: Pending, no pod uses it")];
+    Some(Cause { object: format!("PersistentVolumeClaim/{name}"), summary, evidence, remedy, ..Cause::default() })
+}
+
 /// Pods that want a claim which is not bound.
 pub(super) fn pending(snapshot: &Snapshot) -> Vec<Cause> {
     let pending = snapshot.live.claims.iter().filter(|claim| text(claim, "/status/phase") == "Pending");
@@ -30,9 +59,8 @@ pub(super) fn pending(snapshot: &Snapshot) -> Vec<Cause> {
                 .iter()
                 .find(|pod| !seats::is_ready(pod) && named(pod).any(|one| one == name));
             let told: Vec<&Value> = events(snapshot, "PersistentVolumeClaim", name).collect();
-            // One that nobody mounts is bound when somebody does, with most classes.
             if waiting.is_none() && told.is_empty() {
-                return None;
+                return unused(snapshot, claim);
             }
             let class = text(claim, "/spec/storageClassName");
             let why = told.first().map(|event| text(event, "/message"));

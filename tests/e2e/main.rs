@@ -13,6 +13,7 @@ mod bad_input;
 mod canary;
 mod cancels;
 mod causes;
+mod chart_errors;
 mod diagnose;
 mod faults;
 mod fence;
