@@ -22,6 +22,7 @@ mod kills;
 mod lock;
 mod locking;
 mod nodes;
+mod oracle;
 mod outdated;
 mod owners;
 mod preflight;
