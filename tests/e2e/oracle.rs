@@ -93,7 +93,7 @@ fn history_of(mode: Mode, number: u64, tally: &mut Tally) {
             for step in &steps {
                 let mut judged = judge(&controls[step.at], &clean[&step.at], step);
                 if let Some(last) = judged.faults.last_mut() {
-                    last.push_str(&format!("  said: {}\n", step.said.err.replace('\n', "\n    ")));
+                    last.push_str(&said(&step.said.err));
                 }
                 verdict.notes.append(&mut judged.notes);
                 verdict.faults.append(&mut judged.faults);
@@ -108,6 +108,13 @@ fn history_of(mode: Mode, number: u64, tally: &mut Tally) {
         return;
     }
     panic!("{mode:?} {number}: plain Helm can deploy none of {ATTEMPTS} histories");
+}
+
+/// What helm-guard and Helm said, without what is about the charts.
+fn said(err: &str) -> String {
+    let noise = ["warnings.go", "preflight: warning", "hint:", "waiting for the lock"];
+    let lines = err.lines().filter(|line| !noise.iter().any(|noise| line.contains(noise)));
+    lines.map(|line| format!("    {line}\n")).collect()
 }
 
 #[test]

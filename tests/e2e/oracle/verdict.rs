@@ -99,28 +99,28 @@ fn told(history: &History, name: &str, at: usize, clean: Option<&Value>, repaire
         let _ = writeln!(text, "  {path}\n    clean:    {clean}\n    repaired: {repaired}");
         let key = name.split_once('/').map_or(name, |(_, name)| name);
         for (at, revision) in history.revisions.iter().enumerate().take(at + 1) {
-            let wanted = match revision.objects.get(key) {
-                Some(Some(object)) => deepest(object, &path).to_string(),
-                _ => "(no object)".to_owned(),
-            };
+            let object = revision.objects.get(key).and_then(Option::as_ref);
+            let wanted =
+                object.map(|object| deepest(object, &path).map_or("(none)".to_owned(), Value::to_string));
+            let wanted = wanted.as_deref().unwrap_or("(no object)");
             let _ = writeln!(text, "      revision {} {:?}: {wanted}", at + 1, revision.fate);
         }
     }
     text
 }
 
-/// The part of an object that a path leads to, or as far as it leads.
-fn deepest<'a>(object: &'a Value, path: &str) -> &'a Value {
+/// The part of an object that a path leads to; of a list that is not one of containers, all of it.
+fn deepest<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     let mut part = object;
     for step in path.split(['.', '[', ']']).filter(|step| !step.is_empty()) {
-        let next = match part {
-            Value::Array(items) => step.parse().ok().and_then(|at: usize| items.get(at)),
-            _ => part.get(step),
+        part = match part {
+            Value::Array(items) => {
+                let item = step.parse().ok().and_then(|at: usize| items.get(at));
+                let Some(item) = item.filter(|item| item.get("image").is_some()) else { return Some(part) };
+                item
+            }
+            _ => part.get(step)?,
         };
-        match next {
-            Some(next) if !part.is_array() || next.get("image").is_some() => part = next,
-            _ => break,
-        }
     }
-    part
+    Some(part)
 }
