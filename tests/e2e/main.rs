@@ -24,6 +24,7 @@ mod locking;
 mod merge;
 mod merge_keys;
 mod nodes;
+mod oracle;
 mod outdated;
 mod owners;
 mod preflight;
