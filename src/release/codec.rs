@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Status;
+use super::{Status, set_aside};
 
 /// Largest decoded body that is read, bytes. A Secret holds 1 MiB; charts compress by 5 to 20.
 pub const MAX_DECODED: u64 = 64 << 20;
@@ -74,6 +74,8 @@ pub struct Essentials {
     pub apply_method: String,
     /// Hooks and how their last run ended.
     pub hooks: Vec<HookRun>,
+    /// Is the record set aside (see `set_aside`)?
+    pub set_aside: bool,
 }
 
 /// A hook of a release.
@@ -202,7 +204,7 @@ pub fn encode(json: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
 /// When it is not the JSON of a release.
 pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     #[derive(Deserialize)]
-    struct Body {
+    struct Body<'a> {
         info: Info,
         #[serde(default)]
         chart: Option<Chart>,
@@ -210,6 +212,8 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         hooks: Option<Vec<HookRun>>,
         #[serde(default)]
         apply_method: String,
+        #[serde(default, borrow)]
+        manifest: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct Info {
@@ -245,6 +249,7 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         app_version: chart.app_version,
         apply_method: body.apply_method,
         hooks: body.hooks.unwrap_or_default(),
+        set_aside: body.manifest.is_some_and(|manifest| set_aside::is_marked(manifest.get())),
     })
 }
 

@@ -105,6 +105,12 @@ impl Stored {
         Some(Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() })
     }
 
+    /// When the API server stored the object first, unix seconds by its clock. `None` for a row: those columns are of the
+    /// clock of Helm's machine.
+    pub fn created(&self) -> Option<i64> {
+        Some(self.metadata()?.creation_timestamp.as_ref()?.0.as_second())
+    }
+
     /// Name of the object, or key of the row.
     pub fn name(&self) -> &str {
         match self {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Step, dead_description};
+use super::{Step, dead_description, finish_install::death};
 use crate::{
     clock::Clock,
     cluster::Cluster,
@@ -16,6 +16,7 @@ use crate::{
     release::{
         History, Record, Status,
         codec::{self, Edit},
+        set_aside,
         store::Store,
         stored::backup_list,
     },
@@ -100,12 +101,37 @@ impl Hands<'_> {
                 };
                 (Some(written), format!("revision {revision}: {became}{base}"))
             }
+            Step::SetAside { .. } => {
+                if record.is_set_aside() && was == Status::Uninstalled {
+                    return Ok(None);
+                }
+                let json = codec::decode(record.stored.payload())?;
+                let edit = Edit {
+                    status: Some(Status::Uninstalled),
+                    description: dead_description(was),
+                    manifest: Some(set_aside::marked(&json)?),
+                    ..Edit::default()
+                };
+                let said = format!("revision {revision}: {was} → set aside, so that helm installs over what lives");
+                (Some(self.store.edit(&record, &edit, now).await?), said)
+            }
+            Step::EndAside { .. } => {
+                let json = codec::decode(record.stored.payload())?;
+                let edit = Edit {
+                    status: Some(Status::Failed),
+                    description: death(&record),
+                    manifest: Some(set_aside::unmarked(&json)?),
+                    ..Edit::default()
+                };
+                let said = if was == Status::Failed { String::new() } else { format!("revision {revision}: failed") };
+                (Some(self.store.edit(&record, &edit, now).await?), said)
+            }
             Step::Return { .. } => {
                 let Some(copy) = self.lent.get(&revision).cloned() else { return Ok(None) };
                 let returned = self.store.put_back(&record, &copy).await?;
                 let edit = Edit {
                     status: Some(Status::Failed),
-                    description: dead_description(copy.status()),
+                    description: death(&copy),
                     ..Edit::default()
                 };
                 (Some(self.store.edit(&returned, &edit, now).await?), String::new())
@@ -155,10 +181,9 @@ impl Hands<'_> {
         let doubtful: Vec<_> = union.keys().filter(|key| !good_manifest.contains(key)).cloned().collect();
         let ours = self.cluster.owned(&doubtful, &self.release, self.namespace).await?;
         union.objects.retain(|(key, _)| good_manifest.contains(key) || ours.contains(key));
-        let was = history.get(revision).map(Record::status).unwrap_or_default();
         let edit = Edit {
             status: Some(Status::Failed),
-            description: dead_description(was),
+            description: history.get(revision).and_then(death),
             manifest: Some(union.text()),
             values_of: values,
         };
