@@ -11,6 +11,7 @@ pub mod adopt;
 pub mod alone;
 pub mod finish_install;
 pub mod leftovers;
+pub mod odd_records;
 pub mod steps;
 pub mod uninstall;
 pub mod walk;
@@ -429,7 +430,9 @@ impl<'a> Case<'a> {
                 steps.push(mark(Status::Superseded));
             } else if status == Status::Superseded && !record.completed() {
                 steps.push(mark(Status::Failed));
-            } else if record.label != status {
+            } else if record.label != status
+                || odd_records::needs_writing(record, Some(record.revision) == last)
+            {
                 steps.push(mark(status));
             }
         }
@@ -442,11 +445,13 @@ impl<'a> Case<'a> {
         if steps.is_empty() {
             return Answer::Healthy;
         }
-        self.plan(
-            "mark-failed",
-            "the newest revision is fine; only the statuses of older ones are wrong",
-            steps,
-        )
+        let odd = |record: &Record| odd_records::needs_writing(record, true);
+        let why = if self.question.history.records.iter().any(odd) {
+            "records that helm cannot read or write are written anew"
+        } else {
+            "the newest revision is fine; only the statuses of older ones are wrong"
+        };
+        self.plan("mark-failed", why, steps)
     }
 
     fn marked(&self, last: &Record) -> Answer {
@@ -540,6 +545,8 @@ impl<'a> Case<'a> {
             Command::Install if self.holds_the_name(last) => {
                 self.install_over(last, "`helm install` needs the name to be free")
             }
+            // Helm would not say that the name is in use, but fall over the record.
+            Command::Install if last.body.as_ref().is_ok_and(|body| body.no_info) => self.tidied(),
             // The name is in use, and Helm says so.
             Command::Install => Answer::Healthy,
             Command::Upgrade if self.question.installing && self.is_dead_first_install(last) => {
@@ -550,7 +557,9 @@ impl<'a> Case<'a> {
                     self.rebased(last)
                 } else {
                     let hooks = hooks.join(", ");
-                    let why = format!("install hooks did not finish ({hooks}), and an upgrade would never run them");
+                    let why = format!(
+                        "install hooks did not finish ({hooks}), and an upgrade would never run them"
+                    );
                     self.install_over(last, &why)
                 }
             }
@@ -562,7 +571,9 @@ impl<'a> Case<'a> {
     /// Nothing deployed, and the last record describes all that may live.
     fn rebased(&self, last: &Record) -> Answer {
         let upgrade = self.question.command == Command::Upgrade;
+        // Of a status that Helm does not know it makes no base, and then there may be none.
         let stuck = last.status().is_pending()
+            || (upgrade && last.status() == Status::Unknown)
             || (upgrade && last.status() == Status::Uninstalling)
             || (last.is_set_aside() && last.status() == Status::Uninstalled);
         let leftovers = self.dead.len() > usize::from(self.good.is_none());

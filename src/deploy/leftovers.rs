@@ -12,12 +12,7 @@ use std::{
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
-use super::{
-    Mended, Run,
-    end::End,
-    mend::read_manifest,
-    prove::Rendered,
-};
+use super::{Mended, Run, end::End, mend::read_manifest, prove::Rendered};
 use crate::{
     cluster::{AT_ONCE, gated::Gate},
     manifest::{Manifest, ObjectKey},
@@ -78,7 +73,8 @@ impl Run<'_> {
         }
         let Some((wanted, _)) = wanted else {
             if client_side {
-                let why = "fields that only the dead install set may stay: the chart could not be rendered before";
+                let why =
+                    "fields that only the dead install set may stay: the chart could not be rendered before";
                 self.warn(why.to_owned());
             }
             return Ok(());
@@ -102,7 +98,9 @@ impl Run<'_> {
                     "{key}: fields that only the dead install set are taken off, which helm would leave"
                 ))),
                 Ok(false) => {}
-                Err(why) => self.warn(format!("{key}: fields that only the dead install set may stay: {why}")),
+                Err(why) => {
+                    self.warn(format!("{key}: fields that only the dead install set may stay: {why}"))
+                }
             }
         }
         Ok(())
@@ -112,7 +110,9 @@ impl Run<'_> {
     /// and pods of the dead install hold nothing, and are deleted for it.
     async fn clear_hooks(&self, objects: &Objects<'_>, record: &Record, wanted: Option<&Manifest>) {
         let Ok(body) = &record.body else { return };
-        let Ok(texts) = codec::decode(record.stored.payload()).and_then(|json| codec::texts(&json)) else { return };
+        let Ok(texts) = codec::decode(record.stored.payload()).and_then(|json| codec::texts(&json)) else {
+            return;
+        };
         for (run, text) in body.hooks.iter().zip(&texts.hooks) {
             let Ok(manifest) = Manifest::parse(text, &self.cluster.namespace) else { continue };
             let Some(key) = manifest.keys().next() else { continue };
@@ -149,7 +149,9 @@ impl Run<'_> {
             }
             let dead: Vec<u32> = set_aside(history).map(|record| record.revision).collect();
             if !self.clear(release, mended, history).await {
-                self.warn("not all that a dead install left could be looked at: the next deploy goes on".to_owned());
+                self.warn(
+                    "not all that a dead install left could be looked at: the next deploy goes on".to_owned(),
+                );
                 continue;
             }
             for revision in dead {
@@ -165,7 +167,9 @@ impl Run<'_> {
         let namespace = &self.cluster.namespace;
         let Some(new) = history.last().filter(|last| last.status() == Status::Deployed) else { return false };
         let Some(wanted) = everything(new, namespace) else {
-            self.warn("what a dead install left stays: the manifest of the new revision cannot be read".to_owned());
+            self.warn(
+                "what a dead install left stays: the manifest of the new revision cannot be read".to_owned(),
+            );
             return true;
         };
         let needed: BTreeSet<ObjectKey> = wanted
@@ -191,7 +195,8 @@ impl Run<'_> {
             }
         }
         if let Some(path) = copies.first() {
-            self.reporter.emit(Event::Settled(format!("copies of what was deleted are beside {}", path.display())));
+            self.reporter
+                .emit(Event::Settled(format!("copies of what was deleted are beside {}", path.display())));
         }
         all
     }
@@ -212,10 +217,12 @@ impl Run<'_> {
                 self.warn(format!("{key} of the dead install stays: {why}; to delete it: {command}"));
             }
             Verdict::Goes => {
-                let copy = self.copy(key, &live).map_err(|error| format!("no copy could be saved: {error}"))?;
+                let copy =
+                    self.copy(key, &live).map_err(|error| format!("no copy could be saved: {error}"))?;
                 objects.delete(key, &live).await?;
                 copies.push(copy);
-                self.reporter.emit(Event::Settled(format!("{key} deleted: only the dead install had made it")));
+                self.reporter
+                    .emit(Event::Settled(format!("{key} deleted: only the dead install had made it")));
             }
         }
         Ok(())
@@ -280,7 +287,8 @@ fn left(
             if found.iter().any(|(other, _)| other == key) {
                 continue;
             }
-            let first = attempts.iter().find(|(_, manifest)| manifest.contains(key)).map(|(record, _)| *record);
+            let first =
+                attempts.iter().find(|(_, manifest)| manifest.contains(key)).map(|(record, _)| *record);
             let since = first.and_then(|record| {
                 // One that could not be written was replaced, and is younger than what it tells of.
                 let now = record.stored.created()?;

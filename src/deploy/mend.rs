@@ -19,7 +19,7 @@ use crate::{
         self, Answer, Plan, Question, Step, Strategy,
         adopt::{Proof, look::look},
         finish_install::objects::survey,
-        steps,
+        odd_records, steps,
     },
     report::{Event, Outcome},
     request::Task,
@@ -85,6 +85,11 @@ impl Run<'_> {
             })
         };
         let answer = match answer {
+            Answer::Healthy if !alone && strategy != Strategy::Off => {
+                let readable = |record: &Record| read_manifest(record, &self.cluster.namespace).is_some();
+                let plan = odd_records::unreadable_base(&history, invocation.command, readable);
+                plan.map_or(Answer::Healthy, Answer::Repair)
+            }
             Answer::Repair(plan) => {
                 let survey = survey(&self.cluster, release, &history, &plan);
                 let survey = unless_stopped(signals, "looking at what lives", survey).await?;
@@ -104,8 +109,7 @@ impl Run<'_> {
             }
             Answer::Repair(plan) => plan,
         };
-        let rendered =
-            if alone { None } else { self.prove(release, &history, &plan, signals).await? };
+        let rendered = if alone { None } else { self.prove(release, &history, &plan, signals).await? };
         if let Some(rendered) = &rendered {
             mended.sets =
                 self.foresee(release, rendered, &history, (Some(&plan), Vec::new()), signals).await?;
@@ -132,7 +136,9 @@ impl Run<'_> {
                     _ => None,
                 });
                 let backup = Some(crate::cluster::absolute(&path));
-                let debt = Debt { good: plan.good, lent: lent.collect(), backup };
+                let immutable = history.records.iter().filter(|record| record.stored.is_immutable());
+                let replaced = immutable.map(|record| record.revision).collect();
+                let debt = Debt { good: plan.good, lent: lent.collect(), replaced, backup };
                 let saved = self.ledger.save(|state| drop(state.releases.insert(release.to_owned(), debt)));
                 warn_of_ledger(self.reporter, saved);
                 self.reporter.emit(Event::BackupSaved { path: path.display().to_string(), revisions });
@@ -154,7 +160,9 @@ impl Run<'_> {
             let way = self.make_way(release, of, &history, rendered.as_ref());
             failure = match in_time(signals, way).await {
                 Some(made) => made.err(),
-                None => Some(End::broken_off(signals.first().await, "the API server did not answer to a repair")),
+                None => {
+                    Some(End::broken_off(signals.first().await, "the API server did not answer to a repair"))
+                }
             };
         }
         for step in &plan.steps {

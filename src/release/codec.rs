@@ -76,6 +76,8 @@ pub struct Essentials {
     pub hooks: Vec<HookRun>,
     /// Is the record set aside (see `set_aside`)?
     pub set_aside: bool,
+    /// Is there no `info`, over which Helm falls? Then the status is that of the label.
+    pub no_info: bool,
 }
 
 /// A hook of a release.
@@ -205,7 +207,10 @@ pub fn encode(json: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
 pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     #[derive(Deserialize)]
     struct Body<'a> {
-        info: Info,
+        #[serde(default)]
+        info: Option<Info>,
+        #[serde(default)]
+        version: i64,
         #[serde(default)]
         chart: Option<Chart>,
         #[serde(default)]
@@ -215,8 +220,9 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         #[serde(default, borrow)]
         manifest: Option<&'a RawValue>,
     }
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
     struct Info {
+        #[serde(default)]
         status: String,
         #[serde(default)]
         description: String,
@@ -237,10 +243,17 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
     let chart = body.chart.and_then(|chart| chart.metadata).unwrap_or_default();
+    let no_info = body.info.is_none();
+    // What does not even say which revision it is of is not the JSON of a release.
+    if no_info && body.version < 1 {
+        return Err(CodecError::Json("no info".into()));
+    }
+    let info = body.info.unwrap_or_default();
     Ok(Essentials {
-        status: Status::parse(&body.info.status),
-        description: body.info.description,
-        last_deployed: body.info.last_deployed,
+        status: Status::parse(&info.status),
+        description: info.description,
+        last_deployed: info.last_deployed,
+        no_info,
         chart: if chart.name.is_empty() {
             String::new()
         } else {
@@ -400,8 +413,11 @@ pub struct Edit {
 pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
     let error = |error: serde_json::Error| CodecError::Json(unquoted(&error));
     let mut body = parse(json)?;
-    let info = body.get("info").ok_or_else(|| CodecError::Json("no info".into()))?;
-    let mut info: IndexMap<String, Box<RawValue>> = serde_json::from_str(info.get()).map_err(error)?;
+    let mut info: IndexMap<String, Box<RawValue>> = match body.get("info").filter(|info| info.get() != "null")
+    {
+        Some(info) => serde_json::from_str(info.get()).map_err(error)?,
+        None => IndexMap::new(),
+    };
     if let Some(status) = edit.status {
         info.insert("status".into(), to_raw_value(status.as_str()).map_err(error)?);
     }

@@ -77,8 +77,8 @@ impl Case<'_> {
 
     /// `helm install` needs a name that is free: of an install that died, or of an uninstall.
     pub(super) fn holds_the_name(&self, last: &Record) -> bool {
-        let uninstalling = last.status() == Status::Uninstalling
-            || died_while(last, Status::Uninstalling.as_str());
+        let uninstalling =
+            last.status() == Status::Uninstalling || died_while(last, Status::Uninstalling.as_str());
         self.is_dead_first_install(last) || (self.good.is_none() && uninstalling)
     }
 

@@ -116,7 +116,8 @@ pub fn was_made_by_helm(live: &Value) -> bool {
 pub fn was_made_since(live: &Value, since: Option<i64>) -> Result<(), &'static str> {
     let Some(since) = since else { return Err("nobody can tell whether the install made it") };
     let metadata = &live["metadata"];
-    let seconds = |time: &Value| time.as_str().and_then(|time| Some(time.parse::<jiff::Timestamp>().ok()?.as_second()));
+    let seconds =
+        |time: &Value| time.as_str().and_then(|time| Some(time.parse::<jiff::Timestamp>().ok()?.as_second()));
     let Some(created) = seconds(&metadata["creationTimestamp"]) else {
         return Err("nobody can tell whether the install made it");
     };
@@ -175,8 +176,18 @@ mod tests {
         let helm = ("helm", later, "");
         for (what, created, managers, wanted) in [
             ("made by the install", later, vec![helm], Verdict::Goes),
-            ("a controller has set its status", later, vec![helm, ("kube-controller-manager", later, "status")], Verdict::Goes),
-            ("somebody changed it since", later, vec![helm, ("kubectl-edit", "2026-01-02T00:00:00Z", "")], Verdict::Goes),
+            (
+                "a controller has set its status",
+                later,
+                vec![helm, ("kube-controller-manager", later, "status")],
+                Verdict::Goes,
+            ),
+            (
+                "somebody changed it since",
+                later,
+                vec![helm, ("kubectl-edit", "2026-01-02T00:00:00Z", "")],
+                Verdict::Goes,
+            ),
             ("its managers are not known", later, vec![], Verdict::Goes),
             ("in the same second, by Helm", same, vec![("helm", same, "")], Verdict::Goes),
             (
@@ -222,11 +233,20 @@ mod tests {
         let mut going = live("Secret");
         going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:13Z".into();
         assert_eq!(verdict(&going), Verdict::NotOurs);
-        let key = ObjectKey { api_version: "v1".into(), kind: "Secret".into(), namespace: "shop".into(), name: "x".into() };
+        let key = ObjectKey {
+            api_version: "v1".into(),
+            kind: "Secret".into(),
+            namespace: "shop".into(),
+            name: "x".into(),
+        };
         let release = Release { name: "web", namespace: "shop" };
         let needed = judge(&key, &live("Secret"), release, Some(0), true);
         assert_eq!(needed, Verdict::Stays("the new revision refers to it"));
         let unknown = judge(&key, &live("Secret"), release, None, false);
-        assert_eq!(unknown, Verdict::Stays("nobody can tell whether the install made it"), "records in a database");
+        assert_eq!(
+            unknown,
+            Verdict::Stays("nobody can tell whether the install made it"),
+            "records in a database"
+        );
     }
 }

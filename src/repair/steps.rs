@@ -89,17 +89,28 @@ impl Hands<'_> {
                 (Some(written), format!("revision {revision}: {was} → {status}"))
             }
             Step::Lend { union_of, good, values_of, .. } => {
-                let (edit, objects) = self.lending(history, revision, union_of, *good, *values_of).await?;
+                let (mut edit, objects, unread) =
+                    self.lending(history, revision, union_of, *good, *values_of).await?;
+                if was == Status::Deployed {
+                    // Its manifest is no manifest, and all else is in order.
+                    edit = Edit { status: None, description: None, ..edit };
+                }
                 self.lent.insert(revision, record.clone());
                 let written = self.store.edit(&record, &edit, now).await?;
-                let became =
-                    if was == Status::Failed { "failed".to_owned() } else { format!("{was} → failed") };
+                let became = match was {
+                    Status::Failed | Status::Deployed => was.to_string(),
+                    _ => format!("{was} → failed"),
+                };
                 let base = if objects > 0 {
                     format!(", for this run the base of the merge with {objects} objects")
                 } else {
                     String::new()
                 };
-                (Some(written), format!("revision {revision}: {became}{base}"))
+                let unread = match unread.as_slice() {
+                    [] => String::new(),
+                    unread => format!("; without what cannot be read: the manifest of {}", unread.join(", ")),
+                };
+                (Some(written), format!("revision {revision}: {became}{base}{unread}"))
             }
             Step::SetAside { .. } => {
                 if record.is_set_aside() && was == Status::Uninstalled {
@@ -112,7 +123,8 @@ impl Hands<'_> {
                     manifest: Some(set_aside::marked(&json)?),
                     ..Edit::default()
                 };
-                let said = format!("revision {revision}: {was} → set aside, so that helm installs over what lives");
+                let said =
+                    format!("revision {revision}: {was} → set aside, so that helm installs over what lives");
                 (Some(self.store.edit(&record, &edit, now).await?), said)
             }
             Step::EndAside { .. } => {
@@ -123,17 +135,26 @@ impl Hands<'_> {
                     manifest: Some(set_aside::unmarked(&json)?),
                     ..Edit::default()
                 };
-                let said = if was == Status::Failed { String::new() } else { format!("revision {revision}: failed") };
+                let said = if was == Status::Failed {
+                    String::new()
+                } else {
+                    format!("revision {revision}: failed")
+                };
                 (Some(self.store.edit(&record, &edit, now).await?), said)
             }
             Step::Return { .. } => {
                 let Some(copy) = self.lent.get(&revision).cloned() else { return Ok(None) };
+                if copy.status() == Status::Deployed {
+                    let manifest =
+                        codec::decode(copy.stored.payload()).and_then(|json| codec::manifest(&json))?;
+                    let edit = Edit { manifest: Some(manifest), ..Edit::default() };
+                    let written = self.store.edit(&record, &edit, now).await?;
+                    replaced(history, revision, Some(written));
+                    return Ok(None);
+                }
                 let returned = self.store.put_back(&record, &copy).await?;
-                let edit = Edit {
-                    status: Some(Status::Failed),
-                    description: death(&copy),
-                    ..Edit::default()
-                };
+                let edit =
+                    Edit { status: Some(Status::Failed), description: death(&copy), ..Edit::default() };
                 (Some(self.store.edit(&returned, &edit, now).await?), String::new())
             }
             Step::Delete { .. } => {
@@ -142,13 +163,12 @@ impl Hands<'_> {
             }
             Step::Rollback { .. } | Step::Uninstall => return Ok(None),
         };
-        history.records.retain(|record| record.revision != revision);
-        history.records.extend(written);
-        *history = History::new(std::mem::take(&mut history.records));
+        replaced(history, revision, written);
         Ok(Some(said).filter(|said| !said.is_empty()))
     }
 
-    /// What the dead record is lent: the union of manifests, less what does not live or is not this release's.
+    /// What the dead record is lent: the union of manifests, less what does not live or is not this release's. And revisions
+    /// whose manifest is not YAML: of those Helm could not have built an object either.
     async fn lending(
         &self,
         history: &History,
@@ -156,8 +176,8 @@ impl Hands<'_> {
         union_of: &[u32],
         good: Option<u32>,
         values_of: Option<u32>,
-    ) -> anyhow::Result<(Edit, usize)> {
-        let mut manifests = Vec::new();
+    ) -> anyhow::Result<(Edit, usize, Vec<String>)> {
+        let (mut manifests, mut unread) = (Vec::new(), Vec::new());
         let mut good_manifest = Manifest::default();
         let mut values = None;
         for record in
@@ -166,14 +186,15 @@ impl Hands<'_> {
             let context = || format!("record of revision {}", record.revision);
             let json = codec::decode(record.stored.payload()).with_context(context)?;
             let text = codec::manifest(&json).with_context(context)?;
-            let manifest = Manifest::parse(&text, self.namespace)
-                .map_err(anyhow::Error::msg)
-                .with_context(|| format!("manifest of revision {}", record.revision))?;
-            if good == Some(record.revision) {
-                good_manifest = manifest.clone();
-            }
             if values_of == Some(record.revision) {
                 values = Some(json);
+            }
+            let Ok(manifest) = Manifest::parse(&text, self.namespace) else {
+                unread.push(format!("revision {}", record.revision));
+                continue;
+            };
+            if good == Some(record.revision) {
+                good_manifest = manifest.clone();
             }
             manifests.push(manifest);
         }
@@ -187,6 +208,13 @@ impl Hands<'_> {
             manifest: Some(union.text()),
             values_of: values,
         };
-        Ok((edit, union.objects.len()))
+        Ok((edit, union.objects.len(), unread))
     }
+}
+
+/// The history with another record of this revision, or none.
+fn replaced(history: &mut History, revision: u32, record: Option<Record>) {
+    history.records.retain(|record| record.revision != revision);
+    history.records.extend(record);
+    *history = History::new(std::mem::take(&mut history.records));
 }

@@ -411,7 +411,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("a deploy goes over what is proven all the same",
         "upgrade proven", "1 deployed, 2 pending-upgrade", "rebase: lend 2 1+2, 1 superseded; good 1"),
     ("rebases a first install by choice",
-        "upgrade --install --repair=rebase", "1 pending-install+hook", "uninstall: uninstall"),
+        "upgrade --install --repair=rebase", "1 pending-install+hook", "finish-install: set aside 1 1"),
 ];
 
 /// What a plan lent and which revision it held for good, if there was a plan.

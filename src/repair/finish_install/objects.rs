@@ -77,7 +77,9 @@ impl Objects<'_> {
         } else {
             Api::all_with(self.client.clone(), &resource)
         };
-        let Some(object) = api.get_opt(&key.name).await.map_err(|error| why(&error))? else { return Ok(None) };
+        let Some(object) = api.get_opt(&key.name).await.map_err(|error| why(&error))? else {
+            return Ok(None);
+        };
         let live = serde_json::to_value(&object).map_err(|error| error.to_string())?;
         Ok(Some(Found { api, live }))
     }
@@ -178,7 +180,10 @@ impl Objects<'_> {
         let text = |name: &str| live["metadata"][name].as_str().map(str::to_owned);
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions { uid: text("uid"), resource_version: text("resourceVersion") }),
+            preconditions: Some(Preconditions {
+                uid: text("uid"),
+                resource_version: text("resourceVersion"),
+            }),
             ..DeleteParams::default()
         };
         match found.api.delete(&key.name, &params).await {
@@ -200,7 +205,8 @@ pub async fn survey(cluster: &Cluster, release: &str, history: &History, plan: &
         .map(|record| (record.stored.created(), manifest_of(record, namespace)))
         .collect();
     for key in manifest_of(last, namespace).keys() {
-        let since = attempts.iter().find(|(_, manifest)| manifest.contains(key)).and_then(|(since, _)| *since);
+        let since =
+            attempts.iter().find(|(_, manifest)| manifest.contains(key)).and_then(|(since, _)| *since);
         match objects.live(key).await {
             Ok(Some(live)) => survey.add(key, &live, objects.release, since),
             Ok(None) => {}

@@ -285,7 +285,8 @@ fn assert_in_order(world: &World, good: Option<u32>, succeeded: bool) -> Result<
     let readable = || history.records.iter().filter(|record| record.body.is_ok());
     prop_assert!(!readable().any(|record| record.status().is_pending()), "pending: {}", said);
     prop_assert!(history.deployed().count() <= 1, "several deployed: {}", said);
-    let hidden = history.last().is_some_and(|last| last.is_set_aside() && last.status() == Status::Uninstalled);
+    let hidden =
+        history.last().is_some_and(|last| last.is_set_aside() && last.status() == Status::Uninstalled);
     prop_assert!(!hidden, "set aside still: {}", said);
     let labels = readable().filter(|record| record.label == Status::Deployed).count();
     prop_assert!(labels <= 1, "several labelled deployed: {}", said);
