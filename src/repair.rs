@@ -40,7 +40,7 @@ pub enum Strategy {
     MarkFailed,
     /// Delete the records of dead revisions.
     DeleteRecord,
-    /// Uninstall a first install that never finished.
+    /// Uninstall a first install that never finished; lists what it deletes, and refuses what the release did not create.
     Uninstall,
     /// Change nothing; Helm says what it says.
     Off,

@@ -25,7 +25,7 @@ use crate::{
             objects::{CHANGED, Objects},
             set_aside,
         },
-        leftovers::{Release, Verdict, command, is_marked, judge, was_made_since},
+        leftovers::{Release, Verdict, command, is_marked, judge, was_made_by_helm, was_made_since},
     },
     report::Event,
 };
@@ -123,7 +123,12 @@ impl Run<'_> {
             }
             let Ok(Some(live)) = objects.live(key).await else { continue };
             let is_hook = live["metadata"]["annotations"]["helm.sh/hook"].is_string();
-            if !is_hook || was_made_since(&live, record.stored.created()).is_err() {
+            let is_its = match record.stored.created() {
+                Some(since) => was_made_since(&live, Some(since)).is_ok(),
+                // Of a row nobody knows when it came to be.
+                None => was_made_by_helm(&live),
+            };
+            if !is_hook || !is_its {
                 continue;
             }
             match objects.delete(key, &live).await {
@@ -194,9 +199,9 @@ impl Run<'_> {
                 self.warn(format!("{key}, which a dead install made, is left: {why}"));
             }
         }
-        if let Some(path) = copies.first() {
-            self.reporter
-                .emit(Event::Settled(format!("copies of what was deleted are beside {}", path.display())));
+        if let Some(directory) = copies.first().and_then(|path| path.parent()) {
+            let said = format!("copies of the deleted objects are in {}", directory.display());
+            self.reporter.emit(Event::Settled(said));
         }
         all
     }
