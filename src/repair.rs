@@ -604,6 +604,8 @@ impl<'a> Case<'a> {
         if upgrade {
             // Only now: the manifests of what makes room are in the union.
             steps.extend(self.room(last, max));
+            // One that is only written anew would stay `deployed`, and be Helm's base.
+            steps.retain(|step| !matches!(step, Step::Mark { status: Status::Deployed, .. }));
             for record in self.question.history.deployed() {
                 if !steps.iter().any(|step| step.revision() == Some(record.revision)) {
                     let (revision, status) = (record.revision, Status::Superseded);

@@ -243,12 +243,14 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
     let chart = body.chart.and_then(|chart| chart.metadata).unwrap_or_default();
-    let no_info = body.info.is_none();
     // What does not even say which revision it is of is not the JSON of a release.
-    if no_info && body.version < 1 {
-        return Err(CodecError::Json("no info".into()));
-    }
-    let info = body.info.unwrap_or_default();
+    let missing = |field: &str| CodecError::Json(format!("missing field `{field}`"));
+    let (no_info, is_of_none) = (body.info.is_none(), body.version < 1);
+    let info = match body.info {
+        None if is_of_none => return Err(missing("info")),
+        Some(info) if is_of_none && info.status.is_empty() => return Err(missing("status")),
+        info => info.unwrap_or_default(),
+    };
     Ok(Essentials {
         status: Status::parse(&info.status),
         description: info.description,

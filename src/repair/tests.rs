@@ -294,6 +294,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "upgrade", "1 superseded~deployed, 2 deployed, 3 pending-upgrade", "rebase: lend 3 2+3, 1 superseded, 2 superseded; good 2"),
     ("the label of a stuck one is wrong",
         "upgrade", "1 deployed, 2 pending-upgrade~failed", "rebase: lend 2 1+2, 1 superseded; good 1"),
+    ("the label of the good one is wrong, below a stuck one",
+        "upgrade", "1 deployed~failed, 2 pending-upgrade", "rebase: lend 2 1+2, 1 superseded; good 1"),
+    ("it is unknown, and nothing is deployed",
+        "upgrade --install", "1 unknown", "rebase: lend 1 1"),
+    ("it is unknown, over a good one",
+        "upgrade", "1 deployed, 2 unknown", "rebase: lend 2 1+2, 1 superseded; good 1"),
     ("one is superseded that never completed",
         "upgrade", "1 superseded, 2 superseded?, 3 deployed", "mark-failed: 2 failed; good 3"),
     // Records that do not decode.
@@ -450,6 +456,14 @@ const AFTERWARDS: &[(&str, LentAndGood, &str, &str)] = &[
         None, "1 superseded, 2 deployed", ""),
     ("a record does not decode",
         None, "1 deployed, 2 unreadable", ""),
+    ("helm made no record over one that is set aside",
+        None, "1 aside+hook", "end aside 1"),
+    ("helm replaced it and made another",
+        None, "1 replaced-aside, 2 deployed", "1 failed"),
+    ("helm replaced it and died",
+        None, "1 replaced-aside, 2 pending-install", "1 failed, 2 failed"),
+    ("what it left is still to be looked at",
+        None, "1 failed-aside, 2 failed", ""),
 ];
 
 #[test]
