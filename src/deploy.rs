@@ -2,6 +2,7 @@
 
 mod end;
 mod health;
+mod leftovers;
 mod locks;
 mod mend;
 mod outcome;
@@ -15,7 +16,7 @@ mod settle;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use end::{End, unless_stopped};
+use end::{End, in_time, unless_stopped};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -286,7 +287,13 @@ impl<'a> Run<'a> {
         if let Some(why) = &ended.lock_lost {
             return Some(End::lock_lost("helm ran", why));
         }
-        let histories = if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
+        let mut histories =
+            if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
+        if ended.code == Some(0) && !uninstall && !done.unsettled {
+            in_time(signals, self.clear_leftovers(&mut plans, &mut histories)).await;
+        } else if ended.code != Some(0) {
+            in_time(signals, self.tell_what_is_left(&plans, &histories)).await;
+        }
         if let Some(findings) = refused {
             self.take_back().await;
             return Some(preflight::refusal(&findings));

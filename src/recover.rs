@@ -60,6 +60,9 @@ pub struct Debt {
     pub good: Option<u32>,
     /// Revisions that were lent something.
     pub lent: Vec<u32>,
+    /// Revisions whose records cannot be written, but only be deleted and created anew.
+    #[serde(default)]
+    pub replaced: Vec<u32>,
     /// Where the copies of the records are.
     pub backup: Option<PathBuf>,
 }

@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod database;
+pub mod set_aside;
 pub mod store;
 pub mod stored;
 
@@ -126,7 +127,9 @@ impl Record {
     pub fn completed(&self) -> bool {
         match &self.body {
             Ok(body) if body.status == Status::Deployed => true,
-            Ok(body) if body.status == Status::Superseded => !is_unfinished(&body.description),
+            Ok(body) if body.status == Status::Superseded => {
+                !body.set_aside && !is_unfinished(&body.description)
+            }
             _ => false,
         }
     }
@@ -138,6 +141,11 @@ impl Record {
             || self.body.as_ref().is_ok_and(|body| {
                 body.status == Status::Superseded && body.description == "superseded by new release"
             })
+    }
+
+    /// Is it the record of a dead install that is set aside (see `set_aside`)?
+    pub fn is_set_aside(&self) -> bool {
+        self.body.as_ref().is_ok_and(|body| body.set_aside)
     }
 
     /// Install hooks that the record does not say succeeded: an upgrade over it would never run them.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 60] = [
+const ACTING: [(&str, &str); 62] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -17,6 +17,7 @@ const ACTING: [(&str, &str); 60] = [
     ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/end.rs", "waits for signals and the time after them"),
+    ("deploy/leftovers.rs", "saves copies of objects that a dead install left"),
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
     ("deploy/preflight.rs", "asks the API server before a deploy"),
@@ -58,6 +59,7 @@ const ACTING: [(&str, &str); 60] = [
     ("release/store/sql.rs", "reads and writes records in the database"),
     ("release/stored.rs", "is about the API server's types"),
     ("repair/adopt/look.rs", "reads what lives of a release"),
+    ("repair/finish_install/objects.rs", "writes and deletes objects of a dead install"),
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("repair/walk.rs", "asks the person at the terminal, lets time pass"),
     ("report/sink.rs", "writes the reports"),

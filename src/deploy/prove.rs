@@ -191,6 +191,7 @@ fn installs_anew(history: &History, plan: &Plan) -> bool {
             .any(|step| matches!(step, Step::Delete { revision } if *revision == record.revision))
     };
     plan.steps.contains(&Step::Uninstall)
+        || plan.installs_over().is_some()
         || history.records.iter().all(is_deleted)
         || history.last().is_some_and(|last| last.status() == Status::Uninstalled)
 }

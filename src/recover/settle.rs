@@ -24,7 +24,7 @@ use crate::{
         lease::{self, Claims, Held},
     },
     process::{self, Process},
-    release::{History, store::Store, stored::read_backup},
+    release::{History, Record, store::Store, stored::read_backup},
     repair::{self, Plan, Step, steps::Hands},
     report::{github, gitlab},
 };
@@ -224,6 +224,21 @@ async fn records(
                 read_backup(&text).map_err(anyhow::Error::msg).with_context(|| file.display().to_string())?
             }
         };
+        let is_missing =
+            |copy: &&Record| debt.replaced.contains(&copy.revision) && history.get(copy.revision).is_none();
+        let missing: Vec<&Record> = copies.iter().filter(is_missing).collect();
+        for copy in &missing {
+            let created = store.create(&copy.stored).await;
+            created.with_context(|| format!("records of release {release}"))?;
+            note(format!(
+                "{release}: revision {} restored: the run was killed while it wrote it anew",
+                copy.revision
+            ));
+        }
+        if !missing.is_empty() {
+            let read = store.history(release).await;
+            history = read.with_context(|| format!("records of release {release}"))?;
+        }
         let lent = copies.into_iter().filter(|copy| debt.lent.contains(&copy.revision));
         let lend = |revision: &u32| Step::Lend {
             revision: *revision,

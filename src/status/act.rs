@@ -26,9 +26,11 @@ use crate::{
         store::{Storage, Store, StoreError},
     },
     repair::{
-        Strategy,
+        Answer, Strategy,
         adopt::{self, Proof},
         alone,
+        finish_install::objects::survey,
+        uninstall::told,
     },
     report::duration,
     request,
@@ -147,6 +149,13 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         Proof::None
     };
     let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious, &proof);
+    let answer = match answer {
+        Answer::Repair(plan) => {
+            let survey = survey(&cluster, what.release, &history, &plan).await;
+            told(plan, &survey, true)
+        }
+        answer => answer,
+    };
     let mut standing = Standing::new(&place, row, &history, answer);
     standing.health = health(&cluster, standing.state, &history).await;
     let _ = write!(std::io::stdout(), "{}", render::render(&standing, format, in_color(env)));
