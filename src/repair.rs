@@ -9,6 +9,7 @@
 
 pub mod adopt;
 pub mod alone;
+pub mod map_apis;
 pub mod steps;
 pub mod walk;
 
@@ -38,6 +39,8 @@ pub enum Strategy {
     DeleteRecord,
     /// Uninstall a first install that never finished.
     Uninstall,
+    /// Only name objects in records by APIs that the cluster serves.
+    MapApis,
     /// Change nothing; Helm says what it says.
     Off,
 }
@@ -133,6 +136,13 @@ pub enum Step {
         /// Which.
         revision: u32,
     },
+    /// Name the objects in a record by APIs that the cluster serves.
+    MapApis {
+        /// Which.
+        revision: u32,
+        /// What changes.
+        changes: map_apis::Changes,
+    },
     /// `helm rollback` to a revision, without hooks.
     Rollback {
         /// Which.
@@ -149,6 +159,7 @@ impl Step {
             Self::Mark { revision, .. }
             | Self::Lend { revision, .. }
             | Self::Return { revision }
+            | Self::MapApis { revision, .. }
             | Self::Delete { revision } => Some(*revision),
             Self::Rollback { .. } | Self::Uninstall => None,
         }
@@ -170,6 +181,9 @@ impl std::fmt::Display for Step {
             }
             Self::Return { revision } => write!(f, "revision {revision} as it was"),
             Self::Delete { revision } => write!(f, "delete the record of revision {revision}"),
+            Self::MapApis { revision, changes } => {
+                write!(f, "the manifest of revision {revision}: {}", changes.lines().join(", "))
+            }
             Self::Rollback { to } => write!(f, "helm rollback to revision {to}, without hooks"),
             Self::Uninstall => write!(f, "helm uninstall"),
         }
@@ -193,7 +207,7 @@ pub fn at_stake(living: Option<&[ObjectKey]>) -> Vec<String> {
 /// Decides.
 pub fn plan(question: &Question<'_>) -> Answer {
     let history = question.history;
-    if history.records.is_empty() || question.strategy == Strategy::Off {
+    if history.records.is_empty() || matches!(question.strategy, Strategy::Off | Strategy::MapApis) {
         return Answer::Healthy;
     }
     let case = Case::of(question);
@@ -210,7 +224,7 @@ pub fn plan(question: &Question<'_>) -> Answer {
         Strategy::DeleteRecord => case.deleted(last),
         Strategy::Rollback => case.rolled_back(last),
         Strategy::Uninstall => case.uninstalled(last),
-        Strategy::Auto | Strategy::Rebase | Strategy::Off => case.automatic(last),
+        Strategy::Auto | Strategy::Rebase | Strategy::MapApis | Strategy::Off => case.automatic(last),
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Step, dead_description};
+use super::{
+    Step, dead_description,
+    map_apis::{self, Changes},
+};
 use crate::{
     clock::Clock,
     cluster::Cluster,
@@ -68,6 +71,8 @@ pub struct Hands<'a> {
     pub namespace: &'a str,
     /// Records as they were before anything was lent, by revision.
     pub lent: BTreeMap<u32, Record>,
+    /// What changes in records that name APIs which the cluster does not serve, by revision.
+    pub apis: BTreeMap<u32, Changes>,
 }
 
 impl Hands<'_> {
@@ -110,6 +115,12 @@ impl Hands<'_> {
                 };
                 (Some(self.store.edit(&returned, &edit, now).await?), String::new())
             }
+            Step::MapApis { changes, .. } => {
+                let edit = mapped(&record, changes, self.namespace)?;
+                let written = self.store.edit(&record, &edit, now).await?;
+                let said = changes.lines().join(", ");
+                (Some(written), format!("the manifest of revision {revision}: {said}"))
+            }
             Step::Delete { .. } => {
                 self.store.delete(&record).await?;
                 (None, format!("revision {revision}: record deleted"))
@@ -139,7 +150,11 @@ impl Hands<'_> {
         {
             let context = || format!("record of revision {}", record.revision);
             let json = codec::decode(record.stored.payload()).with_context(context)?;
-            let text = codec::manifest(&json).with_context(context)?;
+            let mut text = codec::manifest(&json).with_context(context)?;
+            if let Some(changes) = self.apis.get(&record.revision) {
+                let applied = map_apis::apply(&text, &changes.manifest, self.namespace);
+                text = applied.map_err(anyhow::Error::msg).with_context(context)?;
+            }
             let manifest = Manifest::parse(&text, self.namespace)
                 .map_err(anyhow::Error::msg)
                 .with_context(|| format!("manifest of revision {}", record.revision))?;
@@ -161,7 +176,25 @@ impl Hands<'_> {
             description: dead_description(was),
             manifest: Some(union.text()),
             values_of: values,
+            hooks: None,
         };
         Ok((edit, union.objects.len()))
     }
+}
+
+/// The record with its objects named by APIs that the cluster serves. Its status stays as it is.
+fn mapped(record: &Record, changes: &Changes, namespace: &str) -> anyhow::Result<Edit> {
+    let context = || format!("record of revision {}", record.revision);
+    let json = codec::decode(record.stored.payload()).with_context(context)?;
+    let texts = codec::texts(&json).with_context(context)?;
+    let apply = |text: &str, changes: &[map_apis::Change]| {
+        map_apis::apply(text, changes, namespace).map_err(anyhow::Error::msg).with_context(context)
+    };
+    let hooks = texts.hooks.iter().map(|hook| {
+        // Of a hook that has no document left nothing can be run.
+        let text = apply(hook, &changes.hooks)?;
+        Ok(Some(text).filter(|text| text.trim() != "" || hook.trim() == ""))
+    });
+    let hooks = if changes.hooks.is_empty() { None } else { Some(hooks.collect::<anyhow::Result<_>>()?) };
+    Ok(Edit { manifest: Some(apply(&texts.manifest, &changes.manifest)?), hooks, ..Edit::default() })
 }

@@ -78,6 +78,7 @@ fn said(step: &Step) -> String {
         }
         Step::Return { revision } => format!("return {revision}"),
         Step::Delete { revision } => format!("delete {revision}"),
+        Step::MapApis { revision, .. } => format!("map {revision}"),
         Step::Rollback { to } => format!("roll back to {to}"),
         Step::Uninstall => "uninstall".to_owned(),
     }

@@ -81,6 +81,8 @@ impl World {
                 self.put(*revision, Status::Failed, Some(&description));
             }
             Step::Delete { revision } => self.delete(*revision),
+            // No status changes.
+            Step::MapApis { .. } => {}
             Step::Rollback { to } => drop(self.rollback(*to, max, Ending::Succeeds)),
             Step::Uninstall => self.history.records.retain(|record| record.body.is_err()),
         }
