@@ -131,7 +131,7 @@ Examples:
   helm-guard unlock web -n shop --id 3f9a1c07 --force  # free it, whatever that run does
 
 Exit codes: 0 nobody holds the lock and nothing is pending; 1 freed, but a record could not be settled; 64 bad usage; \
-69 cluster unavailable; 77 refused, nothing was changed; 130/143 cancelled.";
+69 cluster unavailable, or the records cannot be read; 77 refused, nothing was changed; 130/143 cancelled.";
 
 /// `status`.
 #[derive(Debug, Args)]

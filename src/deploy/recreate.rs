@@ -25,6 +25,7 @@ pub(super) struct Recreator {
     directory: std::path::PathBuf,
     lock_id: String,
     judged: Arc<Judged>,
+    namespace: String,
 }
 
 impl Recreator {
@@ -48,7 +49,7 @@ impl Recreator {
                 .map_err(|why| format!("{key} was not deleted: {why}"))?;
             let said = format!(
                 "{} deleted, its pods and volumes left; a copy is in {}",
-                named(&key),
+                named(&key, &self.namespace),
                 path.display()
             );
             self.reporter.emit(Event::Recreated(said));
@@ -66,8 +67,9 @@ fn copy_name(key: &ObjectKey, lock_id: &str) -> String {
     format!("statefulset-{}.{}-{lock_id}.json", key.namespace, key.name)
 }
 
-fn named(key: &ObjectKey) -> String {
-    format!("{key} in namespace {}", key.namespace)
+/// With its namespace, if that is not the release's.
+fn named(key: &ObjectKey, own: &str) -> String {
+    if key.namespace == own { key.to_string() } else { format!("{key} in namespace {}", key.namespace) }
 }
 
 impl Run<'_> {
@@ -80,6 +82,7 @@ impl Run<'_> {
             directory: self.request.backup_dir.clone(),
             lock_id: self.lock_id.clone(),
             judged: self.judged.clone(),
+            namespace: self.cluster.namespace.clone(),
         }
     }
 
@@ -87,7 +90,7 @@ impl Run<'_> {
     pub(super) async fn look_after(&self, ended: &child::Ended) {
         for (key, was, _) in self.judged.recreated() {
             let uid = act::uid(&self.cluster.client, &key).await;
-            let key = named(&key);
+            let key = named(&key, &self.cluster.namespace);
             let said = match uid {
                 Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
                     format!("{key} is there again, made anew")
@@ -119,6 +122,7 @@ mod tests {
         let names: std::collections::BTreeSet<String> =
             sets.iter().map(|key| copy_name(key, "0a1b2c3d")).collect();
         assert_eq!(names.len(), sets.len(), "{names:?}");
-        assert_eq!(named(&sets[1]), "StatefulSet/db in namespace bank");
+        assert_eq!(named(&sets[0], "shop"), "StatefulSet/db");
+        assert_eq!(named(&sets[1], "shop"), "StatefulSet/db in namespace bank");
     }
 }

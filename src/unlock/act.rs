@@ -381,7 +381,8 @@ impl Work<'_> {
     fn unreadable(&self, error: StoreError) -> Stop {
         let (code, next) = error.advice(self.driver, "your Role", "get, list, create, update");
         let error = anyhow::Error::new(error).context(format!("records of release {}", self.place.release));
-        if code == exit::REFUSED {
+        // Once the lock was taken from its holder, it cannot be said that nothing was changed.
+        if code == exit::REFUSED && self.report.outcome != "taken" {
             return Stop::Refused { why: format!("{error:#}"), next: vec![next] };
         }
         Stop::Unavailable(error)
