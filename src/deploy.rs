@@ -23,6 +23,7 @@ use futures::{
 };
 use locks::{NoLocks, identity, lease_names, release, take_locks};
 use mend::Mended;
+use settle::Histories;
 
 pub(crate) use mend::{manifest_of, precious};
 pub(crate) use prove::VALUES_FILE;
@@ -288,7 +289,7 @@ impl<'a> Run<'a> {
             return Some(End::lock_lost("helm ran", why));
         }
         let mut histories =
-            if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
+            if ended.settles { self.settle(&mut plans, signals, done).await } else { Histories::default() };
         if ended.code == Some(0) && !uninstall && !done.unsettled {
             in_time(signals, self.clear_leftovers(&mut plans, &mut histories)).await;
         } else if ended.code != Some(0) {
@@ -320,14 +321,13 @@ impl<'a> Run<'a> {
         };
         let uninstalled = plans.iter().any(uninstalls);
         let histories = self.settle(plans, signals, done).await;
-        done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
-        let is_pending = |record: &crate::release::Record| record.status().is_pending();
-        if done.unsettled || histories.iter().any(|history| history.records.iter().any(is_pending)) {
+        done.gone = histories.are_gone();
+        if done.unsettled || histories.are_pending() {
             let reason = "not all is settled: is another helm at work?";
             return End::new(Outcome::Failed, 1, reason, &["run the same command again"]);
         }
         if planned && !uninstalled {
-            for ((_, mended), history) in plans.iter().zip(&histories) {
+            for ((_, mended), history) in histories.with(plans) {
                 if let Err(end) = self.verify(mended.plan.as_ref(), history, signals).await {
                     return end;
                 }

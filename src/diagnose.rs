@@ -15,7 +15,6 @@ mod nodes;
 mod pods;
 pub mod redact;
 mod refusals;
-mod removed;
 pub mod render;
 mod seats;
 mod storage;

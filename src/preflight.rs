@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod applied;
+pub mod claims;
 pub mod definitions;
 pub mod lint;
 pub mod patch;

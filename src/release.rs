@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod database;
+pub mod removed_apis;
 pub mod set_aside;
 pub mod store;
 pub mod stored;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 62] = [
+const ACTING: [(&str, &str); 64] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -43,6 +43,7 @@ const ACTING: [(&str, &str); 62] = [
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("preflight/act.rs", "asks the API server by dry runs"),
     ("preflight/applied.rs", "asks the API server by dry runs"),
+    ("preflight/claims/look.rs", "reads the claims of a StatefulSet"),
     ("preflight/definitions.rs", "deletes CRDs of a refused deploy"),
     ("preflight/rights/ask.rs", "asks the API server for rights"),
     ("process.rs", "finds and ends processes"),
@@ -60,6 +61,7 @@ const ACTING: [(&str, &str); 62] = [
     ("release/stored.rs", "is about the API server's types"),
     ("repair/adopt/look.rs", "reads what lives of a release"),
     ("repair/finish_install/objects.rs", "writes and deletes objects of a dead install"),
+    ("repair/map_apis/look.rs", "reads what the cluster serves, and what lives of a release"),
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("repair/walk.rs", "asks the person at the terminal, lets time pass"),
     ("report/sink.rs", "writes the reports"),

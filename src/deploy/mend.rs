@@ -19,6 +19,7 @@ use crate::{
         self, Answer, Plan, Question, Step, Strategy,
         adopt::{Proof, look::look},
         finish_install::objects::survey,
+        map_apis::{self, Found},
         odd_records, steps,
     },
     report::{Event, Outcome},
@@ -66,6 +67,8 @@ impl Run<'_> {
         let precious = precious(&self.cluster, release, &history);
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let alone = self.request.task == Task::Repair;
+        let apis = self.unserved(release, &history, mended.rollback_to);
+        let apis = unless_stopped(signals, "looking at what the cluster serves", apis).await?;
         let (strategy, history_max) = (self.request.guard.repair, self.request.history_max);
         let proof = self.proof(release, &history);
         let proof = unless_stopped(signals, "comparing what lives with the last revision", proof).await?;
@@ -97,10 +100,15 @@ impl Run<'_> {
             }
             answer => answer,
         };
+        let is_healthy = answer == Answer::Healthy;
+        let answer = map_apis::join(answer, &history, &apis);
+        mended.hands.apis = apis.records;
+        if is_healthy {
+            let upgrades = invocation.command == Command::Upgrade && !alone;
+            mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
+        }
         let plan = match answer {
             Answer::Healthy => {
-                let upgrades = invocation.command == Command::Upgrade && !alone;
-                mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
                 self.foresee_unrepaired(release, &history, &mut mended, signals).await?;
                 return Ok(mended);
             }
@@ -188,6 +196,27 @@ impl Run<'_> {
         }
     }
 
+    /// The records that Helm will read and that name APIs which the cluster does not serve.
+    async fn unserved(&self, release: &str, history: &History, back_to: Option<u32>) -> Found {
+        let (invocation, alone) = (&self.request.invocation, self.request.task == Task::Repair);
+        // Helm installs over no record that lives.
+        if !map_apis::is_part_of(self.request.guard.repair) || invocation.command == Command::Install {
+            return Found::default();
+        }
+        let last = history.last().map_or(0, |last| last.revision);
+        let target = match invocation.command {
+            Command::Rollback => {
+                let named = invocation.rollback_revision().and_then(|to| to.parse::<u32>().ok());
+                named.filter(|to| *to > 0).or(back_to).or(last.checked_sub(1))
+            }
+            Command::Install | Command::Upgrade | Command::Uninstall => None,
+        };
+        let wanted =
+            if alone { map_apis::all(history) } else { map_apis::read_by_helm(history, target.as_slice()) };
+        let until = self.request.kubernetes_version;
+        map_apis::look::look(&self.cluster, release, history, &wanted, until).await
+    }
+
     /// May the last revision be adopted? Only looked at where the answer matters.
     async fn proof(&self, release: &str, history: &History) -> Proof {
         let alone = self.request.task == Task::Repair;
@@ -232,6 +261,7 @@ impl Run<'_> {
             release: release.to_owned(),
             namespace: &self.cluster.namespace,
             lent: std::collections::BTreeMap::new(),
+            apis: std::collections::BTreeMap::new(),
         }
     }
 
@@ -307,7 +337,7 @@ pub(super) struct Mended<'a> {
     /// What is known of the release, where what Helm is about to apply is looked at when Helm has rendered it.
     pub(super) known: Option<super::preflight::Known>,
     /// StatefulSets to be made anew, as they live.
-    pub(super) sets: Vec<(ObjectKey, serde_json::Value)>,
+    pub(super) sets: Vec<super::recreate::Set>,
     pub(super) hands: steps::Hands<'a>,
     /// With `--repair off`: up to this revision nothing is changed.
     pub(super) untouchable: Option<u32>,

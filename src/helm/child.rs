@@ -215,9 +215,8 @@ pub async fn run(
             let sent = stop.on(event, now);
             send(group, sent);
             let limit = stop.limit().map(|limit| limit.saturating_sub(now));
-            if let Some(cause) = stop::said(event, sent, limit, lock_lost.as_deref()) {
-                reporter.emit(Event::Stopping { cause });
-            }
+            let cause = stop::said(event, sent, limit, lock_lost.as_deref());
+            reporter.emit(Event::Stopping { cause });
         }
     };
     let stopped = stopped_by.is_some() || lock_lost.is_some();
@@ -225,7 +224,6 @@ pub async fn run(
         // What Helm started and left behind.
         send(group, Some(Sent::Kill));
     }
-    stop.on(stop::Event::HelmEnded, clock.monotonic());
     // What is in the pipes is read, but not waited for long.
     let abort = pumps.abort_handle();
     let limit = if stopped { LAST_WORDS_IN_A_HURRY } else { LAST_WORDS };

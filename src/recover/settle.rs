@@ -2,6 +2,7 @@
 //! its lock back. What somebody else has taken over is left to them.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
     time::Duration,
@@ -254,6 +255,7 @@ async fn records(
             release: release.clone(),
             namespace: &cluster.namespace,
             lent: lent.map(|copy| (copy.revision, copy)).collect(),
+            apis: BTreeMap::new(),
         };
         for step in repair::settle(Some(&plan), &history) {
             let said = hands

@@ -406,6 +406,8 @@ pub struct Edit {
     pub manifest: Option<String>,
     /// Decoded body of the revision whose `chart` and `config` are lent for the time of one Helm run.
     pub values_of: Option<Vec<u8>>,
+    /// New manifests of all hooks, in their order; a hook without one is taken out.
+    pub hooks: Option<Vec<Option<String>>>,
 }
 
 /// Applies an edit to a decoded body; all else keeps its bytes.
@@ -429,6 +431,16 @@ pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
     body.insert("info".into(), to_raw_value(&info).map_err(error)?);
     if let Some(manifest) = &edit.manifest {
         body.insert("manifest".into(), to_raw_value(manifest).map_err(error)?);
+    }
+    if let (Some(texts), Some(hooks)) = (&edit.hooks, body.get("hooks")) {
+        let hooks: Vec<IndexMap<String, Box<RawValue>>> = serde_json::from_str(hooks.get()).map_err(error)?;
+        let mut kept = Vec::with_capacity(hooks.len());
+        for (mut hook, text) in hooks.into_iter().zip(texts) {
+            let Some(text) = text else { continue };
+            hook.insert("manifest".into(), to_raw_value(text).map_err(error)?);
+            kept.push(hook);
+        }
+        body.insert("hooks".into(), to_raw_value(&kept).map_err(error)?);
     }
     if let Some(lender) = &edit.values_of {
         let lender = parse(lender)?;

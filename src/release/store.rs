@@ -15,7 +15,7 @@ use super::{
     History, Record, Status,
     codec::{self, CodecError, Edit},
     database::{Database, DatabaseError},
-    stored::Stored,
+    stored::{self, Stored},
 };
 use crate::{
     cluster::{
@@ -230,6 +230,19 @@ impl Store {
             Shelf::Tables(tables) => tables.history(release).await?,
         };
         Ok(History::new(stored.into_iter().map(Stored::record).collect()))
+    }
+
+    /// The record of one revision; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Store::history`].
+    pub async fn record(&self, release: &str, revision: u32) -> Result<Option<Record>, StoreError> {
+        match &self.shelf {
+            Shelf::Objects(objects) => {
+                Ok(objects.record(&stored::name(release, revision)).await?.map(Stored::record))
+            }
+            Shelf::Tables(_) => Ok(self.history(release).await?.get(revision).cloned()),
+        }
     }
 
     /// The newest record's revision, and its status by its label.

@@ -22,6 +22,11 @@ use super::{
 /// What all keys of release records begin with.
 const RECORD: &str = "sh.helm.release.v1.";
 
+/// Name of the object, or key of the row, that holds a record.
+pub(super) fn name(release: &str, revision: u32) -> String {
+    format!("{RECORD}{release}.v{revision}")
+}
+
 /// A stored record: metadata and payload, whatever holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]

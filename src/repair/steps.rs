@@ -9,7 +9,11 @@ use std::{
 use anyhow::Context;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
-use super::{Step, dead_description, finish_install::death};
+use super::{
+    Step, dead_description,
+    finish_install::death,
+    map_apis::{self, Changes},
+};
 use crate::{
     clock::Clock,
     cluster::{AT_ONCE, Cluster},
@@ -71,6 +75,8 @@ pub struct Hands<'a> {
     pub namespace: &'a str,
     /// Records as they were before anything was lent, by revision.
     pub lent: BTreeMap<u32, Record>,
+    /// What changes in records that name APIs which the cluster does not serve, by revision.
+    pub apis: BTreeMap<u32, Changes>,
 }
 
 impl Hands<'_> {
@@ -159,6 +165,12 @@ impl Hands<'_> {
                     Edit { status: Some(Status::Failed), description: death(&copy), ..Edit::default() };
                 (Some(self.store.edit(&returned, &edit, now).await?), String::new())
             }
+            Step::MapApis { changes, .. } => {
+                let edit = mapped(&record, changes, self.namespace)?;
+                let written = self.store.edit(&record, &edit, now).await?;
+                let said = changes.lines().join(", ");
+                (Some(written), format!("the manifest of revision {revision}: {said}"))
+            }
             Step::Delete { .. } => {
                 self.store.delete(&record).await?;
                 (None, format!("revision {revision}: record deleted"))
@@ -187,7 +199,12 @@ impl Hands<'_> {
         {
             let context = || format!("record of revision {}", record.revision);
             let json = codec::decode(record.stored.payload()).with_context(context)?;
-            let text = codec::manifest(&json).with_context(context)?;
+            let mut text = codec::manifest(&json).with_context(context)?;
+            if let Some(changes) = self.apis.get(&record.revision)
+                && let Ok(applied) = map_apis::apply(&text, &changes.manifest, self.namespace)
+            {
+                text = applied;
+            }
             if values_of == Some(record.revision) {
                 values = Some(json);
             }
@@ -210,6 +227,7 @@ impl Hands<'_> {
             description: history.get(revision).and_then(death),
             manifest: Some(union.text()),
             values_of: values,
+            hooks: None,
         };
         Ok((edit, union.objects.len(), unread))
     }
@@ -234,4 +252,21 @@ fn replaced(history: &mut History, revision: u32, record: Option<Record>) {
     history.records.retain(|record| record.revision != revision);
     history.records.extend(record);
     *history = History::new(std::mem::take(&mut history.records));
+}
+
+/// The record with its objects named by APIs that the cluster serves. Its status stays as it is.
+fn mapped(record: &Record, changes: &Changes, namespace: &str) -> anyhow::Result<Edit> {
+    let context = || format!("record of revision {}", record.revision);
+    let json = codec::decode(record.stored.payload()).with_context(context)?;
+    let texts = codec::texts(&json).with_context(context)?;
+    let apply = |text: &str, changes: &[map_apis::Change]| {
+        map_apis::apply(text, changes, namespace).map_err(anyhow::Error::msg).with_context(context)
+    };
+    let hooks = texts.hooks.iter().map(|hook| {
+        // Of a hook that has no document left nothing can be run.
+        let text = apply(hook, &changes.hooks)?;
+        Ok(Some(text).filter(|text| text.trim() != "" || hook.trim() == ""))
+    });
+    let hooks = if changes.hooks.is_empty() { None } else { Some(hooks.collect::<anyhow::Result<_>>()?) };
+    Ok(Edit { manifest: Some(apply(&texts.manifest, &changes.manifest)?), hooks, ..Edit::default() })
 }

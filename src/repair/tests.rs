@@ -84,6 +84,7 @@ fn said(step: &Step) -> String {
         }
         Step::Return { revision } => format!("return {revision}"),
         Step::Delete { revision } => format!("delete {revision}"),
+        Step::MapApis { revision, .. } => format!("map {revision}"),
         Step::Rollback { to } => format!("roll back to {to}"),
         Step::SetAside { revision, of } => format!("set aside {revision} {}", list(of)),
         Step::EndAside { revision } => format!("end aside {revision}"),

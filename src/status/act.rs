@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ci::{self, Env},
-    cli::{self, ClusterFlags, Format, Repair, Status},
+    cli::{self, ClusterFlags, Format, KubernetesVersion, Repair, Status},
     clock::Clock,
     cluster::Cluster,
     deploy::{manifest_of, precious},
@@ -30,6 +30,7 @@ use crate::{
         adopt::{self, Proof},
         alone,
         finish_install::objects::survey,
+        map_apis,
         uninstall::told,
     },
     report::duration,
@@ -47,6 +48,11 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
         lock_name: args.lock_name.as_deref(),
         cluster: &args.cluster,
         strategy: Strategy::Auto,
+        kubernetes_version: match args.kubernetes_version {
+            Some(KubernetesVersion::Minor(minor)) => Some(minor),
+            // What the cluster does not serve counts anyway.
+            Some(KubernetesVersion::OfCluster) | None => None,
+        },
         title: "",
     };
     match look(&what, args.output, env, clock).await {
@@ -91,6 +97,7 @@ pub async fn dry_run(args: &Repair, env: &Env, clock: Clock) -> u8 {
         lock_name: args.lock_name.as_deref(),
         cluster: &args.cluster,
         strategy: args.strategy.unwrap_or_default().into(),
+        kubernetes_version: args.kubernetes_version,
         title: "Dry run",
     };
     let found = match look(&what, args.output, env, clock).await {
@@ -111,6 +118,8 @@ struct What<'a> {
     lock_name: Option<&'a str>,
     cluster: &'a ClusterFlags,
     strategy: Strategy,
+    /// A minor release of Kubernetes 1 whose removed APIs count as not served.
+    kubernetes_version: Option<u32>,
     title: &'a str,
 }
 
@@ -156,6 +165,13 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         }
         answer => answer,
     };
+    let apis = if !at_work && map_apis::is_part_of(what.strategy) {
+        let wanted = map_apis::all(&history);
+        map_apis::look::look(&cluster, what.release, &history, &wanted, what.kubernetes_version).await
+    } else {
+        map_apis::Found::default()
+    };
+    let answer = map_apis::join(answer, &history, &apis);
     let mut standing = Standing::new(&place, row, &history, answer);
     standing.health = health(&cluster, standing.state, &history).await;
     let _ = write!(std::io::stdout(), "{}", render::render(&standing, format, in_color(env)));

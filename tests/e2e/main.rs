@@ -33,6 +33,7 @@ mod preflight;
 mod progress;
 mod properties;
 mod records;
+mod removed_apis;
 mod repair;
 mod runs;
 mod screen;
