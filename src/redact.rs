@@ -14,6 +14,7 @@ mod stream;
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 pub use secrets::Secrets;
+pub(crate) use secrets::is_telling;
 pub use stream::Stream;
 
 /// What stands in the place of a secret, in every output.
@@ -25,9 +26,15 @@ pub const SHORTEST: usize = 4;
 /// Secrets shorter than this, bytes, are found only as whole words: `test` must not be masked in `latest`.
 const INSIDE_WORDS: usize = 8;
 
-/// How many encodings within each other are undone: a password in the `auth` of a Docker configuration in a Secret in a JSON
-/// text is three.
-const DEPTH: usize = 4;
+/// How many encodings within each other are undone in a text of this many bytes: a password in the `auth` of a Docker
+/// configuration in a Secret in a JSON text is three. Each takes several looks at the whole text, so a longer one gets fewer.
+fn depth(length: usize) -> usize {
+    match length {
+        0..0x8000 => 4,
+        0x8000..0x4_0000 => 3,
+        _ => 2,
+    }
+}
 
 /// Knows what may not be shown.
 #[derive(Clone, Default)]
@@ -89,7 +96,7 @@ impl Redactor {
 
     /// Does a secret stand in it, in whatever encoding?
     pub fn finds(&self, text: &str) -> bool {
-        self.contains(text.as_bytes(), DEPTH)
+        self.contains(text.as_bytes(), depth(text.len()))
     }
 
     fn known(&self, text: &str) -> String {
@@ -113,7 +120,7 @@ impl Redactor {
     fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         if !self.0.texts.is_empty() {
-            self.find(text, DEPTH, &mut |place| {
+            self.find(text, depth(text.len()), &mut |place| {
                 found.push(place);
                 true
             });

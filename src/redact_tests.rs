@@ -14,11 +14,17 @@ fn redactor(secrets: &[&str]) -> Redactor {
 
 fn percent(text: &str, lower: bool) -> String {
     let digits = |byte: u8| if lower { format!("%{byte:02x}") } else { format!("%{byte:02X}") };
-    text.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { digits(b) }).collect()
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { digits(b) })
+        .collect()
 }
 
 fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;")
 }
 
 /// As many programs print it: Go's `%q`, JSON with its escapes that need not be.
@@ -38,7 +44,8 @@ fn encodings(text: &str) -> Vec<(&'static str, String)> {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let within = |engine: &dyn Fn(String) -> String, before: &str| engine(format!("{before}{text}:after"));
     let standard = |text: String| STANDARD.encode(text);
-    let auth = serde_json::json!({"auths": {"r": {"auth": STANDARD.encode(format!("ada:{text}"))}}}).to_string();
+    let auth =
+        serde_json::json!({"auths": {"r": {"auth": STANDARD.encode(format!("ada:{text}"))}}}).to_string();
     vec![
         ("plain", text.to_owned()),
         ("json", json.clone()),
@@ -159,7 +166,8 @@ fn a_line_without_an_end_is_not_kept_for_ever() {
 fn the_search_is_fast() {
     let secrets: Vec<String> = (0..2000).map(|index| format!("secret-{index:04}-{}", index * 7919)).collect();
     let redactor = Redactor::new(secrets);
-    let line = "kind: Deployment metadata: {name: web, labels: {app.kubernetes.io/name: web}} secret-0100-\\n";
+    let line =
+        "kind: Deployment metadata: {name: web, labels: {app.kubernetes.io/name: web}} secret-0100-\\n";
     let text = line.repeat(1 << 10);
     let clock = crate::clock::Clock::start();
     assert_eq!(redactor.clean(&text), text);

@@ -156,7 +156,9 @@ impl<'a> Run<'a> {
         let hexadecimal = (0..2).filter_map(move |skipped| {
             let digits = &digits[skipped..];
             let all = digits.iter().all(u8::is_ascii_hexdigit);
-            all.then(|| packed(digits, 4, |byte| char::from(byte).to_digit(16).and_then(|d| d.try_into().ok())))
+            all.then(|| {
+                packed(digits, 4, |byte| char::from(byte).to_digit(16).and_then(|d| d.try_into().ok()))
+            })
         });
         base64.chain(hexadecimal)
     }

@@ -23,8 +23,25 @@ const NAMING: [&str; 6] =
 
 /// Keys whose values are shown in the cluster, and are what an error is about.
 const SHOWN: [&str; 19] = [
-    "tag", "image", "repository", "registry", "name", "nameoverride", "fullnameoverride", "namespace",
-    "version", "host", "hostname", "hosts", "path", "type", "class", "schedule", "size", "storage", "pullpolicy",
+    "tag",
+    "image",
+    "repository",
+    "registry",
+    "name",
+    "nameoverride",
+    "fullnameoverride",
+    "namespace",
+    "version",
+    "host",
+    "hostname",
+    "hosts",
+    "path",
+    "type",
+    "class",
+    "schedule",
+    "size",
+    "storage",
+    "pullpolicy",
 ];
 
 /// Words that a Secret may hold and that mean nothing by themselves.
@@ -103,6 +120,11 @@ impl Secrets {
         }
     }
 
+    /// The password in an address.
+    pub fn add_address(&mut self, address: &str) {
+        self.add_userinfo(address);
+    }
+
     /// What an object says: all that a Secret holds; of others what is shown of them anyway.
     pub fn add_object(&mut self, object: &Value) {
         for name in ["name", "namespace"] {
@@ -170,10 +192,9 @@ impl Secrets {
 
     fn add_within(&mut self, secret: &str, depth: usize) {
         let secret = secret.trim();
+        self.add_short(secret);
         if secret.contains('\n') {
             self.add_lines(secret, depth);
-        } else {
-            self.add_short(secret);
         }
         self.add_userinfo(secret);
         let Some(deeper) = depth.checked_sub(1) else { return };
@@ -194,7 +215,9 @@ impl Secrets {
 
     fn add_leaves(&mut self, key: &str, json: &Value, depth: usize) {
         match json {
-            Value::Object(fields) => fields.iter().for_each(|(key, value)| self.add_leaves(key, value, depth)),
+            Value::Object(fields) => {
+                fields.iter().for_each(|(key, value)| self.add_leaves(key, value, depth))
+            }
             Value::Array(items) => items.iter().for_each(|item| self.add_leaves(key, item, depth)),
             Value::String(text) if is_telling(key) => self.add_within(text, depth),
             Value::String(text) if is_odd(text) => {
@@ -242,7 +265,7 @@ impl Secrets {
     }
 }
 
-pub(super) fn is_telling(key: &str) -> bool {
+pub(crate) fn is_telling(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     TELLING.iter().any(|word| key.contains(word))
 }
@@ -263,7 +286,8 @@ fn is_odd(text: &str) -> bool {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
 }
 
 #[cfg(test)]
@@ -289,7 +313,11 @@ mod tests {
             (json!({"level": "canary-91c2"}), "canary-91c2", true),
             (json!({"level": "open sesame now"}), "open sesame now", true),
             (json!({"level": "debug", "port": 8080, "on": true}), "debug 8080 true", false),
-            (json!({"strategy": "RollingUpdate", "policy": "IfNotPresent"}), "RollingUpdate IfNotPresent", false),
+            (
+                json!({"strategy": "RollingUpdate", "policy": "IfNotPresent"}),
+                "RollingUpdate IfNotPresent",
+                false,
+            ),
             (json!({"image": {"tag": "2026.06-abc1234"}}), "web:2026.06-abc1234", false),
             (json!({"existingSecret": "db-credentials-1"}), "db-credentials-1", false),
             (json!({"password": "true"}), "true", false),
@@ -303,8 +331,10 @@ mod tests {
 
     #[test]
     fn what_is_shown_anyway_is_no_secret() {
-        let mut secrets = of(json!({"a": "registry.example/web1:v2-abc", "b": "shop1-frontend", "password": "shop"}));
-        secrets.add_object(&json!({"kind": "Deployment", "metadata": {"name": "shop"}, "spec": {"containers": [
+        let mut secrets =
+            of(json!({"a": "registry.example/web1:v2-abc", "b": "shop1-frontend", "password": "shop"}));
+        secrets
+            .add_object(&json!({"kind": "Deployment", "metadata": {"name": "shop"}, "spec": {"containers": [
             {"name": "shop1-frontend", "image": "registry.example/web1:v2-abc"}]}}));
         assert!(!secrets.redactor().finds("shop: registry.example/web1:v2-abc of shop1-frontend"));
     }
@@ -312,7 +342,8 @@ mod tests {
     #[test]
     fn a_secret_is_known_by_all_that_it_holds() {
         let docker = json!({"auths": {"registry.example": {"username": "ada", "password": "hunter22", "auth": "YWRhOmh1bnRlcjIy"}}});
-        let pem = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n";
+        let pem =
+            "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n";
         let mut secrets = Secrets::default();
         secrets.add_object(&json!({"kind": "Secret", "metadata": {"name": "web"},
             "stringData": {".dockerconfigjson": docker.to_string(), "key": pem, "short": "abc"},

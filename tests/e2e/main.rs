@@ -31,6 +31,7 @@ mod records;
 mod repair;
 mod runs;
 mod screen;
+mod secrets;
 mod settle;
 mod sql;
 mod stage;
