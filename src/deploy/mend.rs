@@ -28,6 +28,19 @@ use crate::{
 };
 
 impl Run<'_> {
+    /// What Helm may quote of the records that are there. An upgrade reuses at most the values of one, and writes a record of
+    /// its own, which is looked at (`deploy/preflight.rs`); a rollback applies what any of them says.
+    fn learn(&self, history: &History) {
+        if matches!(self.request.invocation.command, Command::Rollback | Command::Uninstall)
+            || self.request.task == Task::Repair
+        {
+            return self.reporter.learn(&history.secrets());
+        }
+        for record in history.last().into_iter().chain(history.deployed().next_back()) {
+            self.reporter.learn(&record.given());
+        }
+    }
+
     /// Looks at a release and makes it deployable.
     pub(super) async fn mend(
         &self,
@@ -38,6 +51,7 @@ impl Run<'_> {
         let invocation = &self.request.invocation;
         let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
         let mut history = history.map_err(|error| self.no_records(release, error))?;
+        self.learn(&history);
         self.reporter.emit(Event::Looked(history.rows()));
         // What was before the first run is saved.
         if !done.again {

@@ -151,7 +151,8 @@ impl Run<'_> {
     pub(super) fn unrenderable(&self, (code, error): Refusal, reason: &str) -> End {
         // Helm's own words, as it would have said them had it been run.
         self.reporter.begin_untrusted();
-        self.reporter.child_line(true, format!("{error}\n").as_bytes());
+        let shown = self.reporter.redactor().clean(&error);
+        self.reporter.child_line(true, format!("{shown}\n").as_bytes());
         self.reporter.end_untrusted();
         let snapshot = Snapshot {
             command: self.invocation.command.as_str().to_owned(),

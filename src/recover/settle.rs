@@ -19,7 +19,7 @@ use crate::{
     cluster::{Cluster, Target},
     deploy::VALUES_FILE,
     exit,
-    helm::child,
+    helm::launch,
     lock::{
         command::Stop,
         lease::{self, Claims, Held},
@@ -146,7 +146,7 @@ async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<Str
     };
     // What Helm starts while it is asked to end carries the mark too.
     for limit in [gently, None] {
-        let helm = process::carrying(child::MARK, &state.lock_id);
+        let helm = process::carrying(launch::MARK, &state.lock_id);
         if !helm.is_empty() {
             process::end(&helm, limit, clock).await.context("helm's process")?;
             note(format!("helm was still running and is stopped: {}", processes(&helm)));

@@ -37,6 +37,7 @@ mod removed_apis;
 mod repair;
 mod runs;
 mod screen;
+mod secrets;
 mod settle;
 mod sql;
 mod stage;
