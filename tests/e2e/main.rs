@@ -21,6 +21,8 @@ mod foreseen;
 mod kills;
 mod lock;
 mod locking;
+mod merge;
+mod merge_keys;
 mod nodes;
 mod oracle;
 mod outdated;
