@@ -13,8 +13,9 @@ use serde_json::Value;
 use super::{
     compare::{Picture, differences, differing},
     history::History,
-    sides::{self, Step},
+    sides::{self, Broken, Step},
 };
+use crate::stage::Said;
 
 /// What is found of one step.
 #[derive(Debug, Default)]
@@ -25,11 +26,25 @@ pub struct Verdict {
     pub notes: Vec<String>,
 }
 
+impl Verdict {
+    /// Adds what is found of a step, with what its deploy printed if that is a fault.
+    pub fn add(&mut self, mut other: Self, said: &Said) {
+        if let Some(last) = other.faults.last_mut() {
+            // Not what is about the charts.
+            let noise = ["warnings.go", "preflight: warning", "hint:", "waiting for the lock"];
+            let lines = said.err.lines().filter(|line| !noise.iter().any(|noise| line.contains(noise)));
+            last.extend(lines.map(|line| format!("    {line}\n")));
+        }
+        self.faults.append(&mut other.faults);
+        self.notes.append(&mut other.notes);
+    }
+}
+
 /// Other clean histories, which happen only if somebody asks.
 pub struct Controls<'a> {
     history: &'a History,
     at: usize,
-    others: OnceCell<Vec<(String, Picture)>>,
+    others: OnceCell<Vec<(String, Result<Picture, Broken>)>>,
     first: OnceCell<Option<Picture>>,
 }
 
@@ -39,7 +54,7 @@ impl<'a> Controls<'a> {
     }
 
     /// With some of the dead revisions, or none.
-    fn others(&self) -> &[(String, Picture)] {
+    fn others(&self) -> &[(String, Result<Picture, Broken>)] {
         self.others.get_or_init(|| {
             let dead = self.history.dead_before(self.at);
             let subsets = 0..(1_usize << dead.len()) - 1;
@@ -48,11 +63,12 @@ impl<'a> Controls<'a> {
                     dead.iter().position(|dead| dead == at).is_none_or(|bit| subset >> bit & 1 == 1)
                 };
                 let revisions: Vec<usize> = (0..=self.at).filter(begun).collect();
-                let mut pictures = sides::clean(self.history, &revisions).ok()?;
+                let clean = sides::clean(self.history, &revisions);
                 let names: Vec<String> = revisions.iter().map(|at| (at + 1).to_string()).collect();
-                Some((format!("revisions {}", names.join(", ")), pictures.remove(&self.at)?))
+                let names = format!("revisions {}", names.join(", "));
+                (names, clean.map(|mut pictures| pictures.remove(&self.at).unwrap()))
             };
-            subsets.filter_map(happens).collect()
+            subsets.map(happens).collect()
         })
     }
 
@@ -69,7 +85,9 @@ pub fn judge(controls: &Controls<'_>, clean: &Picture, step: &Step) -> Verdict {
     for name in differing(clean, &step.picture) {
         let (wanted, lives) = (clean.get(&name), step.picture.get(&name));
         let mut text = told(controls.history, &name, controls.at, wanted, lives);
-        let same = |picture: &Picture| picture.get(&name) == lives;
+        let same = |picture: &Result<Picture, Broken>| {
+            picture.as_ref().is_ok_and(|picture| picture.get(&name) == lives)
+        };
         if let Some((revisions, _)) = controls.others().iter().find(|(_, picture)| same(picture)) {
             let _ = writeln!(text, "  as a clean history of {revisions}");
             verdict.notes.push(text);
@@ -90,6 +108,21 @@ pub fn judge(controls: &Controls<'_>, clean: &Picture, step: &Step) -> Verdict {
         }
     }
     verdict
+}
+
+/// Judges a deploy that failed: plain Helm may fail there too if a dead revision never began.
+pub fn judge_end(controls: &Controls<'_>, broken: &Broken) -> Verdict {
+    let mut text = format!("revision {} ended with {:?}\n", broken.at + 1, broken.said.code);
+    let fails = |other: &&(String, Result<Picture, Broken>)| {
+        other.1.as_ref().is_err_and(|other| other.at == broken.at)
+    };
+    match controls.others().iter().find(fails) {
+        Some((revisions, _)) => {
+            let _ = writeln!(text, "  as in a clean history of {revisions}");
+            Verdict { faults: Vec::new(), notes: vec![text] }
+        }
+        None => Verdict { faults: vec![text], notes: Vec::new() },
+    }
 }
 
 /// The difference, and what each revision wanted there.
