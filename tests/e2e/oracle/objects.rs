@@ -58,7 +58,7 @@ fn workload(kind: &str, name: &str, more: &Value) -> Value {
 type Fields = &'static [(&'static str, Draw)];
 
 const DEPLOYMENT: Fields = &[
-    ("/spec/replicas", |rng, _| rng.pick(&[Some(json!(0)), Some(json!(0)), Some(json!(0)), None])),
+    ("/spec/replicas", |rng, rules| Some(json!(0)).filter(|_| !rules.pods || rng.chance(75))),
     ("/spec/strategy", strategy),
     ("/spec/minReadySeconds", |rng, _| rng.pick(&[None, Some(json!(1))])),
     ("/spec/revisionHistoryLimit", |rng, _| rng.pick(&[None, Some(json!(2)), Some(json!(0))])),
@@ -111,7 +111,7 @@ const AUTOSCALER: Fields = &[
 ];
 const ACCOUNT: Fields = &[
     ("/imagePullSecrets", |rng, rules| named(rng, rules, &["pull-a", "pull-b", "pull-c"])),
-    ("/secrets", |rng, _| named(rng, Rules { duplicates: false }, &["one", "two"])),
+    ("/secrets", |rng, rules| named(rng, Rules { duplicates: false, ..rules }, &["one", "two"])),
     ("/automountServiceAccountToken", |rng, _| rng.pick(&[None, Some(json!(false)), Some(json!(true))])),
 ];
 const POLICY: Fields = &[
@@ -311,27 +311,32 @@ pub fn definition() -> Value {
     })
 }
 
-fn strategy(rng: &mut Rng, _: Rules) -> Option<Value> {
+/// A type without the fields of the one that is the default.
+fn bare(rules: Rules, kind: &str) -> Value {
+    if rules.nulls { json!({"type": kind, "rollingUpdate": null}) } else { json!({"type": kind}) }
+}
+
+fn strategy(rng: &mut Rng, rules: Rules) -> Option<Value> {
     rng.pick(&[
         None,
-        Some(json!({"type": "Recreate"})),
+        Some(bare(rules, "Recreate")),
         Some(json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 1}})),
         Some(json!({"rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 0}})),
     ])
 }
 
-fn set_strategy(rng: &mut Rng, _: Rules) -> Option<Value> {
+fn set_strategy(rng: &mut Rng, rules: Rules) -> Option<Value> {
     rng.pick(&[
         None,
-        Some(json!({"type": "OnDelete"})),
+        Some(bare(rules, "OnDelete")),
         Some(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}})),
     ])
 }
 
-fn daemon_strategy(rng: &mut Rng, _: Rules) -> Option<Value> {
+fn daemon_strategy(rng: &mut Rng, rules: Rules) -> Option<Value> {
     rng.pick(&[
         None,
-        Some(json!({"type": "OnDelete"})),
+        Some(bare(rules, "OnDelete")),
         Some(json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}})),
     ])
 }
@@ -344,9 +349,9 @@ fn data(rng: &mut Rng, _: Rules) -> Option<Value> {
     data
 }
 
-fn service_ports(rng: &mut Rng, _: Rules) -> Option<Value> {
+fn service_ports(rng: &mut Rng, rules: Rules) -> Option<Value> {
     let mut from = vec![(80, "TCP"), (443, "TCP"), (53, "UDP"), (8080, "TCP")];
-    if rng.chance(30) {
+    if rules.pairs {
         from.push((53, "TCP"));
     }
     let mut ports = rng.some(&from);
