@@ -2,6 +2,7 @@
 //! Pure: whether an object lives is asked in `cluster.rs`.
 
 pub mod merge_keys;
+pub mod scaled;
 pub mod union;
 
 use serde_json::Value;

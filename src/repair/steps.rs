@@ -7,12 +7,14 @@ use std::{
 };
 
 use anyhow::Context;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
 use super::{Step, dead_description};
 use crate::{
     clock::Clock,
-    cluster::Cluster,
-    manifest::Manifest,
+    cluster::{AT_ONCE, Cluster},
+    manifest::{Manifest, scaled},
+    preflight::applied,
     release::{
         History, Record, Status,
         codec::{self, Edit},
@@ -155,6 +157,7 @@ impl Hands<'_> {
         let doubtful: Vec<_> = union.keys().filter(|key| !good_manifest.contains(key)).cloned().collect();
         let ours = self.cluster.owned(&doubtful, &self.release, self.namespace).await?;
         union.objects.retain(|(key, _)| good_manifest.contains(key) || ours.contains(key));
+        self.forget_scaled(&mut union, &manifests).await;
         let was = history.get(revision).map(Record::status).unwrap_or_default();
         let edit = Edit {
             status: Some(Status::Failed),
@@ -163,5 +166,19 @@ impl Hands<'_> {
             values_of: values,
         };
         Ok((edit, union.objects.len()))
+    }
+
+    /// Takes out of the base what others have set since: see [`scaled`]. What cannot be looked at stays as it is.
+    async fn forget_scaled(&self, union: &mut Manifest, manifests: &[Manifest]) {
+        let looks = union.objects.iter_mut().filter_map(|(key, base)| {
+            let newest = manifests.iter().rev().find_map(|manifest| manifest.get(key))?;
+            scaled::has_older_fields(base, newest).then_some(async move {
+                if let Ok(Some(live)) = applied::live(self.cluster, key).await {
+                    scaled::forget(base, newest, &live);
+                }
+            })
+        });
+        let looks: Vec<BoxFuture<'_, ()>> = looks.map(FutureExt::boxed).collect();
+        stream::iter(looks).buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 
 /// Kind, name, and the content in the good, the dead and the new revision; empty where a revision does not have the object.
 /// `Pod` is the pod of a Deployment, `Container` the container in it.
-const ROWS: [(&str, &str, [&str; 3]); 25] = [
+const ROWS: [(&str, &str, [&str; 3]); 30] = [
     // One volume at two paths: all mounts have one name.
     (
         "Container",
@@ -63,6 +63,34 @@ const ROWS: [(&str, &str, [&str; 3]); 25] = [
             "ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: dns-tcp, containerPort: 53, protocol: TCP}]",
             "ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: dns-tcp, containerPort: 53, protocol: TCP}]",
             "ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: dns-tcp, containerPort: 53, protocol: TCP}]",
+        ],
+    ),
+    // Helm merges or deletes two ports of one number together, in a clean history too.
+    (
+        "Container",
+        "protocol-comes",
+        [
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}]",
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: dns-tcp, containerPort: 53, protocol: TCP}]",
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: dns-tcp, containerPort: 53, protocol: TCP}]",
+        ],
+    ),
+    (
+        "Container",
+        "protocol-goes",
+        [
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: dns-tcp, containerPort: 53, protocol: TCP}]",
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: dns-tcp, containerPort: 53, protocol: TCP}]",
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}]",
+        ],
+    ),
+    (
+        "Container",
+        "protocol-is-tried",
+        [
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}]",
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}, {name: dns-tcp, containerPort: 53, protocol: TCP}]",
+            "ports: [{name: dns, containerPort: 53, protocol: UDP}]",
         ],
     ),
     (
@@ -193,6 +221,24 @@ const ROWS: [(&str, &str, [&str; 3]); 25] = [
             "ports: [{name: http, port: 81}]",
         ],
     ),
+    (
+        "PodDisruptionBudget",
+        "budget",
+        [
+            "{minAvailable: 1, selector: {matchLabels: {a: b, c: d}}}",
+            "{maxUnavailable: 1, selector: {matchLabels: {a: c, e: f}}}",
+            "{maxUnavailable: 2, selector: {matchLabels: {a: c}}}",
+        ],
+    ),
+    (
+        "ServiceAccount",
+        "account",
+        [
+            "{secrets: [{name: a}, {name: b}], imagePullSecrets: [{name: a}, {name: b}]}",
+            "{secrets: [{name: b}, {name: c}], imagePullSecrets: [{name: c}]}",
+            "{secrets: [{name: d}, {name: b}], imagePullSecrets: [{name: b}, {name: d}]}",
+        ],
+    ),
     // What the dead revision took away, or made otherwise, comes back.
     (
         "Widget",
@@ -259,22 +305,31 @@ impl<'a> Definitions<'a> {
     }
 
     /// The objects of a revision: 0 is the good one, 1 the dead, 2 the new.
-    fn manifest(&self, revision: usize) -> String {
+    fn manifest(&self, revision: usize, is_server_side: bool) -> String {
         let mut text = String::new();
-        for (kind, name, contents) in ROWS {
+        // With server-side apply the API server takes no two variables of one name.
+        for (kind, name, contents) in ROWS.into_iter().filter(|row| !is_server_side || row.1 != "env-twice") {
             let content: Value = serde_yaml::from_str(contents[revision]).unwrap_or_default();
             if content.is_null() {
                 continue;
             }
             let mut object = match kind {
-                "Service" => json!({"apiVersion": "v1", "kind": "Service", "spec": content}),
+                "Service" => json!({"apiVersion": "v1", "kind": kind, "spec": content}),
+                "PodDisruptionBudget" => json!({"apiVersion": "policy/v1", "kind": kind, "spec": content}),
+                "ServiceAccount" => {
+                    let mut account = content;
+                    account["apiVersion"] = "v1".into();
+                    account["kind"] = kind.into();
+                    account
+                }
                 "Widget" | "Loose" => {
                     json!({"apiVersion": format!("{}/v1", self.group), "kind": kind, "spec": content})
                 }
                 _ => deployment(kind, name, content),
             };
             object["metadata"]["name"] = name.into();
-            object["metadata"]["labels"] = json!({"revision": revision.to_string()});
+            let only = format!("only-{revision}");
+            object["metadata"]["labels"] = json!({"revision": revision.to_string(), only: "here"});
             text.push_str(&format!("---\n{object}\n"));
         }
         let mut gate = deployment("Pod", GATE, json!({}));
@@ -345,20 +400,23 @@ fn helm(stage: &Stage, manifest: &str, more: &[&str]) -> Command {
 
 /// Everything about the objects that a revision decides.
 fn living(stage: &Stage, group: &str) -> BTreeMap<String, Value> {
-    let kinds = format!("deployments,services,widgets.{group},looses.{group}");
+    let kinds = format!("deployments,services,poddisruptionbudgets,widgets.{group},looses.{group}");
     let list = stage.namespace.kubectl_json(["get", &kinds]).unwrap();
-    let items = list["items"].as_array().unwrap().iter();
+    let account = stage.namespace.kubectl_json(["get", "serviceaccount", "account"]).unwrap();
+    let items = list["items"].as_array().unwrap().iter().chain([&account]);
     items
         .map(|item| {
             let name =
                 format!("{}/{}", item["kind"].as_str().unwrap(), item["metadata"]["name"].as_str().unwrap());
-            let mut spec = item["spec"].clone();
+            let mut object = item.clone();
+            object["metadata"] = item["metadata"]["labels"].clone();
+            object.as_object_mut().unwrap().remove("status");
             if item["kind"] == "Service" {
                 for name in ["clusterIP", "clusterIPs"] {
-                    spec.as_object_mut().unwrap().remove(name);
+                    object["spec"].as_object_mut().unwrap().remove(name);
                 }
             }
-            (name, json!({"labels": item["metadata"]["labels"], "spec": spec}))
+            (name, object)
         })
         .collect()
 }
@@ -368,7 +426,8 @@ fn a_repair_leaves_what_a_clean_history_leaves(version: Helm, more: &[&str], is_
     let stage = Stage::new("merged", version);
     let clean = Stage::new("clean", version);
     let definitions = Definitions::new(&stage);
-    let manifests = [0, 1, 2].map(|revision| definitions.manifest(revision));
+    let is_server_side = more.contains(&"--server-side=true");
+    let manifests = [0, 1, 2].map(|revision| definitions.manifest(revision, is_server_side));
     for manifest in &manifests {
         Stage::ok(helm(&clean, manifest, more));
     }
@@ -426,6 +485,40 @@ fn differences(is: &Value, wanted: &Value, path: &str) -> Vec<String> {
         (is, wanted) => vec![format!("{path}: is {is}, not {wanted}")],
     }
 }
+
+/// The dead revision left `replicas` to an autoscaler, which has scaled since: a repair does not scale back to one.
+fn what_was_scaled_after_the_death_stays(version: Helm) {
+    let stage = Stage::new("scaled", version);
+    let more: &[&str] = if version == Helm::V4 { &["--server-side=false"] } else { &[] };
+    let web = |replicas: Option<u32>, behavior: &str| {
+        let annotation = format!("{}behavior", testbed::ANNOTATION_PREFIX);
+        let mut object = deployment("Pod", "web", json!({}));
+        object["metadata"]["name"] = "web".into();
+        object["spec"]["template"]["metadata"]["annotations"] = json!({annotation: behavior});
+        match replicas {
+            Some(count) => object["spec"]["replicas"] = count.into(),
+            None => drop(object["spec"].as_object_mut().unwrap().remove("replicas")),
+        }
+        object.to_string()
+    };
+    Stage::ok(helm(&stage, &web(Some(3), "ready"), more));
+    let mut dying = helm(&stage, &web(None, "never-ready"), more);
+    dying.args(["--wait", "--timeout=300s"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = dying.spawn().unwrap();
+    let seen = stage.wait_for_unready(1);
+    kill(&mut child);
+    seen.unwrap();
+    stage.namespace.kubectl(["scale", "deployment", "web", "--replicas=4"]).unwrap();
+
+    let mut guard = deploy(&stage, &web(None, "ready"), more);
+    guard.arg(UNVALIDATED);
+    let said = Stage::ok(guard);
+    let live = stage.namespace.kubectl_json(["get", "deployment", "web"]).unwrap();
+    assert_eq!(live["spec"]["replicas"], 4, "{}", said.err);
+    stage.assert_deployed();
+}
+
+crate::with_both_helms! { what_was_scaled_after_the_death_stays }
 
 #[test]
 fn helm3_killed_after_the_apply() {
