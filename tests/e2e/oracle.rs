@@ -18,6 +18,8 @@ use deaths::Act;
 use history::{History, Mode};
 use verdict::{Controls, Verdict, judge, judge_end};
 
+use helm_guard::exit;
+
 use crate::sweep::{points, seed};
 
 /// Repaired sides for each clean one, which costs as much as each of them.
