@@ -3,6 +3,7 @@
 
 mod compare;
 mod deaths;
+mod draws;
 mod fields;
 mod history;
 mod objects;

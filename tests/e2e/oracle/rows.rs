@@ -33,17 +33,19 @@ const ROWS: &[Row] = &[
         },
     },
     Row {
-        found: "a-port-that-only-the-dead-revision-names-stays",
+        found: "a-renamed-port-is-lost",
+        round: "Helm4ClientSide 1001",
+        wanted: || {
+            let port = |name: &str| pod(&json!({"ports": [{"containerPort": 80, "name": name}]}));
+            [port("http"), port("web"), port("web")]
+        },
+    },
+    Row {
+        found: "a-port-whose-name-moves-to-another-number-stays",
         round: "Helm3 1002",
         wanted: || {
-            let ports = |ports: Value| pod(&json!({"ports": ports}));
-            [
-                ports(json!([{"containerPort": 80, "name": "web"}])),
-                ports(
-                    json!([{"containerPort": 443, "name": "web"}, {"containerPort": 53, "protocol": "UDP"}]),
-                ),
-                ports(json!([{"containerPort": 80, "name": "http"}, {"containerPort": 443}])),
-            ]
+            let port = |number: u16| pod(&json!({"ports": [{"containerPort": number, "name": "web"}]}));
+            [port(80), port(443), port(8080)]
         },
     },
     Row {
