@@ -69,42 +69,52 @@ pub fn differing(one: &Picture, other: &Picture) -> BTreeSet<String> {
     one.keys().chain(other.keys()).filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
 }
 
-/// Where two values differ: the path, and both.
-pub fn differences(one: Option<&Value>, other: Option<&Value>) -> Vec<(String, String, String)> {
+/// Where two objects differ.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference<'a> {
+    pub path: String,
+    pub clean: Option<&'a Value>,
+    pub repaired: Option<&'a Value>,
+}
+
+/// All differences of two objects.
+pub fn differences<'a>(clean: Option<&'a Value>, repaired: Option<&'a Value>) -> Vec<Difference<'a>> {
     let mut found = Vec::new();
-    compare("", one, other, &mut found);
+    compare("", clean, repaired, &mut found);
     found
 }
 
-fn compare(
+fn compare<'a>(
     path: &str,
-    one: Option<&Value>,
-    other: Option<&Value>,
-    found: &mut Vec<(String, String, String)>,
+    clean: Option<&'a Value>,
+    repaired: Option<&'a Value>,
+    found: &mut Vec<Difference<'a>>,
 ) {
-    if one == other {
+    if clean == repaired {
         return;
     }
-    match (one, other) {
-        (Some(Value::Object(one)), Some(Value::Object(other))) => {
-            let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    match (clean, repaired) {
+        (Some(Value::Object(clean)), Some(Value::Object(repaired))) => {
+            let names: BTreeSet<&String> = clean.keys().chain(repaired.keys()).collect();
             for name in names {
-                compare(&format!("{path}.{name}"), one.get(name), other.get(name), found);
+                compare(&format!("{path}/{}", escaped(name)), clean.get(name), repaired.get(name), found);
             }
         }
         // Another list is told whole: its order and its other items matter.
-        (Some(Value::Array(one)), Some(Value::Array(other)))
-            if one.len() == other.len() && one.iter().all(|item| item.get("image").is_some()) =>
+        (Some(Value::Array(clean)), Some(Value::Array(repaired)))
+            if clean.len() == repaired.len() && clean.iter().all(|item| item.get("image").is_some()) =>
         {
-            for (at, (one, other)) in one.iter().zip(other).enumerate() {
-                compare(&format!("{path}[{at}]"), Some(one), Some(other), found);
+            for (at, (clean, repaired)) in clean.iter().zip(repaired).enumerate() {
+                compare(&format!("{path}/{at}"), Some(clean), Some(repaired), found);
             }
         }
-        _ => {
-            let text = |value: Option<&Value>| value.map_or("(none)".to_owned(), Value::to_string);
-            found.push((path.to_owned(), text(one), text(other)));
-        }
+        _ => found.push(Difference { path: path.to_owned(), clean, repaired }),
     }
+}
+
+/// As a part of a JSON pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 #[cfg(test)]
@@ -130,20 +140,22 @@ mod tests {
         let other = service("1", "ns-1", 30_000, &json!("y"));
         assert_eq!(differing(&one, &other), ["Service/a".to_owned()].into());
         let found = differences(one.get("Service/a"), other.get("Service/a"));
-        assert_eq!(found, [(".metadata.annotations.own".to_owned(), "\"x\"".to_owned(), "\"y\"".to_owned())]);
+        let [found] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(found.path, "/metadata/annotations/own");
+        assert_eq!((found.clean, found.repaired), (Some(&json!("x")), Some(&json!("y"))));
         assert_eq!(differences(one.get("Service/a"), None).len(), 1);
     }
 
     #[test]
     fn order_and_length_of_a_list_count() {
         let paths = |one: Value, other: Value| -> Vec<String> {
-            differences(Some(&one), Some(&other)).into_iter().map(|(path, ..)| path).collect()
+            differences(Some(&one), Some(&other)).into_iter().map(|found| found.path).collect()
         };
-        assert_eq!(paths(json!({"a": [1, 2]}), json!({"a": [2, 1]})), [".a"]);
+        assert_eq!(paths(json!({"a": [1, 2]}), json!({"a": [2, 1]})), ["/a"]);
         let containers = |args: u8| json!([{"image": "a"}, {"image": "b", "args": args}]);
-        assert_eq!(paths(containers(1), containers(2)), ["[1].args"]);
-        assert_eq!(paths(json!({"a": [1]}), json!({"a": [1, 2]})), [".a"]);
-        assert_eq!(paths(json!({"a": 1, "b": null}), json!({"a": 1})), [".b"]);
+        assert_eq!(paths(containers(1), containers(2)), ["/1/args"]);
+        assert_eq!(paths(json!({"a": [1]}), json!({"a": [1, 2]})), ["/a"]);
+        assert_eq!(paths(json!({"a/b": 1, "b": null}), json!({"b": 1})), ["/a~1b", "/b"]);
     }
 
     #[test]

@@ -9,6 +9,13 @@ use super::rng::Rng;
 pub struct Rules {
     /// Two items of a list with equal keys: server-side apply refuses them in what is applied.
     pub duplicates: bool,
+    /// Two items that differ only in the second of their keys, such as a port for TCP and for UDP: client-side apply knows
+    /// the first key alone, and loses some of them by itself.
+    pub pairs: bool,
+    /// Pods, which may never become ready.
+    pub pods: bool,
+    /// Server-side apply leaves a default until a manifest says `null`.
+    pub nulls: bool,
 }
 
 /// Draws a field; `None` leaves it out, which `null` does not.

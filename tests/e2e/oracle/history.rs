@@ -115,13 +115,22 @@ impl History {
         let rng = &mut Rng::new(("history", number, mode));
         let fates = rng.pick(FATES);
         let subjects = subjects(rng);
-        let rules = Rules { duplicates: !mode.is_server_side() };
+        let flags: Vec<_> = fates.iter().map(|_| flags(rng, mode)).collect();
+        let waits = flags.iter().flatten().any(|flag| flag.starts_with("--timeout"));
+        let server_side = mode.is_server_side();
+        let odd = rng.chance(35);
+        let rules = Rules {
+            duplicates: odd && !server_side,
+            pairs: odd || server_side,
+            pods: !waits,
+            nulls: server_side,
+        };
         let mut revisions: Vec<Revision> = Vec::new();
         let mut versions: Vec<Vec<Value>> = Vec::new();
         for (name, sort) in &subjects {
             versions.push(vec![sort.first(rng, rules, name)]);
         }
-        for (at, fate) in fates.iter().enumerate() {
+        for ((at, fate), flags) in fates.iter().enumerate().zip(flags) {
             let mut objects = Objects::new();
             for ((name, sort), versions) in subjects.iter().zip(&mut versions) {
                 if at > 0 {
@@ -129,7 +138,7 @@ impl History {
                 }
                 objects.insert(name.clone(), versions.last().filter(|_| rng.chance(87)).cloned());
             }
-            revisions.push(Revision { fate: *fate, objects, flags: flags(rng, mode) });
+            revisions.push(Revision { fate: *fate, objects, flags });
         }
         let no_values = rng.chance(12) && fates[0] == Lives;
         if no_values {
@@ -183,7 +192,7 @@ fn flags(rng: &mut Rng, mode: Mode) -> Vec<&'static str> {
         flags.extend(force);
     }
     if rng.chance(8) {
-        flags.extend([atomic, "--timeout=60s"]);
+        flags.extend([atomic, "--timeout=30s"]);
     }
     if rng.chance(8) {
         flags.push("--history-max=4");

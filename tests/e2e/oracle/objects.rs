@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{
-    fields::{Draw, Rules, list, map, mutate, texts},
+    draws::{
+        by_name, daemon_strategy, data, free, ingress_rules, ingress_tls, metrics, network_rules, role_rules,
+        service_ports, set_strategy, strategy, subjects, widget_items,
+    },
+    fields::{Draw, Rules, map, mutate, texts},
     pods::{named, pod},
     rng::Rng,
 };
@@ -58,7 +62,7 @@ fn workload(kind: &str, name: &str, more: &Value) -> Value {
 type Fields = &'static [(&'static str, Draw)];
 
 const DEPLOYMENT: Fields = &[
-    ("/spec/replicas", |rng, _| rng.pick(&[Some(json!(0)), Some(json!(0)), Some(json!(0)), None])),
+    ("/spec/replicas", |rng, rules| Some(json!(0)).filter(|_| !rules.pods || rng.chance(75))),
     ("/spec/strategy", strategy),
     ("/spec/minReadySeconds", |rng, _| rng.pick(&[None, Some(json!(1))])),
     ("/spec/revisionHistoryLimit", |rng, _| rng.pick(&[None, Some(json!(2)), Some(json!(0))])),
@@ -111,7 +115,7 @@ const AUTOSCALER: Fields = &[
 ];
 const ACCOUNT: Fields = &[
     ("/imagePullSecrets", |rng, rules| named(rng, rules, &["pull-a", "pull-b", "pull-c"])),
-    ("/secrets", |rng, _| named(rng, Rules { duplicates: false }, &["one", "two"])),
+    ("/secrets", |rng, rules| named(rng, Rules { duplicates: false, ..rules }, &["one", "two"])),
     ("/automountServiceAccountToken", |rng, _| rng.pick(&[None, Some(json!(false)), Some(json!(true))])),
 ];
 const POLICY: Fields = &[
@@ -309,136 +313,4 @@ pub fn definition() -> Value {
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
         },
     })
-}
-
-fn strategy(rng: &mut Rng, _: Rules) -> Option<Value> {
-    rng.pick(&[
-        None,
-        Some(json!({"type": "Recreate"})),
-        Some(json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 1}})),
-        Some(json!({"rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 0}})),
-    ])
-}
-
-fn set_strategy(rng: &mut Rng, _: Rules) -> Option<Value> {
-    rng.pick(&[
-        None,
-        Some(json!({"type": "OnDelete"})),
-        Some(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}})),
-    ])
-}
-
-fn daemon_strategy(rng: &mut Rng, _: Rules) -> Option<Value> {
-    rng.pick(&[
-        None,
-        Some(json!({"type": "OnDelete"})),
-        Some(json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}})),
-    ])
-}
-
-fn data(rng: &mut Rng, _: Rules) -> Option<Value> {
-    let mut data = map(rng, &["a", "b", "c.yaml"], &["1", "", "x: 1\ny: \"2\"\n", "ä → 日本\t\u{1f600}"]);
-    if rng.chance(4) {
-        data.get_or_insert_with(|| json!({}))["nothing"] = Value::Null;
-    }
-    data
-}
-
-fn service_ports(rng: &mut Rng, _: Rules) -> Option<Value> {
-    let mut from = vec![(80, "TCP"), (443, "TCP"), (53, "UDP"), (8080, "TCP")];
-    if rng.chance(30) {
-        from.push((53, "TCP"));
-    }
-    let mut ports = rng.some(&from);
-    if ports.is_empty() {
-        ports.push((80, "TCP"));
-    }
-    let mut names = rng.shuffled(&["http", "https", "dns", "dns-tcp", "web"]);
-    let port = |(number, protocol): (u16, &str)| {
-        let mut port = json!({"port": number, "name": names.pop()});
-        if protocol != "TCP" || rng.chance(50) {
-            port["protocol"] = protocol.into();
-        }
-        if rng.chance(50) {
-            port["targetPort"] = rng.pick(&[json!(8000), json!("http")]);
-        }
-        port
-    };
-    list(ports.into_iter().map(port).collect())
-}
-
-fn ingress_rules(rng: &mut Rng, _: Rules) -> Option<Value> {
-    let rules = rng.some(&["a.example", "b.example", "a.example"]).into_iter().map(|host| {
-        let paths = rng.shuffled(&["/", "/api", "/x"]).into_iter().take(1 + rng.below(3)).map(|path| {
-            let backend = json!({"service": {"name": rng.pick(&["one", "two"]), "port": {"number": 80}}});
-            json!({"path": path, "pathType": rng.pick(&["Prefix", "Exact"]), "backend": backend})
-        });
-        json!({"host": host, "http": {"paths": paths.collect::<Vec<_>>()}})
-    });
-    list(rules.collect())
-}
-
-fn ingress_tls(rng: &mut Rng, _: Rules) -> Option<Value> {
-    list(rng.some(&[
-        json!({"hosts": ["a.example", "b.example"], "secretName": "one"}),
-        json!({"hosts": ["c.example"], "secretName": "two"}),
-    ]))
-}
-
-fn role_rules(rng: &mut Rng, _: Rules) -> Option<Value> {
-    list(rng.some(&[
-        json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}),
-        json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "get"]}),
-        json!({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"], "resourceNames": ["a", "b"]}),
-    ]))
-}
-
-fn subjects(rng: &mut Rng, _: Rules) -> Option<Value> {
-    list(rng.some(&[
-        json!({"kind": "ServiceAccount", "name": "one", "namespace": "default"}),
-        json!({"kind": "ServiceAccount", "name": "one", "namespace": "other"}),
-        json!({"kind": "User", "name": "ada", "apiGroup": "rbac.authorization.k8s.io"}),
-    ]))
-}
-
-fn metrics(rng: &mut Rng, _: Rules) -> Option<Value> {
-    let resource = |name: &str, target: u8| json!({"type": "Resource", "resource": {"name": name, "target": {"type": "Utilization", "averageUtilization": target}}});
-    let target = rng.pick(&[50, 80]);
-    list(rng.some(&[resource("cpu", target), resource("memory", 70)]))
-}
-
-fn network_rules(rng: &mut Rng, _: Rules) -> Option<Value> {
-    list(rng.some(&[
-        json!({"from": [{"podSelector": {}}], "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}]}),
-        json!({"ports": [{"port": 80, "endPort": 90}]}),
-        json!({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}),
-    ]))
-}
-
-fn widget_items(rng: &mut Rng, _: Rules) -> Option<Value> {
-    list(rng.some(&[
-        json!({"name": "a", "value": "1"}),
-        json!({"name": "a", "value": "2"}),
-        json!({"name": "b", "tags": ["x", "y"]}),
-        json!({"value": "3"}),
-    ]))
-}
-
-fn by_name(rng: &mut Rng, _: Rules) -> Option<Value> {
-    let (tags, value) = (rng.some(&["x", "y"]), rng.pick(&["1", "2"]));
-    list(rng.some(&[
-        json!({"name": "a", "value": value}),
-        json!({"name": "b", "tags": tags}),
-        json!({"name": "c"}),
-    ]))
-}
-
-fn free(rng: &mut Rng, _: Rules) -> Option<Value> {
-    rng.pick(&[
-        None,
-        Some(json!({})),
-        Some(json!({"a": {"b": 1, "c": [1, 2]}})),
-        Some(json!({"a": {"b": 2}, "d": true, "ports": [{"port": 1}, {"port": 1}]})),
-        Some(json!({"a": "text", "e": 1.5})),
-    ])
 }

@@ -18,7 +18,9 @@ const POD: &[(&str, Draw)] = &[
     ("/securityContext", pod_security),
     ("/dnsConfig", dns),
     ("/terminationGracePeriodSeconds", |rng, _| rng.pick(&[None, Some(json!(10)), Some(json!(60))])),
-    ("/serviceAccountName", |rng, _| rng.pick(&[None, None, Some(json!("one")), Some(json!("two"))])),
+    ("/serviceAccountName", |rng, _| {
+        rng.pick(&[None, None, None, None, None, Some(json!("one")), Some(json!("two"))])
+    }),
     ("/priorityClassName", |rng, _| rng.pick(&[None, None, Some(json!("system-node-critical"))])),
     ("/schedulerName", |rng, _| rng.pick(&[None, None, Some(json!("other"))])),
 ];
@@ -192,9 +194,10 @@ fn env_from(rng: &mut Rng, _: Rules) -> Option<Value> {
 }
 
 /// The same number may be there for TCP and for UDP, and names change.
-fn ports(rng: &mut Rng, _: Rules) -> Option<Value> {
+fn ports(rng: &mut Rng, rules: Rules) -> Option<Value> {
     let mut names = rng.shuffled(&["http", "dns", "dns-tcp", "web", "alt"]);
-    let ports = rng.some(&[(80, "TCP"), (443, "TCP"), (53, "UDP"), (53, "TCP")]);
+    let from = [(80, "TCP"), (443, "TCP"), (53, "UDP"), (53, "TCP")];
+    let ports = rng.some(&from[..if rules.pairs { 4 } else { 3 }]);
     let port = |(number, protocol): (u16, &str)| {
         let mut port = json!({"containerPort": number});
         if protocol != "TCP" || rng.chance(50) {
@@ -268,12 +271,9 @@ fn tolerations(rng: &mut Rng, _: Rules) -> Option<Value> {
 
 /// One topology may be there once for each answer to what cannot be satisfied.
 fn spread(rng: &mut Rng, rules: Rules) -> Option<Value> {
-    let both = rules.duplicates || rng.chance(50);
-    let mut from = vec![("zone", "DoNotSchedule"), ("host", "ScheduleAnyway")];
-    if both && rng.chance(30) {
-        from.push(("zone", "ScheduleAnyway"));
-    }
-    let spread = rng.some(&from).into_iter().map(|(topology, when)| {
+    let from = [("zone", "DoNotSchedule"), ("host", "ScheduleAnyway"), ("zone", "ScheduleAnyway")];
+    let from = &from[..if rules.pairs { 3 } else { 2 }];
+    let spread = rng.some(from).into_iter().map(|(topology, when)| {
         let mut one =
             json!({"topologyKey": topology, "whenUnsatisfiable": when, "maxSkew": rng.pick(&[1, 2])});
         if rng.chance(50) {
