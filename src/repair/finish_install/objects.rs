@@ -150,7 +150,7 @@ impl Objects<'_> {
                 Ok(_) => return Ok(true),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 // What goes may be valid only with what comes: a volume has one source.
-                Err(kube::Error::Api(status)) if status.code == 422 && native && !all => all = true,
+                Err(kube::Error::Api(status)) if status.code == 422 && own.is_some() && !all => all = true,
                 Err(error) => return Err(why(&error)),
             }
         }
