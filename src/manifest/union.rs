@@ -13,23 +13,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     Manifest, ObjectKey,
     merge_keys::{Field, List, Type},
 };
 
-/// Stands in the base for a value about which revisions disagree, in kinds that Helm merges by JSON merge patches. It is
-/// never sent: it is in no new manifest.
-pub const DISAGREEMENT: &str = "(not the same in all revisions that helm-guard united)";
+/// Stands in the base for a value about which revisions disagree, in kinds that Helm merges by JSON merge patches. Helm
+/// compares it with the new manifest's value, and never sends it. Were somebody to roll back to the record while it is the
+/// base, an API server that knows the type of the field would refuse it: no list has a `null` in it.
+pub fn disagreement() -> Value {
+    json!([null, "not the same in all revisions: this is a temporary merge base of helm-guard"])
+}
 
 type Fields = Map<String, Value>;
 
 impl Manifest {
     /// Everything that a sequence of revisions, oldest first, may have left in the cluster: each object that any of
     /// them names, with each field that any of them sets. Where two disagree the newest wins, except in kinds that are
-    /// not Kubernetes' own: there [`DISAGREEMENT`] stands instead.
+    /// not Kubernetes' own: there [`disagreement`] stands instead.
     ///
     /// As the base of Helm's merge it makes an upgrade remove all that the new manifest does not want, whichever revision
     /// brought it, and bring all that it wants, whichever revision removed it.
@@ -246,7 +249,7 @@ fn compare(old: &mut Value, new: &Value) {
             disagree(old);
         }
         (old, new) if old == new => {}
-        _ => *old = DISAGREEMENT.into(),
+        _ => *old = disagreement(),
     }
 }
 
@@ -254,7 +257,7 @@ fn compare(old: &mut Value, new: &Value) {
 fn disagree(value: &mut Value) {
     match value {
         Value::Object(fields) if !fields.is_empty() => fields.values_mut().for_each(disagree),
-        value => *value = DISAGREEMENT.into(),
+        value => *value = disagreement(),
     }
 }
 
