@@ -120,6 +120,13 @@ impl Stage {
         helm
     }
 
+    /// Raw Helm with a chart of a story's own.
+    pub fn raw_with(&self, command: &str, chart: &Path, more: &[&str]) -> Command {
+        let mut helm = self.command(&self.helm);
+        helm.arg(command).arg("web").arg(chart).args(more);
+        helm
+    }
+
     /// helm-guard with the chart: `helm-guard upgrade web CHART …`.
     pub fn guard(&self, command: &str, more: &[&str]) -> Command {
         let mut guard = self.command(Path::new(env!("CARGO_BIN_EXE_helm-guard")));
