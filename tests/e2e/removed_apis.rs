@@ -234,7 +234,10 @@ fn a_stuck_release_names_them(version: Helm) {
         "the record that Helm would go back to is put right"
     );
     let dead = manifest(&stage, "2");
-    assert!(dead.contains("only-dead") && dead.contains("policy/v1beta1"), "what was lent is returned: {dead}");
+    assert!(
+        dead.contains("only-dead") && dead.contains("policy/v1beta1"),
+        "what was lent is returned: {dead}"
+    );
 }
 
 /// Helm goes back to a revision that names them, by itself and when it is told to; and it removes one.
