@@ -13,7 +13,6 @@ mod images;
 pub mod look;
 mod nodes;
 mod pods;
-pub mod redact;
 mod refusals;
 pub mod render;
 mod seats;

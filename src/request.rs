@@ -260,7 +260,7 @@ impl Request {
             copies_dir,
             state_dir: ci_dir,
             desk: ci::desk(env, proxies(env)),
-            within: env.get(crate::helm::child::MARK).filter(|id| !id.is_empty()).cloned(),
+            within: env.get(crate::helm::launch::MARK).filter(|id| !id.is_empty()).cloned(),
             temporary,
             cache_dir,
             kubernetes_version: None,
@@ -326,7 +326,7 @@ fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
         "HELM_GUARD_CACHE",
         "HELM_GUARD_KUBECONFIG",
         "HELM_GUARD_STATE",
-        crate::helm::child::MARK,
+        crate::helm::launch::MARK,
         ci::TOKEN,
         ci::JOB_ID,
     ];

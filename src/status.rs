@@ -138,7 +138,10 @@ impl Standing {
 }
 
 fn state(history: &History, at_work: bool) -> State {
-    let pending = history.records.iter().any(|record| record.status().is_pending());
+    // Over one that is set aside Helm was to install, and did not come to that.
+    let set_aside =
+        history.last().is_some_and(|last| last.is_set_aside() && last.status() == Status::Uninstalled);
+    let pending = set_aside || history.records.iter().any(|record| record.status().is_pending());
     state_of(history.last().map(crate::release::Record::status), pending, at_work)
 }
 

@@ -268,7 +268,7 @@ pub enum AloneStrategy {
     Rollback,
     /// Delete the records of dead revisions; what they created stays.
     DeleteRecord,
-    /// Uninstall a first install that never finished.
+    /// Uninstall a first install that never finished; lists what it deletes, and refuses what the release did not create.
     Uninstall,
     /// Only name the objects in records by APIs that the cluster serves; statuses stay as they are.
     MapApis,

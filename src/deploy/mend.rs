@@ -18,8 +18,9 @@ use crate::{
     repair::{
         self, Answer, Plan, Question, Step, Strategy,
         adopt::{Proof, look::look},
+        finish_install::objects::survey,
         map_apis::{self, Found},
-        steps,
+        odd_records, steps,
     },
     report::{Event, Outcome},
     request::Task,
@@ -27,6 +28,19 @@ use crate::{
 };
 
 impl Run<'_> {
+    /// What Helm may quote of the records that are there. An upgrade reuses at most the values of one, and writes a record of
+    /// its own, which is looked at (`deploy/preflight.rs`); a rollback applies what any of them says.
+    fn learn(&self, history: &History) {
+        if matches!(self.request.invocation.command, Command::Rollback | Command::Uninstall)
+            || self.request.task == Task::Repair
+        {
+            return self.reporter.learn(&history.secrets());
+        }
+        for record in history.last().into_iter().chain(history.deployed().next_back()) {
+            self.reporter.learn(&record.given());
+        }
+    }
+
     /// Looks at a release and makes it deployable.
     pub(super) async fn mend(
         &self,
@@ -37,6 +51,7 @@ impl Run<'_> {
         let invocation = &self.request.invocation;
         let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
         let mut history = history.map_err(|error| self.no_records(release, error))?;
+        self.learn(&history);
         self.reporter.emit(Event::Looked(history.rows()));
         // What was before the first run is saved.
         if !done.again {
@@ -50,10 +65,13 @@ impl Run<'_> {
             Before { last: history.last().map(|last| last.revision), good: history.last_good().cloned() };
         let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
         let rollback_to = if unnamed { history.better_rollback() } else { None };
+        let created = |record: &Record| Some((record.revision, record.stored.created()?));
         let mut mended = Mended {
             plan: None,
             base: None,
             before,
+            created: history.records.iter().filter_map(created).collect(),
+            over: None,
             known: None,
             hands: self.hands(release),
             untouchable,
@@ -83,6 +101,19 @@ impl Run<'_> {
                 alone,
             })
         };
+        let answer = match answer {
+            Answer::Healthy if !alone && strategy != Strategy::Off => {
+                let readable = |record: &Record| read_manifest(record, &self.cluster.namespace).is_some();
+                let plan = odd_records::unreadable_base(&history, invocation.command, readable);
+                plan.map_or(Answer::Healthy, Answer::Repair)
+            }
+            Answer::Repair(plan) => {
+                let survey = survey(&self.cluster, release, &history, &plan);
+                let survey = unless_stopped(signals, "looking at what lives", survey).await?;
+                repair::uninstall::told(plan, &survey, alone)
+            }
+            answer => answer,
+        };
         let is_healthy = answer == Answer::Healthy;
         let answer = map_apis::join(answer, &history, &apis);
         mended.hands.apis = apis.records;
@@ -100,9 +131,10 @@ impl Run<'_> {
             }
             Answer::Repair(plan) => plan,
         };
-        if !alone && let Some(rendered) = self.prove(release, &history, &plan, signals).await? {
+        let rendered = if alone { None } else { self.prove(release, &history, &plan, signals).await? };
+        if let Some(rendered) = &rendered {
             mended.sets =
-                self.foresee(release, &rendered, &history, (Some(&plan), Vec::new()), signals).await?;
+                self.foresee(release, rendered, &history, (Some(&plan), Vec::new()), signals).await?;
         }
         if alone
             && let Some(fares) =
@@ -126,7 +158,9 @@ impl Run<'_> {
                     _ => None,
                 });
                 let backup = Some(crate::cluster::absolute(&path));
-                let debt = Debt { good: plan.good, lent: lent.collect(), backup };
+                let immutable = history.records.iter().filter(|record| record.stored.is_immutable());
+                let replaced = immutable.map(|record| record.revision).collect();
+                let debt = Debt { good: plan.good, lent: lent.collect(), replaced, backup };
                 let saved = self.ledger.save(|state| drop(state.releases.insert(release.to_owned(), debt)));
                 warn_of_ledger(self.reporter, saved);
                 self.reporter.emit(Event::BackupSaved { path: path.display().to_string(), revisions });
@@ -143,7 +177,20 @@ impl Run<'_> {
             }
         }
         let mut failure = None;
+        if let Some(of) = plan.installs_over() {
+            mended.over = Some(self.union(&history, of));
+            let way = self.make_way(release, of, &history, rendered.as_ref());
+            failure = match in_time(signals, way).await {
+                Some(made) => made.err(),
+                None => {
+                    Some(End::broken_off(signals.first().await, "the API server did not answer to a repair"))
+                }
+            };
+        }
         for step in &plan.steps {
+            if failure.is_some() {
+                break;
+            }
             if let Some(signal) = signals.heard() {
                 failure = Some(End::broken_off(signal, "the release was being repaired"));
                 break;
@@ -310,6 +357,10 @@ pub(super) struct Mended<'a> {
     pub(super) untouchable: Option<u32>,
     /// The good revision that a rollback without a revision means, where Helm would take a dead one.
     pub(super) rollback_to: Option<u32>,
+    /// When the records were stored first, by revision, unix seconds by the API server's clock.
+    pub(super) created: std::collections::BTreeMap<u32, i64>,
+    /// What may live of a dead install, where Helm installs over it.
+    pub(super) over: Option<Manifest>,
     /// The records before anything was done.
     pub(super) before: Before,
 }
@@ -352,7 +403,7 @@ pub(crate) fn manifest_of(record: &Record, namespace: &str) -> Manifest {
     read_manifest(record, namespace).unwrap_or_default()
 }
 
-fn read_manifest(record: &Record, namespace: &str) -> Option<Manifest> {
+pub(super) fn read_manifest(record: &Record, namespace: &str) -> Option<Manifest> {
     let text = codec::decode(record.stored.payload()).and_then(|json| codec::manifest(&json)).ok()?;
     Manifest::parse(&text, namespace).ok()
 }

@@ -80,6 +80,14 @@ impl Histories {
         releases.iter().zip(&self.0).filter_map(|(release, history)| Some((release, history.as_ref()?)))
     }
 
+    /// The same, to act on both.
+    pub(super) fn with_mut<'a, T>(
+        &'a mut self,
+        releases: &'a mut [T],
+    ) -> impl Iterator<Item = (&'a mut T, &'a mut History)> {
+        releases.iter_mut().zip(&mut self.0).filter_map(|(release, history)| Some((release, history.as_mut()?)))
+    }
+
     /// The records of the only release.
     pub(super) fn only(&self) -> Option<&History> {
         let [history] = &self.0[..] else { return None };

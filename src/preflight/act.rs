@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cluster::{AT_ONCE, Cluster, known_kind},
-    manifest::{Manifest, ObjectKey},
+    manifest::{Manifest, ObjectKey, merge_keys::Type},
     status::health::{Health, fares},
 };
 
@@ -269,12 +269,15 @@ impl Question<'_> {
             return self.send(Method::PUT, &path, "application/json", "", Some(&whole)).await;
         }
         let before = self.deploy.before.get(self.key).unwrap_or(live);
-        let (change, content) = if resource::is_native(&self.key.api_version) {
-            (patch::strategic(before, wanted, live), "application/strategic-merge-patch+json")
-        } else {
-            let mut before = before.clone();
-            mark(&mut before, self.deploy);
-            (patch::plain(&before, wanted), "application/merge-patch+json")
+        let (change, content) = match Type::of(&self.key.api_version, &self.key.kind) {
+            Some(own) => {
+                (patch::strategic(own, before, wanted, live), "application/strategic-merge-patch+json")
+            }
+            None => {
+                let mut before = before.clone();
+                mark(&mut before, self.deploy);
+                (patch::plain(&before, wanted), "application/merge-patch+json")
+            }
         };
         match change {
             Change::Patch(patch) => self.patch(content, "", &patch).await,
@@ -314,7 +317,7 @@ impl Question<'_> {
 pub(super) fn mark(object: &mut Value, deploy: &Deploy) {
     let metadata = &mut object["metadata"];
     for part in ["labels", "annotations"] {
-        if metadata[part].is_null() {
+        if !metadata[part].is_object() {
             metadata[part] = json!({});
         }
     }

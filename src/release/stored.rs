@@ -110,6 +110,30 @@ impl Stored {
         Some(Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() })
     }
 
+    /// May nobody change its payload?
+    pub fn is_immutable(&self) -> bool {
+        match self {
+            Self::Secret(object) => object.immutable == Some(true),
+            Self::ConfigMap(object) => object.immutable == Some(true),
+            Self::Row(_) => false,
+        }
+    }
+
+    /// From now on it may be changed.
+    pub(super) fn make_mutable(&mut self) {
+        match self {
+            Self::Secret(object) => object.immutable = None,
+            Self::ConfigMap(object) => object.immutable = None,
+            Self::Row(_) => {}
+        }
+    }
+
+    /// When the API server stored the object first, unix seconds by its clock. `None` for a row: those columns are of the
+    /// clock of Helm's machine.
+    pub fn created(&self) -> Option<i64> {
+        Some(self.metadata()?.creation_timestamp.as_ref()?.0.as_second())
+    }
+
     /// Name of the object, or key of the row.
     pub fn name(&self) -> &str {
         match self {
@@ -265,9 +289,12 @@ impl Stored {
             }
         };
         let label = Status::parse(self.label("status").unwrap_or_default());
-        let body = codec::decode(self.payload())
+        let mut body = codec::decode(self.payload())
             .and_then(|json| codec::essentials(&json))
             .map_err(|error| error.to_string());
+        if let Some(body) = body.as_mut().ok().filter(|body| body.no_info) {
+            body.status = label;
+        }
         Record { revision: revision.unwrap_or_default(), label, stored: self, body }
     }
 }

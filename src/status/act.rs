@@ -21,14 +21,18 @@ use crate::{
         lease, lease_name,
         table::{Row, State as LockState},
     },
+    redact::Redact,
     release::{
         History,
         store::{Storage, Store, StoreError},
     },
     repair::{
-        Strategy,
+        Answer, Strategy,
         adopt::{self, Proof},
-        alone, map_apis,
+        alone,
+        finish_install::objects::survey,
+        map_apis,
+        uninstall::told,
     },
     report::duration,
     request,
@@ -155,6 +159,13 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         Proof::None
     };
     let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious, &proof);
+    let answer = match answer {
+        Answer::Repair(plan) => {
+            let survey = survey(&cluster, what.release, &history, &plan).await;
+            told(plan, &survey, true)
+        }
+        answer => answer,
+    };
     let apis = if !at_work && map_apis::is_part_of(what.strategy) {
         let wanted = map_apis::all(&history);
         map_apis::look::look(&cluster, what.release, &history, &wanted, what.kubernetes_version).await
@@ -164,6 +175,9 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
     let answer = map_apis::join(answer, &history, &apis);
     let mut standing = Standing::new(&place, row, &history, answer);
     standing.health = health(&cluster, standing.state, &history).await;
+    if standing.repair.is_some() {
+        standing.redact(&history.secrets().redactor());
+    }
     let _ = write!(std::io::stdout(), "{}", render::render(&standing, format, in_color(env)));
     if let (ci::System::GitHub, Some(path)) = (ci::system(env), env.get("GITHUB_STEP_SUMMARY")) {
         let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
@@ -184,7 +198,11 @@ pub(crate) async fn health(cluster: &Cluster, state: State, history: &History) -
     let shown = shown.or(history.last())?;
     let manifest = manifest_of(shown, &cluster.namespace);
     let (objects, readiness) = tokio::join!(cluster.compared(&manifest), cluster.readiness(&manifest));
-    Some(judge(state, shown.revision, &objects, &readiness))
+    let mut found = judge(state, shown.revision, &objects, &readiness);
+    if !found.reasons.is_empty() {
+        found.redact(&history.secrets().redactor());
+    }
+    Some(found)
 }
 
 pub(crate) fn unreadable(release: &str, storage: &Storage, error: StoreError) -> Stop {
