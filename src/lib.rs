@@ -9,6 +9,7 @@ pub mod lock;
 
 pub mod manifest;
 pub mod release;
+pub mod yaml;
 
 pub mod backup;
 pub mod preflight;
