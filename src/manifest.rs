@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_text_of_a_broken_manifest_is_never_in_the_error() {
-        let error = Manifest::parse("a: [canary-3141\nb: canary-3141: x", "ns").unwrap_err();
+        let error = Manifest::parse("a: [canary-3141\nb: canary-3141: x", "ns").unwrap_err().to_string();
         assert!(!error.contains("canary"), "{error}");
     }
 
@@ -346,7 +346,7 @@ mod tests {
             "\u{feff}%YAML 9.9\n---\nkind: A\n".to_owned(),
         ] {
             if let Err(why) = Manifest::parse(&text, "shop") {
-                assert!(why.len() < 60, "{why}");
+                assert!(why.to_string().len() < 60, "{why}");
             }
         }
     }

@@ -81,8 +81,13 @@ pub(super) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let mut mark = Mark::default();
-        if text.starts_with('\u{feff}') {
-            mark.at = '\u{feff}'.len_utf8();
+        // The second mark is skipped too, and is a character of the line.
+        for column in 0..2 {
+            if text.get(mark.at..).is_some_and(|rest| rest.starts_with('\u{feff}')) {
+                mark.at += '\u{feff}'.len_utf8();
+                mark.column = column;
+                mark.index = column.unsigned_abs();
+            }
         }
         Self {
             text,

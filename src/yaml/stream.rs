@@ -47,16 +47,36 @@ fn json_then_yaml(
                 }
             }
             Err(error) if count > 1 => return Err(Fault::Syntax { line: error.line() }.into()),
-            Err(_) => {
-                let rest = text.get(read..).unwrap_or_default();
-                let blank = rest.find(|next: char| !next.is_whitespace() || next == '\n').unwrap_or(rest.len());
-                let at = read + blank + usize::from(rest.as_bytes().get(blank) == Some(&b'\n'));
+            Err(error) => {
+                let at = text.get(read..).and_then(end_of_json);
+                let at = at.ok_or(Fault::Syntax { line: error.line() })? + read;
                 let line = text.get(..at).unwrap_or_default().matches('\n').count();
                 return yaml(text.get(at..).unwrap_or_default(), line, budget, each);
             }
         }
     }
     Ok(())
+}
+
+/// Where YAML begins behind JSON: behind the blanks and their first line break. `None` where Go's reader gives up: four bytes
+/// before the end, and where more JSON begins, of which a part is read.
+fn end_of_json(rest: &str) -> Option<usize> {
+    let begins = rest.trim_start();
+    let is_number = begins.strip_prefix('-').unwrap_or(begins).starts_with(|first: char| first.is_ascii_digit());
+    if is_number || ["true", "false", "null"].iter().any(|word| begins.starts_with(word)) {
+        return None;
+    }
+    for (at, next) in rest.char_indices() {
+        if rest.len() - at < 4 {
+            return None;
+        }
+        match next {
+            '\n' => return Some(at + 1),
+            next if !next.is_whitespace() => return Some(at),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Numbers of a JSON document as those of YAML are: one without a fraction is an integer.
