@@ -608,7 +608,8 @@ impl<'a> Case<'a> {
         if let Some(large) = self.good.iter().chain(&self.dead).find(|record| record.is_large()) {
             let mut answer = self.marked(last);
             if let Answer::Repair(plan) = &mut answer {
-                plan.why = format!("the record of revision {} is larger than helm-guard reads", large.revision);
+                plan.why =
+                    format!("the record of revision {} is larger than helm-guard reads", large.revision);
                 plan.caveat = "objects and fields that only dead revisions set may stay".into();
             }
             return answer;

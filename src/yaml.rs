@@ -66,7 +66,9 @@ impl From<Fault> for Unread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// Line, from 1.
-    Syntax { line: usize },
+    Syntax {
+        line: usize,
+    },
     /// A value that Go refuses.
     Content,
     TooDeep,
@@ -97,10 +99,7 @@ impl Budget {
 ///
 /// # Errors
 /// When one of them is not YAML, or `each` refuses it.
-pub fn each_document(
-    text: &str,
-    mut each: impl FnMut(Value) -> Result<(), String>,
-) -> Result<(), Unread> {
+pub fn each_document(text: &str, mut each: impl FnMut(Value) -> Result<(), String>) -> Result<(), Unread> {
     stream::each_document(text, &mut Budget(MAX_MEMORY), &mut each)
 }
 

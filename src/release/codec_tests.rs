@@ -234,7 +234,9 @@ fn what_go_reads_is_no_damage() {
 #[test]
 fn a_record_beyond_our_limits_is_not_damaged() {
     let body = |manifest: &str| {
-        format!("{{\"info\":{{\"status\":\"pending-upgrade\",\"description\":\"x\"}},\"manifest\":\"{manifest}\"}}")
+        format!(
+            "{{\"info\":{{\"status\":\"pending-upgrade\",\"description\":\"x\"}},\"manifest\":\"{manifest}\"}}"
+        )
     };
     let large = body(&" ".repeat(MAX_DECODED as usize));
     let mut object = k8s_openapi::api::core::v1::Secret::default();

@@ -40,7 +40,10 @@ pub fn essentials(payload: &[u8]) -> Result<Essentials, CodecError> {
             }
             if let Step::Value(level) = step {
                 let is_needed = match level {
-                    1 => matches!(walk.key(1), b"info" | b"version" | b"chart" | b"hooks" | b"apply_method" | b"manifest"),
+                    1 => matches!(
+                        walk.key(1),
+                        b"info" | b"version" | b"chart" | b"hooks" | b"apply_method" | b"manifest"
+                    ),
                     _ => walk.key(1) != b"chart" || walk.key(2) == b"metadata",
                 };
                 if !is_needed {
@@ -99,10 +102,7 @@ pub fn edit(payload: &[u8], edit: &Edit, limit: usize) -> Result<Vec<u8>, CodecE
 }
 
 /// Calls `each` with the decompressed bytes of a payload, piece by piece.
-fn stream(
-    payload: &[u8],
-    mut each: impl FnMut(&[u8]) -> Result<(), CodecError>,
-) -> Result<(), CodecError> {
+fn stream(payload: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), CodecError>) -> Result<(), CodecError> {
     let packed = codec::unbase64(payload)?;
     if !packed.starts_with(&[0x1f, 0x8b]) {
         return each(&packed);
@@ -227,11 +227,8 @@ mod tests {
             let mut held = codec::essentials(json.as_bytes()).unwrap();
             held.is_large = true;
             assert_eq!(essentials(&payload).unwrap(), held);
-            let edit_of = Edit {
-                status: Some(Status::Failed),
-                description: Some("died".into()),
-                ..Edit::default()
-            };
+            let edit_of =
+                Edit { status: Some(Status::Failed), description: Some("died".into()), ..Edit::default() };
             let edited = edit(&payload, &edit_of, codec::MAX_STORED).unwrap();
             let held = codec::edit(json.as_bytes(), &edit_of).unwrap();
             assert_eq!(codec::decode(&edited).unwrap(), held);

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     History, Record, Status,
     codec::{self, CodecError, Edit},
-    large,
     database::{Database, DatabaseError},
+    large,
     stored::{self, Stored},
 };
 use crate::{

@@ -160,7 +160,9 @@ impl<'a, 'b> Decoder<'a, 'b> {
                 self.count()?;
                 self.mapping(id, map)
             }
-            Some(Node::Alias(target, _)) if matches!(self.tree.nodes.get(*target), Some(Node::Mapping(_))) => {
+            Some(Node::Alias(target, _))
+                if matches!(self.tree.nodes.get(*target), Some(Node::Mapping(_))) =>
+            {
                 self.count()?;
                 self.through_alias(id, |this, target| {
                     this.count()?;

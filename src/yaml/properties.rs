@@ -18,8 +18,8 @@ impl<'a> Scanner<'a> {
     pub(super) fn anchor(&mut self) -> Result<&'a str, Fault> {
         self.skip();
         let name = self.word();
-        let ends = self.is_space(0)
-            || matches!(self.byte(0), b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`');
+        let ends =
+            self.is_space(0) || matches!(self.byte(0), b'?' | b':' | b',' | b']' | b'}' | b'%' | b'@' | b'`');
         if name.is_empty() || !ends { Err(self.fault()) } else { Ok(name) }
     }
 

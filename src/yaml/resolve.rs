@@ -158,7 +158,8 @@ fn is_timestamp(text: &str) -> bool {
             && text.parse::<u32>().is_ok_and(|number| number <= most)
     };
     let is_time = |time: &str| {
-        let (time, fraction) = time.split_once(['.', ',']).map_or((time, None), |(time, rest)| (time, Some(rest)));
+        let (time, fraction) =
+            time.split_once(['.', ',']).map_or((time, None), |(time, rest)| (time, Some(rest)));
         let parts: Vec<&str> = time.split(':').collect();
         fraction.is_none_or(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
             && matches!(parts[..], [hour, minute, second] if number(hour, 23) && number(minute, 59) && number(second, 59))
@@ -168,7 +169,8 @@ fn is_timestamp(text: &str) -> bool {
         let [year, month, day] = parts[..] else { return false };
         let part = |text: &str| (1..=2).contains(&text.len()).then(|| text.parse::<i8>().ok()).flatten();
         let (Some(month), Some(day)) = (part(month), part(day)) else { return false };
-        year.len() == 4 && year.parse().is_ok_and(|year: i16| jiff::civil::Date::new(year, month, day).is_ok())
+        year.len() == 4
+            && year.parse().is_ok_and(|year: i16| jiff::civil::Date::new(year, month, day).is_ok())
     };
     let zoned = |text: &str| {
         let (time, zone) = match text.find(['Z', '+', '-']) {
@@ -186,7 +188,11 @@ fn is_timestamp(text: &str) -> bool {
         Some(at) => {
             let (date, time) = (&text[..at], &text[at + 1..]);
             is_date(date)
-                && if text.as_bytes()[at] == b' ' { is_time(time.trim_start_matches(' ')) } else { zoned(time) }
+                && if text.as_bytes()[at] == b' ' {
+                    is_time(time.trim_start_matches(' '))
+                } else {
+                    zoned(time)
+                }
         }
     }
 }

@@ -209,7 +209,8 @@ impl<'a> Scanner<'a> {
             return Ok(meaning);
         }
         let at = self.mark.at;
-        let hex = self.text.get(at..at + digits).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let hex =
+            self.text.get(at..at + digits).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let code = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok());
         let meaning = code.and_then(char::from_u32).ok_or_else(|| self.fault())?;
         (0..digits).for_each(|_| self.skip());

@@ -155,10 +155,7 @@ impl<'a> Scanner<'a> {
     /// `---` or `...` at the start of a line, and nothing glued to it.
     pub(super) fn is_document_indicator(&self) -> bool {
         self.mark.column == 0
-            && matches!(
-                self.text.as_bytes().get(self.mark.at..self.mark.at + 3),
-                Some(b"---" | b"...")
-            )
+            && matches!(self.text.as_bytes().get(self.mark.at..self.mark.at + 3), Some(b"---" | b"..."))
             && self.is_space(3)
     }
 
@@ -477,12 +474,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn roll_indent(
-        &mut self,
-        column: isize,
-        number: Option<usize>,
-        token: Token<'a>,
-    ) -> Result<(), Fault> {
+    fn roll_indent(&mut self, column: isize, number: Option<usize>, token: Token<'a>) -> Result<(), Fault> {
         if self.flow_level > 0 || self.indent >= column {
             return Ok(());
         }

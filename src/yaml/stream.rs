@@ -62,7 +62,8 @@ fn json_then_yaml(
 /// before the end, and where more JSON begins, of which a part is read.
 fn end_of_json(rest: &str) -> Option<usize> {
     let begins = rest.trim_start();
-    let is_number = begins.strip_prefix('-').unwrap_or(begins).starts_with(|first: char| first.is_ascii_digit());
+    let is_number =
+        begins.strip_prefix('-').unwrap_or(begins).starts_with(|first: char| first.is_ascii_digit());
     if is_number || ["true", "false", "null"].iter().any(|word| begins.starts_with(word)) {
         return None;
     }

@@ -119,11 +119,7 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn expect(&mut self, wanted: &Token<'_>) -> Result<(), Fault> {
-        if self.scanner.peek()? == wanted {
-            self.scanner.take().map(drop)
-        } else {
-            Err(self.scanner.fault())
-        }
+        if self.scanner.peek()? == wanted { self.scanner.take().map(drop) } else { Err(self.scanner.fault()) }
     }
 
     /// Consumes the next token if it is this one.

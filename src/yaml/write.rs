@@ -50,7 +50,13 @@ fn text(text: &str, into: &mut String) {
             '"' | '\\' => into.extend(['\\', character]),
             '\n' => into.push_str("\\n"),
             // Control characters, what YAML takes for line breaks, and what is no character.
-            '\0'..' ' | '\u{7f}'..'\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+            '\0'..' '
+            | '\u{7f}'..'\u{a0}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
                 let _ = write!(into, "\\u{:04x}", u32::from(character));
             }
             _ => into.push(character),

@@ -125,13 +125,26 @@ fn every_text_is_read_as_go_reads_it() {
 
 #[test]
 fn every_character_survives_what_is_written_for_helm() {
-    let characters = (0..0x800).chain(0x2000..0x2100).chain([0xfeff, 0xfffd, 0xfffe, 0xffff, 0x1_f600, 0x10_ffff]);
+    let characters =
+        (0..0x800).chain(0x2000..0x2100).chain([0xfeff, 0xfffd, 0xfffe, 0xffff, 0x1_f600, 0x10_ffff]);
     let all: Vec<char> = characters.filter_map(char::from_u32).collect();
     let long = "k".repeat(3000);
     let mut values: Vec<Value> =
         all.iter().map(|one| serde_json::json!({ (format!("a{one}b")): format!("{one} x{one}") })).collect();
-    values.push(serde_json::json!({ (long.clone()): {"--- x": [long, "--- y\n---\n...", "", " ", "~", "1e3"]} }));
-    values.push(serde_json::json!([1e21, 1.5e300, 5e-324, -0.0, u64::MAX, i64::MIN, 1e-7, 0.1, "x".repeat(100_000)]));
+    values.push(
+        serde_json::json!({ (long.clone()): {"--- x": [long, "--- y\n---\n...", "", " ", "~", "1e3"]} }),
+    );
+    values.push(serde_json::json!([
+        1e21,
+        1.5e300,
+        5e-324,
+        -0.0,
+        u64::MAX,
+        i64::MIN,
+        1e-7,
+        0.1,
+        "x".repeat(100_000)
+    ]));
     let texts: Vec<String> = values
         .iter()
         .map(|value| {
