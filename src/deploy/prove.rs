@@ -224,7 +224,8 @@ fn holds_no_values(file: &str) -> bool {
     }
     let mut is_empty = true;
     let read = crate::yaml::each_document(&text, |document| {
-        is_empty &= document.as_object().is_some_and(serde_json::Map::is_empty);
+        // Helm 3 reads the first document, Helm 4 all of them.
+        is_empty &= document.is_null() || document.as_object().is_some_and(serde_json::Map::is_empty);
         Ok(())
     });
     is_empty && read.is_ok()
