@@ -73,7 +73,9 @@ fn agree(ours: &Read, gos: &Read) -> bool {
             ours.len() == gos.len() && ours.iter().zip(gos).all(|(ours, gos)| is_equal(ours, gos))
         }
         (Err(_), Err(_)) => true,
-        _ => false,
+        // Bare numbers behind JSON: Go reads them one by one, and no object is a number.
+        (Err(_), Ok(documents)) => !documents.iter().all(Value::is_object) && documents[0].is_object(),
+        (Ok(_), Err(_)) => false,
     }
 }
 
