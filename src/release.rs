@@ -3,12 +3,16 @@
 
 pub mod codec;
 pub mod database;
+pub mod large;
+pub mod removed_apis;
+pub mod secrets;
 pub mod set_aside;
 pub mod store;
 pub mod stored;
 
 use serde::Serialize;
 
+use crate::redact::Redact;
 use codec::{Essentials, HookRun};
 
 /// Status of a revision, Helm's closed set.
@@ -119,6 +123,11 @@ impl Record {
         self.body.as_ref().map_or(Status::Unknown, |body| body.status)
     }
 
+    /// Is its body more than helm-guard holds? Its manifest and values are not known then, and Helm reads it all the same.
+    pub fn is_large(&self) -> bool {
+        self.body.as_ref().is_ok_and(|body| body.is_large)
+    }
+
     /// Does the record itself say that its install, upgrade or rollback completed?
     ///
     /// `deployed` says so. `superseded` alone proves nothing: a failing rollback supersedes whatever was last
@@ -154,8 +163,16 @@ impl Record {
         body.hooks.iter().filter(|hook| hook.is_install() && !hook.succeeded()).map(HookRun::label).collect()
     }
 
-    /// The row that people see.
+    /// The row that people see: without the secrets that the record itself knows.
     pub fn row(&self) -> Revision {
+        let mut row = self.raw_row();
+        if !secrets::is_plain(&row.description) {
+            row.description.redact(&self.secrets().redactor());
+        }
+        row
+    }
+
+    fn raw_row(&self) -> Revision {
         let (body, undecodable) = match &self.body {
             Ok(body) => (body.clone(), String::new()),
             Err(why) => (Essentials::default(), why.clone()),
@@ -230,9 +247,15 @@ impl History {
         self.records.iter().find(|record| record.revision == revision)
     }
 
-    /// All rows, oldest first.
+    /// All rows, oldest first: without the secrets that any of the records knows. Helm writes into a description what the API
+    /// server said, and that quotes values.
     pub fn rows(&self) -> Vec<Revision> {
-        self.records.iter().map(Record::row).collect()
+        let mut rows: Vec<Revision> = self.records.iter().map(Record::raw_row).collect();
+        if rows.iter().any(|row| !secrets::is_plain(&row.description)) {
+            let by = self.secrets().redactor();
+            rows.iter_mut().for_each(|row| row.description.redact(&by));
+        }
+        rows
     }
 
     /// Did Helm die between "the old one is superseded" and "the new one is deployed"?

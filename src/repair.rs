@@ -11,6 +11,7 @@ pub mod adopt;
 pub mod alone;
 pub mod finish_install;
 pub mod leftovers;
+pub mod map_apis;
 pub mod odd_records;
 pub mod steps;
 pub mod uninstall;
@@ -42,6 +43,8 @@ pub enum Strategy {
     DeleteRecord,
     /// Uninstall a first install that never finished; lists what it deletes, and refuses what the release did not create.
     Uninstall,
+    /// Only name objects in records by APIs that the cluster serves.
+    MapApis,
     /// Change nothing; Helm says what it says.
     Off,
 }
@@ -137,6 +140,13 @@ pub enum Step {
         /// Which.
         revision: u32,
     },
+    /// Name the objects in a record by APIs that the cluster serves.
+    MapApis {
+        /// Which.
+        revision: u32,
+        /// What changes.
+        changes: map_apis::Changes,
+    },
     /// `helm rollback` to a revision, without hooks.
     Rollback {
         /// Which.
@@ -167,6 +177,7 @@ impl Step {
             | Self::Return { revision }
             | Self::SetAside { revision, .. }
             | Self::EndAside { revision }
+            | Self::MapApis { revision, .. }
             | Self::Delete { revision } => Some(*revision),
             Self::Rollback { .. } | Self::Uninstall => None,
         }
@@ -192,6 +203,9 @@ impl std::fmt::Display for Step {
                 write!(f, "revision {revision} → set aside, so that helm installs over what lives")
             }
             Self::EndAside { revision } => write!(f, "revision {revision} → failed"),
+            Self::MapApis { revision, changes } => {
+                write!(f, "the manifest of revision {revision}: {}", changes.lines().join(", "))
+            }
             Self::Rollback { to } => write!(f, "helm rollback to revision {to}, without hooks"),
             Self::Uninstall => write!(f, "helm uninstall"),
         }
@@ -215,7 +229,7 @@ pub fn at_stake(living: Option<&[ObjectKey]>) -> Vec<String> {
 /// Decides.
 pub fn plan(question: &Question<'_>) -> Answer {
     let history = question.history;
-    if history.records.is_empty() || question.strategy == Strategy::Off {
+    if history.records.is_empty() || matches!(question.strategy, Strategy::Off | Strategy::MapApis) {
         return Answer::Healthy;
     }
     let case = Case::of(question);
@@ -232,7 +246,7 @@ pub fn plan(question: &Question<'_>) -> Answer {
         Strategy::DeleteRecord => case.deleted(last),
         Strategy::Rollback => case.rolled_back(last),
         Strategy::Uninstall => case.uninstalled(last),
-        Strategy::Auto | Strategy::Rebase | Strategy::Off => case.automatic(last),
+        Strategy::Auto | Strategy::Rebase | Strategy::MapApis | Strategy::Off => case.automatic(last),
     }
 }
 
@@ -588,6 +602,14 @@ impl<'a> Case<'a> {
                 plan.why =
                     format!("with --history-max {max} a rebase would make Helm prune the last good revision");
                 plan.caveat = "fields that only dead revisions set may stay".into();
+            }
+            return answer;
+        }
+        if let Some(large) = self.good.iter().chain(&self.dead).find(|record| record.is_large()) {
+            let mut answer = self.marked(last);
+            if let Answer::Repair(plan) = &mut answer {
+                plan.why = format!("the record of revision {} is larger than helm-guard reads", large.revision);
+                plan.caveat = "objects and fields that only dead revisions set may stay".into();
             }
             return answer;
         }

@@ -12,7 +12,7 @@ use std::{
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
-use super::{Mended, Run, end::End, mend::read_manifest, prove::Rendered};
+use super::{Mended, Run, end::End, mend::read_manifest, prove::Rendered, settle::Histories};
 use crate::{
     cluster::{AT_ONCE, gated::Gate},
     manifest::{Manifest, ObjectKey},
@@ -146,9 +146,9 @@ impl Run<'_> {
     pub(super) async fn clear_leftovers(
         &self,
         plans: &mut [(String, Mended<'_>)],
-        histories: &mut [History],
+        histories: &mut Histories,
     ) {
-        for ((release, mended), history) in plans.iter_mut().zip(histories) {
+        for ((release, mended), history) in histories.with_mut(plans) {
             if set_aside(history).next().is_none() && mended.over.is_empty() {
                 continue;
             }
@@ -253,8 +253,8 @@ impl Run<'_> {
     }
 
     /// After an install over a dead one that Helm has taken back (`--atomic`): no record tells any more what the dead one made.
-    pub(super) async fn tell_what_is_left(&self, plans: &[(String, Mended<'_>)], histories: &[History]) {
-        for ((release, mended), history) in plans.iter().zip(histories) {
+    pub(super) async fn tell_what_is_left(&self, plans: &[(String, Mended<'_>)], histories: &Histories) {
+        for ((release, mended), history) in histories.with(plans) {
             if !history.records.is_empty() {
                 continue;
             }

@@ -19,6 +19,7 @@ use crate::{
         self, Answer, Plan, Question, Step, Strategy,
         adopt::{Proof, look::look},
         finish_install::objects::survey,
+        map_apis::{self, Found},
         odd_records, steps,
     },
     report::{Event, Outcome},
@@ -27,6 +28,19 @@ use crate::{
 };
 
 impl Run<'_> {
+    /// What Helm may quote of the records that are there. An upgrade reuses at most the values of one, and writes a record of
+    /// its own, which is looked at (`deploy/preflight.rs`); a rollback applies what any of them says.
+    fn learn(&self, history: &History) {
+        if matches!(self.request.invocation.command, Command::Rollback | Command::Uninstall)
+            || self.request.task == Task::Repair
+        {
+            return self.reporter.learn(&history.secrets());
+        }
+        for record in history.last().into_iter().chain(history.deployed().next_back()) {
+            self.reporter.learn(&record.given());
+        }
+    }
+
     /// Looks at a release and makes it deployable.
     pub(super) async fn mend(
         &self,
@@ -37,6 +51,7 @@ impl Run<'_> {
         let invocation = &self.request.invocation;
         let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
         let mut history = history.map_err(|error| self.no_records(release, error))?;
+        self.learn(&history);
         self.reporter.emit(Event::Looked(history.rows()));
         // What was before the first run is saved.
         if !done.again {
@@ -66,6 +81,8 @@ impl Run<'_> {
         let precious = precious(&self.cluster, release, &history);
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let alone = self.request.task == Task::Repair;
+        let apis = self.unserved(release, &history, mended.rollback_to);
+        let apis = unless_stopped(signals, "looking at what the cluster serves", apis).await?;
         let (strategy, history_max) = (self.request.guard.repair, self.request.history_max);
         let proof = self.proof(release, &history);
         let proof = unless_stopped(signals, "comparing what lives with the last revision", proof).await?;
@@ -97,10 +114,15 @@ impl Run<'_> {
             }
             answer => answer,
         };
+        let is_healthy = answer == Answer::Healthy;
+        let answer = map_apis::join(answer, &history, &apis);
+        mended.hands.apis = apis.records;
+        if is_healthy {
+            let upgrades = invocation.command == Command::Upgrade && !alone;
+            mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
+        }
         let plan = match answer {
             Answer::Healthy => {
-                let upgrades = invocation.command == Command::Upgrade && !alone;
-                mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
                 self.foresee_unrepaired(release, &history, &mut mended, signals).await?;
                 return Ok(mended);
             }
@@ -195,6 +217,27 @@ impl Run<'_> {
         }
     }
 
+    /// The records that Helm will read and that name APIs which the cluster does not serve.
+    async fn unserved(&self, release: &str, history: &History, back_to: Option<u32>) -> Found {
+        let (invocation, alone) = (&self.request.invocation, self.request.task == Task::Repair);
+        // Helm installs over no record that lives.
+        if !map_apis::is_part_of(self.request.guard.repair) || invocation.command == Command::Install {
+            return Found::default();
+        }
+        let last = history.last().map_or(0, |last| last.revision);
+        let target = match invocation.command {
+            Command::Rollback => {
+                let named = invocation.rollback_revision().and_then(|to| to.parse::<u32>().ok());
+                named.filter(|to| *to > 0).or(back_to).or(last.checked_sub(1))
+            }
+            Command::Install | Command::Upgrade | Command::Uninstall => None,
+        };
+        let wanted =
+            if alone { map_apis::all(history) } else { map_apis::read_by_helm(history, target.as_slice()) };
+        let until = self.request.kubernetes_version;
+        map_apis::look::look(&self.cluster, release, history, &wanted, until).await
+    }
+
     /// May the last revision be adopted? Only looked at where the answer matters.
     async fn proof(&self, release: &str, history: &History) -> Proof {
         let alone = self.request.task == Task::Repair;
@@ -239,6 +282,7 @@ impl Run<'_> {
             release: release.to_owned(),
             namespace: &self.cluster.namespace,
             lent: std::collections::BTreeMap::new(),
+            apis: std::collections::BTreeMap::new(),
         }
     }
 
@@ -314,7 +358,7 @@ pub(super) struct Mended<'a> {
     /// What is known of the release, where what Helm is about to apply is looked at when Helm has rendered it.
     pub(super) known: Option<super::preflight::Known>,
     /// StatefulSets to be made anew, as they live.
-    pub(super) sets: Vec<(ObjectKey, serde_json::Value)>,
+    pub(super) sets: Vec<super::recreate::Set>,
     pub(super) hands: steps::Hands<'a>,
     /// With `--repair off`: up to this revision nothing is changed.
     pub(super) untouchable: Option<u32>,

@@ -33,7 +33,8 @@ use crate::{
         definitions, lint, part, records,
         timeouts::{Patience, Until},
     },
-    release::{History, Record, Status, codec},
+    redact::Secrets,
+    release::{self, History, Record, Status, codec},
     repair::{self, Plan, Step},
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
@@ -141,7 +142,12 @@ impl Judge {
     fn parse(&self, text: &str, upgrade: bool) -> Option<(Manifest, Manifest)> {
         let events = if upgrade { ["pre-upgrade", "post-upgrade"] } else { ["pre-install", "post-install"] };
         match Manifest::parse(text, &self.cluster.namespace) {
-            Ok(all) => Some(part(all, events)),
+            Ok(all) => {
+                let mut secrets = Secrets::default();
+                all.objects.iter().for_each(|(_, object)| secrets.add_object(object));
+                self.reporter.learn(&secrets);
+                Some(part(all, events))
+            }
             Err(why) => {
                 self.reporter
                     .emit(Event::Warning(format!("the preflight was left out: the manifest is {why}")));
@@ -219,6 +225,9 @@ impl Run<'_> {
         let release = self.request.releases().remove(0);
         let history = unless_stopped(signals, "reading the records", self.store.history(&release)).await?;
         let history = history.map_err(|error| self.no_records(&release, error))?;
+        if let Some(last) = history.last() {
+            self.reporter.learn(&last.given());
+        }
         self.reporter.emit(Event::Looked(history.rows()));
         let (rendered, linted) =
             tokio::try_join!(self.render(&release, &history, signals), self.lint(signals))?;
@@ -372,6 +381,7 @@ impl Run<'_> {
                         return Ok(());
                     }
                 };
+                judge.reporter.learn(&release::secrets::of_config(&json));
                 let Known { before, mut findings } = known;
                 findings.extend(records::size(&format!("the record of {release}"), payload.len(), &json));
                 let major = if planned.is_v4 { Major::V4 } else { Major::V3 };

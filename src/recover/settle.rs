@@ -2,6 +2,7 @@
 //! its lock back. What somebody else has taken over is left to them.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
     time::Duration,
@@ -18,7 +19,7 @@ use crate::{
     cluster::{Cluster, Target},
     deploy::VALUES_FILE,
     exit,
-    helm::child,
+    helm::launch,
     lock::{
         command::Stop,
         lease::{self, Claims, Held},
@@ -145,7 +146,7 @@ async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<Str
     };
     // What Helm starts while it is asked to end carries the mark too.
     for limit in [gently, None] {
-        let helm = process::carrying(child::MARK, &state.lock_id);
+        let helm = process::carrying(launch::MARK, &state.lock_id);
         if !helm.is_empty() {
             process::end(&helm, limit, clock).await.context("helm's process")?;
             note(format!("helm was still running and is stopped: {}", processes(&helm)));
@@ -254,6 +255,7 @@ async fn records(
             release: release.clone(),
             namespace: &cluster.namespace,
             lent: lent.map(|copy| (copy.revision, copy)).collect(),
+            apis: BTreeMap::new(),
         };
         for step in repair::settle(Some(&plan), &history) {
             let said = hands

@@ -16,11 +16,17 @@ use serde::{Deserialize, Serialize};
 use super::{
     Record, Status,
     codec::{self, unquoted},
+    large,
     store::Driver,
 };
 
 /// What all keys of release records begin with.
 const RECORD: &str = "sh.helm.release.v1.";
+
+/// Name of the object, or key of the row, that holds a record.
+pub(super) fn name(release: &str, revision: u32) -> String {
+    format!("{RECORD}{release}.v{revision}")
+}
 
 /// A stored record: metadata and payload, whatever holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -284,9 +290,17 @@ impl Stored {
             }
         };
         let label = Status::parse(self.label("status").unwrap_or_default());
-        let mut body = codec::decode(self.payload())
-            .and_then(|json| codec::essentials(&json))
-            .map_err(|error| error.to_string());
+        let body = match codec::decode(self.payload()).and_then(|json| codec::essentials(&json)) {
+            Err(error) if error.is_own_limit() => match large::essentials(self.payload()) {
+                // Helm reads it, whatever it holds: what the label says is the most that is known.
+                Err(error) if error.is_own_limit() => {
+                    Ok(codec::Essentials { status: label, is_large: true, ..codec::Essentials::default() })
+                }
+                body => body,
+            },
+            body => body,
+        };
+        let mut body = body.map_err(|error| error.to_string());
         if let Some(body) = body.as_mut().ok().filter(|body| body.no_info) {
             body.status = label;
         }

@@ -7,12 +7,18 @@ use std::{
 };
 
 use anyhow::Context;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
-use super::{Step, dead_description, finish_install::death};
+use super::{
+    Step, dead_description,
+    finish_install::death,
+    map_apis::{self, Changes},
+};
 use crate::{
     clock::Clock,
-    cluster::Cluster,
-    manifest::Manifest,
+    cluster::{AT_ONCE, Cluster},
+    manifest::{Manifest, scaled},
+    preflight::applied,
     release::{
         History, Record, Status,
         codec::{self, Edit},
@@ -20,6 +26,7 @@ use crate::{
         store::Store,
         stored::backup_list,
     },
+    yaml::Unread,
 };
 
 /// Saves copies of the records that `steps` change or delete into one new file of `directory`, readable by its owner
@@ -69,6 +76,8 @@ pub struct Hands<'a> {
     pub namespace: &'a str,
     /// Records as they were before anything was lent, by revision.
     pub lent: BTreeMap<u32, Record>,
+    /// What changes in records that name APIs which the cluster does not serve, by revision.
+    pub apis: BTreeMap<u32, Changes>,
 }
 
 impl Hands<'_> {
@@ -157,6 +166,12 @@ impl Hands<'_> {
                     Edit { status: Some(Status::Failed), description: death(&copy), ..Edit::default() };
                 (Some(self.store.edit(&returned, &edit, now).await?), String::new())
             }
+            Step::MapApis { changes, .. } => {
+                let edit = mapped(&record, changes, self.namespace)?;
+                let written = self.store.edit(&record, &edit, now).await?;
+                let said = changes.lines().join(", ");
+                (Some(written), format!("the manifest of revision {revision}: {said}"))
+            }
             Step::Delete { .. } => {
                 self.store.delete(&record).await?;
                 (None, format!("revision {revision}: record deleted"))
@@ -185,13 +200,23 @@ impl Hands<'_> {
         {
             let context = || format!("record of revision {}", record.revision);
             let json = codec::decode(record.stored.payload()).with_context(context)?;
-            let text = codec::manifest(&json).with_context(context)?;
+            let mut text = codec::manifest(&json).with_context(context)?;
+            if let Some(changes) = self.apis.get(&record.revision)
+                && let Ok(applied) = map_apis::apply(&text, &changes.manifest, self.namespace)
+            {
+                text = applied;
+            }
             if values_of == Some(record.revision) {
                 values = Some(json);
             }
-            let Ok(manifest) = Manifest::parse(&text, self.namespace) else {
-                unread.push(format!("revision {}", record.revision));
-                continue;
+            let manifest = match Manifest::parse(&text, self.namespace) {
+                Ok(manifest) => manifest,
+                // Helm reads it: without its objects the base would be wrong.
+                Err(error @ Unread::BeyondLimits(_)) => return Err(error).with_context(context),
+                Err(_) => {
+                    unread.push(format!("revision {}", record.revision));
+                    continue;
+                }
             };
             if good == Some(record.revision) {
                 good_manifest = manifest.clone();
@@ -202,13 +227,29 @@ impl Hands<'_> {
         let doubtful: Vec<_> = union.keys().filter(|key| !good_manifest.contains(key)).cloned().collect();
         let ours = self.cluster.owned(&doubtful, &self.release, self.namespace).await?;
         union.objects.retain(|(key, _)| good_manifest.contains(key) || ours.contains(key));
+        self.forget_scaled(&mut union, &manifests).await;
         let edit = Edit {
             status: Some(Status::Failed),
             description: history.get(revision).and_then(death),
             manifest: Some(union.text()),
             values_of: values,
+            hooks: None,
         };
         Ok((edit, union.objects.len(), unread))
+    }
+
+    /// Takes out of the base what others have set since: see [`scaled`]. What cannot be looked at stays as it is.
+    async fn forget_scaled(&self, union: &mut Manifest, manifests: &[Manifest]) {
+        let looks = union.objects.iter_mut().filter_map(|(key, base)| {
+            let newest = manifests.iter().rev().find_map(|manifest| manifest.get(key))?;
+            scaled::has_older_fields(base, newest).then_some(async move {
+                if let Ok(Some(live)) = applied::live(self.cluster, key).await {
+                    scaled::forget(base, newest, &live);
+                }
+            })
+        });
+        let looks: Vec<BoxFuture<'_, ()>> = looks.map(FutureExt::boxed).collect();
+        stream::iter(looks).buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 }
 
@@ -217,4 +258,21 @@ fn replaced(history: &mut History, revision: u32, record: Option<Record>) {
     history.records.retain(|record| record.revision != revision);
     history.records.extend(record);
     *history = History::new(std::mem::take(&mut history.records));
+}
+
+/// The record with its objects named by APIs that the cluster serves. Its status stays as it is.
+fn mapped(record: &Record, changes: &Changes, namespace: &str) -> anyhow::Result<Edit> {
+    let context = || format!("record of revision {}", record.revision);
+    let json = codec::decode(record.stored.payload()).with_context(context)?;
+    let texts = codec::texts(&json).with_context(context)?;
+    let apply = |text: &str, changes: &[map_apis::Change]| {
+        map_apis::apply(text, changes, namespace).map_err(anyhow::Error::msg).with_context(context)
+    };
+    let hooks = texts.hooks.iter().map(|hook| {
+        // Of a hook that has no document left nothing can be run.
+        let text = apply(hook, &changes.hooks)?;
+        Ok(Some(text).filter(|text| text.trim() != "" || hook.trim() == ""))
+    });
+    let hooks = if changes.hooks.is_empty() { None } else { Some(hooks.collect::<anyhow::Result<_>>()?) };
+    Ok(Edit { manifest: Some(apply(&texts.manifest, &changes.manifest)?), hooks, ..Edit::default() })
 }

@@ -53,6 +53,16 @@ impl Objects {
         Ok(items.into_iter().map(|object| Stored::Secret(Box::new(object))).collect())
     }
 
+    /// One record, by its object's name.
+    pub(super) async fn record(&self, name: &str) -> Result<Option<Stored>, StoreError> {
+        let client = self.client.clone();
+        Ok(if self.in_maps {
+            self.config_maps(client).get_opt(name).await?.map(|object| Stored::ConfigMap(Box::new(object)))
+        } else {
+            self.secrets(client).get_opt(name).await?.map(|object| Stored::Secret(Box::new(object)))
+        })
+    }
+
     /// Writes an object in the place of the one with its resource version.
     pub(super) async fn replace(&self, client: Client, mut stored: Stored) -> Result<Stored, StoreError> {
         let name = stored.name().to_owned();

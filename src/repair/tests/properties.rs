@@ -90,6 +90,8 @@ impl World {
                 self.set_aside(*revision, set_aside);
             }
             Step::Delete { revision } => self.delete(*revision),
+            // No status changes.
+            Step::MapApis { .. } => {}
             Step::Rollback { to } => drop(self.rollback(*to, max, Ending::Succeeds)),
             Step::SetAside { revision, .. } => {
                 let Some(record) = self.history.get(*revision).cloned() else { return };
