@@ -2,6 +2,7 @@
 
 mod end;
 mod health;
+mod input;
 mod locks;
 mod mend;
 mod outcome;
@@ -24,7 +25,6 @@ use locks::{NoLocks, identity, lease_names, release, take_locks};
 use mend::Mended;
 
 pub(crate) use mend::{manifest_of, precious};
-pub(crate) use prove::VALUES_FILE;
 
 use crate::{
     clock::Clock,
@@ -35,7 +35,7 @@ use crate::{
     },
     exit,
     fence::server::{self, Fence},
-    helm::{Command, Invocation, Mask, Version, binary, child, phases::Ran},
+    helm::{Command, Invocation, Mask, Version, binary, child, phases::Ran, terminal::Place},
     lock::{
         Standing,
         lease::{self, Claims},
@@ -133,7 +133,10 @@ impl<'a> Run<'a> {
         let (helm, environment) = (request.helm.clone(), Vec::new());
         let mask = Mask::of(invocation).and(request.storage.secrets());
         let memory = request.helm_memory;
-        let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment, memory, mask };
+        let place = Place::here(request.in_ci);
+        let input = input::read(request, signals).await?;
+        let mut launch =
+            child::Launch { helm, lock_id: lock_id.clone(), environment, memory, mask, place, input };
         let version = ask_version(launch.clone());
         let locks = async {
             if invocation.create_namespace() && installing && request.task != Task::Check {
@@ -255,7 +258,7 @@ impl<'a> Run<'a> {
             self.settle(&mut plans, signals, done).await;
             return Some(End::broken_off(signal, "helm was about to start"));
         }
-        if let Err(end) = self.ready(&mut plans).await {
+        if let Err(end) = self.ready(&mut plans, signals).await {
             self.settle(&mut plans, signals, done).await;
             return Some(end);
         }
@@ -288,7 +291,7 @@ impl<'a> Run<'a> {
         }
         let histories = if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
         if let Some(findings) = refused {
-            self.take_back().await;
+            self.take_back(signals).await;
             return Some(preflight::refusal(&findings));
         }
         self.tell_phases(

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 60] = [
-    ("backup/act.rs", "writes backups, prints"),
+const ACTING: [(&str, &str); 64] = [
+    ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -15,8 +15,10 @@ const ACTING: [(&str, &str); 60] = [
     ("cluster/gated.rs", "writes to sockets"),
     ("cluster/unready.rs", "asks how far workloads are"),
     ("cluster/wire.rs", "opens connections to the API server"),
+    ("copies.rs", "saves copies, throws old ones away"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/end.rs", "waits for signals and the time after them"),
+    ("deploy/input.rs", "reads standard input"),
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
     ("deploy/preflight.rs", "asks the API server before a deploy"),
@@ -33,6 +35,7 @@ const ACTING: [(&str, &str); 60] = [
     ("fence/server.rs", "receives Helm's requests"),
     ("helm/binary.rs", "reads Helm's file"),
     ("helm/child.rs", "runs Helm"),
+    ("helm/terminal.rs", "starts and signals processes, looks at the terminal"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
     ("lock/lease/hold.rs", "renews the Lease and gives it back"),
@@ -44,6 +47,7 @@ const ACTING: [(&str, &str); 60] = [
     ("preflight/applied.rs", "asks the API server by dry runs"),
     ("preflight/definitions.rs", "deletes CRDs of a refused deploy"),
     ("preflight/rights/ask.rs", "asks the API server for rights"),
+    ("private_file.rs", "writes and reads private files"),
     ("process.rs", "finds and ends processes"),
     ("progress/follow.rs", "lets time pass, starts what watches and reads"),
     ("progress/logs.rs", "reads logs of hooks"),

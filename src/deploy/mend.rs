@@ -7,6 +7,7 @@ use super::{
     warn_of_ledger,
 };
 use crate::{
+    copies::Shelf,
     backup,
     changes::{self, Changes, Side},
     cluster::Cluster,
@@ -92,7 +93,7 @@ impl Run<'_> {
             }
             Answer::Repair(plan) => plan,
         };
-        if !alone && let Some(rendered) = self.prove(release, &history, &plan, signals).await? {
+        if !alone && let Some(rendered) = self.prove(&history, &plan, signals).await? {
             mended.sets =
                 self.foresee(release, &rendered, &history, (Some(&plan), Vec::new()), signals).await?;
         }
@@ -110,7 +111,12 @@ impl Run<'_> {
         if !plan.caveat.is_empty() {
             self.reporter.emit(Event::Warning(plan.caveat.clone()));
         }
-        let saved = steps::backup(&self.request.copies_dir, release, &self.lock_id, &history, &plan.steps);
+        let shelf = Shelf {
+            directory: &self.request.copies_dir,
+            namespace: &self.cluster.namespace,
+            keep: self.request.guard.run.backups.keep,
+        };
+        let saved = steps::backup(&shelf, release, &self.lock_id, &history, &plan.steps);
         match saved {
             Ok(Some((path, revisions))) => {
                 let lent = plan.steps.iter().filter_map(|step| match step {

@@ -1,17 +1,19 @@
 //! StatefulSets that only a new one can change (`--recreate-statefulsets`): deleted before Helm makes them anew, looked for
 //! afterwards. Which they are is found by the preflight.
 
-use std::{io::Write, os::unix::fs::OpenOptionsExt, sync::Arc};
+use std::sync::Arc;
 
 use kube::Client;
 use serde_json::Value;
 
 use super::{Run, preflight::Judged};
 use crate::{
+    copies::{self, Kind, Shelf},
     helm::child,
     manifest::ObjectKey,
     preflight::act,
     report::{Event, sink::Reporter},
+    signals::Signals,
 };
 
 /// A StatefulSet as it lives.
@@ -23,8 +25,10 @@ pub(super) struct Recreator {
     pub(super) client: Client,
     reporter: Arc<Reporter>,
     directory: std::path::PathBuf,
+    keep: u32,
     lock_id: String,
     judged: Arc<Judged>,
+    signals: Signals,
 }
 
 impl Recreator {
@@ -34,16 +38,12 @@ impl Recreator {
     /// Why one was not deleted.
     pub(super) async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
         for (key, live) in sets {
-            let path = self.directory.join(format!("statefulset-{}-{}.json", key.name, self.lock_id));
-            let save = || -> std::io::Result<()> {
-                std::fs::create_dir_all(&self.directory)?;
-                let mut file =
-                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                file.write_all(live.to_string().as_bytes())?;
-                file.sync_all()
-            };
-            save().map_err(|error| format!("{key} was not deleted: copy {}: {error}", path.display()))?;
-            act::orphan(&self.client, &key, &live)
+            let shelf =
+                Shelf { directory: &self.directory, namespace: &key.namespace, keep: self.keep };
+            let text = live.to_string();
+            let saved = copies::save(&shelf, Kind::StatefulSet, &key.name, &self.lock_id, &[text.as_bytes()]);
+            let path = saved.map_err(|error| format!("{key} was not deleted: {error:#}"))?;
+            act::orphan(&self.client, &key, &live, &self.signals)
                 .await
                 .map_err(|why| format!("{key} was not deleted: {why}"))?;
             let said = format!("{key} deleted, its pods and volumes left; a copy is in {}", path.display());
@@ -55,15 +55,17 @@ impl Recreator {
 }
 
 impl Run<'_> {
-    pub(super) fn recreator(&self) -> Recreator {
+    pub(super) fn recreator(&self, signals: &Signals) -> Recreator {
         let lock = self.claims.clone();
         let gate: crate::cluster::gated::Gate = Arc::new(move || lock.are_safe());
         Recreator {
             client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
             reporter: self.reporter.clone(),
             directory: self.request.backup_dir.clone(),
+            keep: self.request.guard.run.backups.keep,
             lock_id: self.lock_id.clone(),
             judged: self.judged.clone(),
+            signals: signals.clone(),
         }
     }
 

@@ -2,30 +2,29 @@
 
 use std::{
     collections::VecDeque,
-    ffi::OsString,
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal as Kill, killpg},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal as Kill;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::{Child, Command},
+    process::Command,
 };
 
 use super::{
     Mask,
     memory::{self, Decided},
     stop::{self, Sent, Stop},
+    terminal::{Family, Place, Prepared},
 };
 use crate::{
+    bytes,
     clock::Clock,
     exit,
+    private_file::InMemory,
     release::codec::MAX_DECODED,
     report::{Event, sink::Reporter},
     signals::Signals,
@@ -66,6 +65,10 @@ pub struct Launch {
     pub memory: Decided,
     /// What must not be seen of its errors.
     pub mask: Mask,
+    /// Where it runs.
+    pub place: Place,
+    /// What it reads as its standard input, from the beginning each time it is started. Else this process's own.
+    pub input: Option<Arc<InMemory>>,
 }
 
 impl Launch {
@@ -79,7 +82,33 @@ impl Launch {
         }
         // Charts and plugins have no use for it.
         command.env_remove(crate::ci::TOKEN);
-        command.env(MARK, &self.lock_id).process_group(0)
+        command.env(MARK, &self.lock_id);
+        if self.place == Place::Group {
+            command.process_group(0);
+        }
+        command
+    }
+
+    /// This program, even when its file has been replaced, on its way to be Helm.
+    fn step(&self, dies_with_parent: bool, shielded: bool) -> Command {
+        let mut step = Command::new("/proc/self/exe");
+        let prepared = Prepared { place: self.place, dies_with_parent, shielded, outlives_terminal: true };
+        step.args(prepared.arguments(&self.helm));
+        step
+    }
+
+    fn stdin(&self) -> std::io::Result<Stdio> {
+        match &self.input {
+            None => Ok(Stdio::inherit()),
+            Some(text) => Ok(text.open()?.into()),
+        }
+    }
+
+    /// Why the step did not become Helm, if that is what it printed. Helm has no such exit code.
+    fn not_started(&self, code: Option<i32>, error: &str) -> Option<std::io::Error> {
+        let why = error.strip_prefix("helm-guard: error: ").filter(|_| code == Some(exit::UNAVAILABLE.into()))?;
+        let known = format!("helm binary {}: ", self.helm.display());
+        Some(std::io::Error::other(why.strip_prefix(&known).unwrap_or(why).to_owned()))
     }
 }
 
@@ -89,31 +118,6 @@ fn memory_available() -> Option<u64> {
     let files = memory::limit_files(&read("/proc/self/cgroup").unwrap_or_default());
     let limits: Vec<String> = files.iter().filter_map(|path| read(path)).collect();
     memory::available(&read("/proc/meminfo")?, limits.iter().map(String::as_str))
-}
-
-/// The hidden command that a Helm which changes things is started by: this program again, which asks the system to be
-/// killed with its parent, and then becomes Helm. Only a process itself can ask that, and between `fork` and `exec` only
-/// unsafe code could.
-pub const STEP: &str = "exec-helm";
-
-/// The step. `arguments` are the parent's process id, the binary and its arguments; returns only if it fails.
-///
-/// SIGKILL: a Helm whose fence is gone can save nothing, but would try for as long as its timeout.
-pub fn become_helm(mut arguments: impl Iterator<Item = OsString>) -> String {
-    use std::os::unix::process::CommandExt;
-    let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok());
-    let (Some(parent), Some(helm)) = (parent, arguments.next()) else {
-        return format!("{STEP}: for this program itself");
-    };
-    if let Err(error) = nix::sys::prctl::set_pdeathsig(Kill::SIGKILL) {
-        return format!("helm cannot be bound to this process: {error}");
-    }
-    // It may have died before the request was made.
-    if nix::unistd::getppid() != Pid::from_raw(parent) {
-        return "the process that started helm is gone".to_owned();
-    }
-    let error = std::process::Command::new(&helm).args(arguments).exec();
-    format!("helm binary {}: {error}", Path::new(&helm).display())
 }
 
 /// Whether there is a program to run at all, by path or on `PATH`. Else why not: better known before the lock is taken than
@@ -141,9 +145,9 @@ const LAST_WORDS_IN_A_HURRY: Duration = Duration::from_millis(200);
 
 /// Runs Helm to its end.
 ///
-/// Helm gets a process group of its own: a closed terminal or a Ctrl-C then reaches it only through this program. If this
-/// program is killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the main
-/// thread, not for a task of the runtime.
+/// Where it runs, and what a closed terminal or a Ctrl-C then does to it, is told in [`super::terminal`]. If this program is
+/// killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the main thread, not
+/// for a task of the runtime.
 ///
 /// `tick` is called at least every `keepalive` and says what is being waited for. What is done when Helm is to stop is
 /// `stop`'s to say.
@@ -163,16 +167,15 @@ pub async fn run(
     tick: impl AsyncFn(Duration),
 ) -> std::io::Result<Ended> {
     let started = clock.monotonic();
-    // This program, even when its file has been replaced.
-    let mut step = Command::new("/proc/self/exe");
-    step.arg(STEP).arg(std::process::id().to_string()).arg(&launch.helm).args(argv);
+    let mut step = launch.step(true, stop.leaves_it_half_done());
+    step.args(argv.iter().map(|word| bytes::to_bytes(word)));
     let mut child = launch
         .apply(&mut step)
-        .stdin(Stdio::inherit())
+        .stdin(launch.stdin()?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    let group = group(&child);
+    let family = Family::of(child.id(), launch.place);
     reporter.begin_untrusted();
     let tail = Arc::new(Mutex::new(VecDeque::new()));
     let to = reporter.clone();
@@ -213,7 +216,9 @@ pub async fn run(
             let now = clock.monotonic();
             // First what counts: a report may take a moment.
             let sent = stop.on(event, now);
-            send(group, sent);
+            if let Some(sent) = sent {
+                family.send(number(sent));
+            }
             let limit = stop.limit().map(|limit| limit.saturating_sub(now));
             if let Some(cause) = stop::said(event, sent, limit, lock_lost.as_deref()) {
                 reporter.emit(Event::Stopping { cause });
@@ -223,7 +228,7 @@ pub async fn run(
     let stopped = stopped_by.is_some() || lock_lost.is_some();
     if stopped {
         // What Helm started and left behind.
-        send(group, Some(Sent::Kill));
+        family.kill_rest(MARK, launch.lock_id.clone()).await;
     }
     stop.on(stop::Event::HelmEnded, clock.monotonic());
     // What is in the pipes is read, but not waited for long.
@@ -235,12 +240,8 @@ pub async fn run(
     reporter.end_untrusted();
     let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
     let error = String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned();
-    // The step could be started, but did not become Helm. Helm has no such exit code.
-    if status.code() == Some(exit::UNAVAILABLE.into())
-        && let Some(why) = error.strip_prefix("helm-guard: error: ")
-    {
-        let known = format!("helm binary {}: ", launch.helm.display());
-        return Err(std::io::Error::other(why.strip_prefix(&known).unwrap_or(why).to_owned()));
+    if let Some(why) = launch.not_started(status.code(), &error) {
+        return Err(why);
     }
     Ok(Ended {
         code: status.code(),
@@ -255,19 +256,11 @@ pub async fn run(
 
 const FOR_EVER: Duration = Duration::from_secs(86_400);
 
-fn group(child: &Child) -> Option<Pid> {
-    child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
-}
-
-fn send(group: Option<Pid>, sent: Option<Sent>) {
-    if let (Some(group), Some(sent)) = (group, sent) {
-        let signal = match sent {
-            Sent::Int => Kill::SIGINT,
-            Sent::Term => Kill::SIGTERM,
-            Sent::Kill => Kill::SIGKILL,
-        };
-        // It may be gone already.
-        let _ = killpg(group, signal);
+fn number(sent: Sent) -> Kill {
+    match sent {
+        Sent::Int => Kill::SIGINT,
+        Sent::Term => Kill::SIGTERM,
+        Sent::Kill => Kill::SIGKILL,
     }
 }
 
@@ -300,12 +293,14 @@ async fn pump_errors(
     keep(&mask.end());
 }
 
-/// Kills a process group when it is given up.
-struct GivenUp(Option<Pid>);
+/// Kills a Helm with all that it started when it is given up.
+struct GivenUp(Option<Family>);
 
 impl Drop for GivenUp {
     fn drop(&mut self) {
-        send(self.0, Some(Sent::Kill));
+        if let Some(family) = self.0 {
+            family.send(Kill::SIGKILL);
+        }
     }
 }
 
@@ -340,18 +335,25 @@ pub async fn printed(launch: &Launch, argv: &[String]) -> std::io::Result<String
 }
 
 async fn output(launch: &Launch, argv: &[String]) -> std::io::Result<std::process::Output> {
+    let mut command = match launch.place {
+        Place::Session => launch.step(false, false),
+        Place::Terminal | Place::Group => Command::new(&launch.helm),
+    };
     let mut child = launch
-        .apply(Command::new(&launch.helm).args(argv))
+        .apply(command.args(argv.iter().map(|word| bytes::to_bytes(word))))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let mut given_up = GivenUp(group(&child));
+    let mut given_up = GivenUp(Some(Family::of(child.id(), launch.place)));
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr) = tokio::try_join!(whole(out), whole(err))?;
     let status = child.wait().await?;
     given_up.0 = None;
+    if let Some(why) = launch.not_started(status.code(), String::from_utf8_lossy(&stderr).trim()) {
+        return Err(why);
+    }
     Ok(std::process::Output { status, stdout, stderr })
 }
 

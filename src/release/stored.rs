@@ -105,6 +105,12 @@ impl Stored {
         Some(Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() })
     }
 
+    /// Has somebody written it under this name of a field manager? No row has any.
+    pub fn is_written_by(&self, manager: &str) -> bool {
+        let fields = self.metadata().and_then(|meta| meta.managed_fields.as_ref());
+        fields.is_some_and(|fields| fields.iter().any(|entry| entry.manager.as_deref() == Some(manager)))
+    }
+
     /// Name of the object, or key of the row.
     pub fn name(&self) -> &str {
         match self {

@@ -287,7 +287,7 @@ mod tests {
             ..Holder::default()
         };
         let view =
-            LeaseView { holder: Some(holder), renewed: String::new(), duration: Duration::from_secs(15) };
+            LeaseView { holder: Some(holder), renewed: String::new(), duration: Duration::from_secs(15), members: Vec::new() };
         Row::new("shop", "helm-guard-web", &view, life, None)
     }
 

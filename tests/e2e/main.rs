@@ -18,6 +18,7 @@ mod faults;
 mod fence;
 mod fleet;
 mod foreseen;
+mod hangs;
 mod kills;
 mod lock;
 mod locking;
