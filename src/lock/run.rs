@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     exit,
     helm::{
-        child::MARK,
+        child::{MARK, find},
         terminal::{Family, Place, Prepared},
     },
     report::text::terminal_safe,
@@ -81,6 +81,8 @@ impl Under<'_> {
         let place = Place::here(self.in_ci);
         let mut command = match place {
             Place::Session => {
+                // The step that becomes it cannot tell why there is none.
+                find(Path::new(self.program))?;
                 let prepared =
                     Prepared { place, dies_with_parent: false, shielded: false, outlives_terminal: false };
                 let mut step = Command::new("/proc/self/exe");

@@ -92,12 +92,11 @@ fn ctrl_c_leaves_a_rollback_its_time(version: Helm) {
 fn ctrl_z_and_fg(version: Helm) {
     let mut stage = Stage::new("ctrlz", version);
     wrap(&mut stage, "echo begins >/dev/tty; read word </dev/tty");
-    let mut guard = stage.guard("upgrade", &["--install", "--lease-duration=60s", WAIT[0], WAIT[1]]);
+    let guard = stage.guard("upgrade", &["--install", "--lease-duration=60s", WAIT[0], WAIT[1]]);
     let mut shell = Command::new("bash");
     shell.args(["-mc", "\"$@\"; echo \"[stopped $?]\"; fg %1; echo \"[ended $?]\"", "bash"]);
     shell.arg(guard.get_program()).args(guard.get_args()).env_clear();
     shell.envs(guard.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    guard.stdin(Stdio::null());
     let mut terminal = Terminal::foreground(&shell, SIZE);
     terminal.until(|screen| screen.text().contains("begins"));
     terminal.press("\u{1a}");
