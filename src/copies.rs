@@ -44,13 +44,7 @@ impl Kind {
 ///
 /// # Errors
 /// When a file cannot be written. That an old one cannot be thrown away is none.
-pub fn save(
-    shelf: &Shelf<'_>,
-    kind: Kind,
-    name: &str,
-    id: &str,
-    texts: &[&[u8]],
-) -> anyhow::Result<PathBuf> {
+pub fn save(shelf: &Shelf<'_>, kind: Kind, name: &str, id: &str, texts: &[&[u8]]) -> anyhow::Result<PathBuf> {
     private_file::directory(shelf.directory)
         .with_context(|| format!("backup directory {}", shelf.directory.display()))?;
     let stem = stem(shelf.namespace, name, id);
@@ -94,7 +88,10 @@ fn surplus(files: &[String], kind: Kind, namespace: &str, name: &str, keep: usiz
         .filter(|stem| stem.strip_prefix(&begin).is_some_and(is_id))
         .collect();
     let old = stems.len().saturating_sub(keep);
-    stems[..old].iter().flat_map(|stem| endings.iter().map(move |ending| format!("{stem}.{ending}"))).collect()
+    stems[..old]
+        .iter()
+        .flat_map(|stem| endings.iter().map(move |ending| format!("{stem}.{ending}")))
+        .collect()
 }
 
 fn is_id(text: &str) -> bool {
@@ -140,7 +137,8 @@ mod tests {
             save(&shelf, Kind::Repair, "web", id, &[b"{}"]).unwrap();
         }
         let names = std::fs::read_dir(directory.path()).unwrap();
-        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, ["shop.web-00000002.repair.json", "till.web-00000001.repair.json"]);
     }

@@ -372,7 +372,6 @@ mod tests {
         assert_eq!(Observer::default().life(&view, secs(0)), Life::Promised);
     }
 
-
     #[test]
     fn a_holder_stops_before_anybody_else_may_start() {
         assert!(safely_held(&times(), secs(0), secs(9)));

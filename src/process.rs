@@ -320,7 +320,8 @@ mod tests {
         assert_eq!(family, [of(&child), grandchild]);
         signal(&family, 9);
         child.wait().unwrap();
-        wait(open(&grandchild).unwrap().into_iter().collect(), Clock::start(), Duration::from_secs(60)).unwrap();
+        wait(open(&grandchild).unwrap().into_iter().collect(), Clock::start(), Duration::from_secs(60))
+            .unwrap();
         assert_eq!(super::family(of(&child).pid), []);
     }
 

@@ -133,7 +133,8 @@ impl Request {
         let (flags, mut warnings) = from_env(env);
         let own = flags.into_iter().chain(split.own);
         let argv = ["helm-guard".to_owned(), command.as_str().to_owned()].into_iter().chain(own);
-        let cli = Cli::try_parse_from(argv.map(|word| bytes::to_bytes(&word))).map_err(|error| error.render().to_string())?;
+        let cli = Cli::try_parse_from(argv.map(|word| bytes::to_bytes(&word)))
+            .map_err(|error| error.render().to_string())?;
         let mut guard = match cli.command {
             cli::Command::Upgrade(deploy)
             | cli::Command::Install(deploy)
@@ -441,8 +442,11 @@ mod tests {
             ("false", "--kube-insecure-skip-tls-verify", true),
         ] {
             let env: Env = [("HELM_KUBEINSECURE_SKIP_TLS_VERIFY".to_owned(), variable.to_owned())].into();
-            let tokens: Vec<String> =
-                ["web", "chart", flag].iter().filter(|token| !token.is_empty()).map(|t| (*t).to_owned()).collect();
+            let tokens: Vec<String> = ["web", "chart", flag]
+                .iter()
+                .filter(|token| !token.is_empty())
+                .map(|t| (*t).to_owned())
+                .collect();
             let request = Request::parse(Command::Upgrade, &tokens, &env, "host").unwrap();
             assert_eq!(request.target.insecure, insecure, "{variable} {flag}");
         }
@@ -456,10 +460,14 @@ mod tests {
             (vec![("HOME", home)], format!("{home}/.local/state/helm-guard/backups")),
             (vec![("HOME", home), ("XDG_STATE_HOME", "/tmp")], "/tmp/helm-guard/backups".to_owned()),
             (vec![("HOME", home), ("RUNNER_TEMP", "/r")], "/r/helm-guard-backups".to_owned()),
-            (vec![("HOME", "/proc"), ("TMPDIR", home)], format!("{home}/helm-guard-backups-{}", private_file::user())),
+            (
+                vec![("HOME", "/proc"), ("TMPDIR", home)],
+                format!("{home}/helm-guard-backups-{}", private_file::user()),
+            ),
             (vec![("TMPDIR", home)], format!("{home}/helm-guard-backups-{}", private_file::user())),
         ] {
-            let env: Env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let env: Env =
+                variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             assert_eq!(backup_dir(&env).to_str(), Some(wanted.as_str()), "{variables:?}");
         }
     }

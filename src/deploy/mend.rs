@@ -7,10 +7,10 @@ use super::{
     warn_of_ledger,
 };
 use crate::{
-    copies::Shelf,
     backup,
     changes::{self, Changes, Side},
     cluster::Cluster,
+    copies::Shelf,
     exit,
     helm::{self, Command, stop::Manner},
     manifest::{Manifest, ObjectKey},

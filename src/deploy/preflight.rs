@@ -220,8 +220,7 @@ impl Run<'_> {
         let history = unless_stopped(signals, "reading the records", self.store.history(&release)).await?;
         let history = history.map_err(|error| self.no_records(&release, error))?;
         self.reporter.emit(Event::Looked(history.rows()));
-        let (rendered, linted) =
-            tokio::try_join!(self.render(&history, signals), self.lint(signals))?;
+        let (rendered, linted) = tokio::try_join!(self.render(&history, signals), self.lint(signals))?;
         let known = [self.of_history(&history), linted].concat();
         match rendered {
             Ok(rendered) => {

@@ -228,7 +228,8 @@ pub(super) fn read_once(invocation: &Invocation) -> Option<String> {
         return Some("standard input".to_owned());
     }
     let is_pipe = |file: &String| {
-        std::fs::metadata(bytes::to_bytes(file)).is_ok_and(|meta| meta.file_type().is_fifo() || meta.file_type().is_socket())
+        std::fs::metadata(bytes::to_bytes(file))
+            .is_ok_and(|meta| meta.file_type().is_fifo() || meta.file_type().is_socket())
     };
     invocation.value_sources().into_iter().find(is_pipe)
 }

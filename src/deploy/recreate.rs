@@ -38,8 +38,7 @@ impl Recreator {
     /// Why one was not deleted.
     pub(super) async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
         for (key, live) in sets {
-            let shelf =
-                Shelf { directory: &self.directory, namespace: &key.namespace, keep: self.keep };
+            let shelf = Shelf { directory: &self.directory, namespace: &key.namespace, keep: self.keep };
             let text = live.to_string();
             let saved = copies::save(&shelf, Kind::StatefulSet, &key.name, &self.lock_id, &[text.as_bytes()]);
             let path = saved.map_err(|error| format!("{key} was not deleted: {error:#}"))?;

@@ -58,7 +58,9 @@ impl Run<'_> {
             let steps = steps.into_iter().filter(|step| step.revision() > mended.untouchable);
             let (left, steps): (Vec<_>, Vec<_>) = steps.partition(|step| may_be_anothers(step, &history));
             for revision in left.iter().filter_map(Step::revision) {
-                let why = format!("--lock off: revision {revision} is left as it is, another run may be at work on it");
+                let why = format!(
+                    "--lock off: revision {revision} is left as it is, another run may be at work on it"
+                );
                 self.reporter.emit(Event::Warning(why));
             }
             for step in steps {

@@ -106,7 +106,8 @@ impl Launch {
 
     /// Why the step did not become Helm, if that is what it printed. Helm has no such exit code.
     fn not_started(&self, code: Option<i32>, error: &str) -> Option<std::io::Error> {
-        let why = error.strip_prefix("helm-guard: error: ").filter(|_| code == Some(exit::UNAVAILABLE.into()))?;
+        let why =
+            error.strip_prefix("helm-guard: error: ").filter(|_| code == Some(exit::UNAVAILABLE.into()))?;
         let known = format!("helm binary {}: ", self.helm.display());
         Some(std::io::Error::other(why.strip_prefix(&known).unwrap_or(why).to_owned()))
     }

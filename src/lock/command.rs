@@ -316,7 +316,9 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
         return Ok(0);
     };
     if let Some((first, rest)) = view.members.split_first().filter(|(first, _)| first.lock_id == args.id) {
-        if let Some(alive) = rest.iter().find(|member| !member.process.as_ref().is_some_and(Located::has_ended)) {
+        if let Some(alive) =
+            rest.iter().find(|member| !member.process.as_ref().is_some_and(Located::has_ended))
+        {
             let why = format!("lock {} is in use: {} works under it", args.id, alive.operation);
             return Err(Stop::new(exit::REFUSED, why, &[&place.unlock(&alive.lock_id, "")]));
         }

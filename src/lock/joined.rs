@@ -68,8 +68,13 @@ pub fn may_join(
 ) -> Option<Base> {
     let holder = view.holder.as_ref()?;
     let within = within.filter(|id| !id.is_empty())?;
-    let alone =
-        || vec![Member { lock_id: holder.lock_id.clone(), operation: holder.operation.clone(), ..Member::default() }];
+    let alone = || {
+        vec![Member {
+            lock_id: holder.lock_id.clone(),
+            operation: holder.operation.clone(),
+            ..Member::default()
+        }]
+    };
     let mut members = if view.members.is_empty() { alone() } else { view.members.clone() };
     let at = members.iter().position(|member| member.lock_id == within)?;
     // Each is asked, so that all of them are watched.
@@ -101,7 +106,8 @@ impl Watch {
             (*renewed, *since) = (member.renewed.clone(), now);
         }
         let believed = Duration::from_secs(member.seconds.max(1)).min(LONGEST_BELIEF);
-        now >= *since + believed || !opens(&member.operation) && member.process.as_ref().is_some_and(has_ended)
+        now >= *since + believed
+            || !opens(&member.operation) && member.process.as_ref().is_some_and(has_ended)
     }
 }
 
@@ -146,8 +152,7 @@ mod tests {
             ("both have died", vec![&outer, &nested, &deep], "a", "bc", Some("a")),
         ] {
             let members: Vec<Member> = members.into_iter().cloned().collect();
-            let base =
-                may_join(&view(&members), Some(within), |member| dead.contains(&member.lock_id));
+            let base = may_join(&view(&members), Some(within), |member| dead.contains(&member.lock_id));
             assert_eq!(base.as_ref().map(|base| base.holder.lock_id.as_str()), joined, "{why}");
             if let Some(base) = base {
                 assert_eq!(base.members.last().unwrap().lock_id, joined.unwrap(), "{why}");

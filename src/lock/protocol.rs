@@ -133,7 +133,8 @@ impl Hold {
                 Some(holder) if holder.identity == mine.identity && uid == mine.uid => match &mine.member {
                     // A version that does not know of members leaves only the lock ID.
                     Some(id)
-                        if holder.lock_id != *id && view.members.iter().all(|member| member.lock_id != *id) =>
+                        if holder.lock_id != *id
+                            && view.members.iter().all(|member| member.lock_id != *id) =>
                     {
                         Next::Lost(format!("{} works under that hold now", holder.owner.name))
                     }

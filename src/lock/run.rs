@@ -1,13 +1,7 @@
 //! `lock run`: any command under a release's lock.
 //! The command keeps this process's terminal and streams; nothing it prints is touched.
 
-use std::{
-    ffi::OsString,
-    io::Write,
-    os::unix::process::ExitStatusExt,
-    path::Path,
-    time::Duration,
-};
+use std::{ffi::OsString, io::Write, os::unix::process::ExitStatusExt, path::Path, time::Duration};
 
 use nix::sys::signal::Signal as Kill;
 use tokio::process::Command;

@@ -411,12 +411,7 @@ async fn look_up(cluster: &Cluster, deploy: &Deploy) -> Vec<Finding> {
 ///
 /// # Errors
 /// When the API server refuses, the set does not go within 30 s, or this process is asked to stop.
-pub async fn orphan(
-    client: &Client,
-    key: &ObjectKey,
-    live: &Value,
-    signals: &Signals,
-) -> Result<(), String> {
+pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value, signals: &Signals) -> Result<(), String> {
     let Some(resource) = resource::known(&key.api_version, &key.kind) else {
         return Err("not known".to_owned());
     };

@@ -14,12 +14,13 @@ use crate::{
         command::{Stop, connect, listen, take, wanted},
         lease::Claims,
     },
+    private_file,
     release::{
         History, Record, Status,
         database::CONNECTION,
         store::{Driver, Storage, Store, StoreError},
     },
-    private_file, request,
+    request,
     signals::Signals,
 };
 
@@ -40,7 +41,10 @@ fn copies(args: &Restore) -> Result<(Backup, Subject), Stop> {
         std::io::ErrorKind::FileTooLarge => refuse("it is larger than any backup".to_owned()),
         std::io::ErrorKind::PermissionDenied => {
             let mut refusal = refuse(error.to_string());
-            refusal.next.insert(0, "look at what is in it, copy it to a file of your own, and restore the copy".to_owned());
+            refusal.next.insert(
+                0,
+                "look at what is in it, copy it to a file of your own, and restore the copy".to_owned(),
+            );
             refusal
         }
         _ => refuse(error.to_string()),

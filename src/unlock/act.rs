@@ -16,8 +16,8 @@ use crate::{
     ci::{self, Env},
     cli::{Json, Unlock},
     clock::Clock,
-    copies::Shelf,
     cluster::Cluster,
+    copies::Shelf,
     deploy::random_id,
     exit,
     lock::{

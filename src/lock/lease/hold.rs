@@ -23,7 +23,8 @@ use tokio::{
 use super::{
     ANSWER, Request, answer, bounded,
     object::{
-        change_lines, forget_members, holder_identity, lines, members, refresh, refresh_member, set_members, view,
+        change_lines, forget_members, holder_identity, lines, members, refresh, refresh_member, set_members,
+        view,
     },
     swap,
 };
