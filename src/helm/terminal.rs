@@ -7,8 +7,9 @@
 //! Ctrl-C away from this program, and would need a shell's whole job control here.
 //!
 //! What a terminal sends to the whole group is kept from a Helm that it would harm: SIGHUP always (a closed terminal ends
-//! nothing), SIGINT for commands that save nothing when they are interrupted. These signals are blocked, not ignored: Go
-//! unblocks what a program asks for with `signal.Notify`, so a Ctrl-C that comes before that is not lost.
+//! nothing), SIGINT for commands that save nothing when they are interrupted. These signals are ignored, which Go leaves as it
+//! is until a program asks for them; a mask of blocked signals it clears (seen with Helm 3.22 and 4.3). To ignore a signal
+//! takes unsafe code or a shell, and where there is a terminal there is a shell.
 //!
 //! Without a terminal a child gets a group of its own, so that a signal reaches all that it starts, and once.
 
@@ -22,7 +23,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::signal::{SigSet, Signal, kill, killpg},
+    sys::signal::{Signal, kill, killpg},
     unistd::{Pid, execvp, getpgrp, setsid, tcgetpgrp},
 };
 
@@ -124,16 +125,13 @@ pub fn become_program(mut arguments: impl Iterator<Item = OsString>) -> String {
     {
         return format!("no session of its own: {error}");
     }
-    let mut kept = SigSet::empty();
-    if place == Place::Terminal {
-        if shielded.as_deref() == Some("1") {
-            kept.add(Signal::SIGINT);
-        }
-        if outlives_terminal.as_deref() == Some("1") {
-            kept.add(Signal::SIGHUP);
-        }
-    }
-    let _ = kept.thread_block();
+    let is_set = |flag: Option<String>| flag.as_deref() == Some("1");
+    let ignored = match (place, is_set(outlives_terminal), is_set(shielded)) {
+        (Place::Terminal, true, true) => "HUP INT",
+        (Place::Terminal, true, false) => "HUP",
+        (Place::Terminal, false, true) => "INT",
+        _ => "",
+    };
     let failed = |error: String| format!("helm binary {}: {error}", Path::new(&program).display());
     let Ok(path) = CString::new(program.clone().into_vec()) else { return failed("no path".to_owned()) };
     let mut argv = vec![path.clone()];
@@ -143,7 +141,14 @@ pub fn become_program(mut arguments: impl Iterator<Item = OsString>) -> String {
             Err(error) => return failed(error.to_string()),
         }
     }
-    // Unlike `Command::exec` of the standard library this leaves the blocked signals blocked in every version of it.
+    if !ignored.is_empty()
+        && let Ok(script) = CString::new(format!("trap '' {ignored}; exec \"$0\" \"$@\""))
+    {
+        let mut shell = vec![c"sh".to_owned(), c"-c".to_owned(), script];
+        shell.extend(argv.iter().cloned());
+        // Where there is none, Helm gets what the terminal sends.
+        let _ = execvp(c"/bin/sh", &shell);
+    }
     match execvp(&path, &argv) {
         Ok(never) => match never {},
         Err(error) => failed(std::io::Error::from(error).to_string()),

@@ -40,7 +40,7 @@ fn values_are_typed_at_a_terminal(version: Helm) {
     terminal.press("\u{4}");
     let (code, screen) = terminal.end();
     assert_eq!(code, Some(0), "{screen}");
-    assert_eq!(stage.env(), ["TYPED"]);
+    assert_eq!(stage.env(), ["FIXED", "TYPED"]);
 }
 
 /// Helm, or what it starts, asks for a password: it reads the terminal and turns its echo off.
