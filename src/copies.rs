@@ -136,6 +136,14 @@ mod tests {
             let shelf = Shelf { directory: directory.path(), namespace, keep: 1 };
             save(&shelf, Kind::Repair, "web", id, &[b"{}"]).unwrap();
         }
+        for (namespace, name) in [("shop", "db"), ("bank", "db"), ("shop", "db.main"), ("shop-db", "main")] {
+            let directory = directory.path().join("sets");
+            let shelf = Shelf { directory: &directory, namespace, keep: 1 };
+            save(&shelf, Kind::StatefulSet, name, "0a1b2c3d", &[b"{}"]).unwrap();
+        }
+        let sets = std::fs::read_dir(directory.path().join("sets")).unwrap();
+        assert_eq!(sets.count(), 4);
+        std::fs::remove_dir_all(directory.path().join("sets")).unwrap();
         let names = std::fs::read_dir(directory.path()).unwrap();
         let mut names: Vec<_> =
             names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

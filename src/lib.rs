@@ -8,7 +8,9 @@ pub mod ci;
 pub mod lock;
 
 pub mod manifest;
+pub mod redact;
 pub mod release;
+pub mod yaml;
 
 pub mod backup;
 pub mod preflight;

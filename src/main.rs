@@ -13,7 +13,7 @@ use helm_guard::{
     cli::{self, Cli},
     clock::Clock,
     deploy, diagnose, exit,
-    helm::{Command, terminal},
+    helm::{Command, launch::Launch, memory::Decided, terminal},
     lock, private_file,
     repair::walk::{self, Walk},
     report::{
@@ -126,11 +126,10 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
     };
     if request.invocation.dry_run() {
         // Nothing will be changed: no lock, no report, Helm alone.
-        let mut helm = std::process::Command::new(&request.helm);
-        let error = helm
-            .arg(command.as_str())
-            .args(request.invocation.tokens().iter().map(|token| bytes::to_bytes(token)))
-            .exec();
+        let (helm, memory) = (request.helm.clone(), request.helm_memory);
+        let mut argv = vec![command.as_str().to_owned()];
+        argv.extend(request.invocation.tokens().iter().cloned());
+        let error = Launch { helm, memory, ..Launch::default() }.alone(&argv).exec();
         return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
     }
     request.warnings.extend(checkout::oddities(env, &request.limits()));
@@ -303,7 +302,8 @@ fn help(command: Command, env: &Env) -> ExitCode {
     }
     let helm = env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map_or("helm", String::as_str);
     // Without Helm the help above is all there is, and that is no failure of --help.
-    let _ = std::process::Command::new(helm).args([command.as_str(), "--help"]).status();
+    let launch = Launch { helm: helm.into(), memory: Decided::of(env), ..Launch::default() };
+    let _ = launch.alone(&[command.as_str().to_owned(), "--help".to_owned()]).status();
     ExitCode::SUCCESS
 }
 

@@ -147,7 +147,8 @@ impl Run<'_> {
     pub(super) fn unrenderable(&self, (code, error): Refusal, reason: &str) -> End {
         // Helm's own words, as it would have said them had it been run.
         self.reporter.begin_untrusted();
-        self.reporter.child_line(true, format!("{error}\n").as_bytes());
+        let shown = self.reporter.redactor().clean(&error);
+        self.reporter.child_line(true, format!("{shown}\n").as_bytes());
         self.reporter.end_untrusted();
         let snapshot = Snapshot {
             command: self.invocation.command.as_str().to_owned(),
@@ -187,6 +188,7 @@ fn installs_anew(history: &History, plan: &Plan) -> bool {
             .any(|step| matches!(step, Step::Delete { revision } if *revision == record.revision))
     };
     plan.steps.contains(&Step::Uninstall)
+        || plan.installs_over().is_some()
         || history.records.iter().all(is_deleted)
         || history.last().is_some_and(|last| last.status() == Status::Uninstalled)
 }
@@ -216,9 +218,12 @@ fn holds_no_values(file: &str) -> bool {
     if text.len() as u64 > LIMIT {
         return false;
     }
-    serde_yaml::from_multiple::<serde_json::Value>(&text).is_ok_and(|documents| {
-        documents.iter().all(|one| one.is_null() || one.as_object().is_some_and(serde_json::Map::is_empty))
-    })
+    let mut is_empty = true;
+    let read = crate::yaml::each_document(&text, |document| {
+        is_empty &= document.as_object().is_some_and(serde_json::Map::is_empty);
+        Ok(())
+    });
+    is_empty && read.is_ok()
 }
 
 /// A source of values that a rendering would use up, so that nothing were left for the deploy: standard input, a pipe

@@ -11,13 +11,13 @@ use crate::{
     copies::{self, Kind, Shelf},
     helm::child,
     manifest::ObjectKey,
-    preflight::act,
+    preflight::{act, claims},
     report::{Event, sink::Reporter},
     signals::Signals,
 };
 
-/// A StatefulSet as it lives.
-pub(super) type Set = (ObjectKey, Value);
+/// A StatefulSet as it lives, and as it is wanted.
+pub(super) type Set = (ObjectKey, Value, Value);
 
 /// Deletes StatefulSets, their pods and volumes left, with a copy of each saved first.
 #[derive(Clone)]
@@ -29,6 +29,7 @@ pub(super) struct Recreator {
     lock_id: String,
     judged: Arc<Judged>,
     signals: Signals,
+    namespace: String,
 }
 
 impl Recreator {
@@ -37,7 +38,7 @@ impl Recreator {
     /// # Errors
     /// Why one was not deleted.
     pub(super) async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
-        for (key, live) in sets {
+        for (key, live, wanted) in sets {
             let shelf = Shelf { directory: &self.directory, namespace: &key.namespace, keep: self.keep };
             let text = live.to_string();
             let saved = copies::save(&shelf, Kind::StatefulSet, &key.name, &self.lock_id, &[text.as_bytes()]);
@@ -45,12 +46,24 @@ impl Recreator {
             act::orphan(&self.client, &key, &live, &self.signals)
                 .await
                 .map_err(|why| format!("{key} was not deleted: {why}"))?;
-            let said = format!("{key} deleted, its pods and volumes left; a copy is in {}", path.display());
+            let said = format!(
+                "{} deleted, its pods and volumes left; a copy is in {}",
+                named(&key, &self.namespace),
+                path.display()
+            );
             self.reporter.emit(Event::Recreated(said));
-            self.judged.recreate((key, live));
+            for kept in claims::look::kept(&self.client, &key, &live, &wanted).await {
+                self.reporter.emit(Event::Recreated(kept));
+            }
+            self.judged.recreate((key, live, wanted));
         }
         Ok(())
     }
+}
+
+/// With its namespace, if that is not the release's.
+fn named(key: &ObjectKey, own: &str) -> String {
+    if key.namespace == own { key.to_string() } else { format!("{key} in namespace {}", key.namespace) }
 }
 
 impl Run<'_> {
@@ -65,13 +78,16 @@ impl Run<'_> {
             lock_id: self.lock_id.clone(),
             judged: self.judged.clone(),
             signals: signals.clone(),
+            namespace: self.cluster.namespace.clone(),
         }
     }
 
     /// Are the StatefulSets that were deleted there again?
     pub(super) async fn look_after(&self, ended: &child::Ended) {
-        for (key, was) in self.judged.recreated() {
-            let said = match act::uid(&self.cluster.client, &key).await {
+        for (key, was, _) in self.judged.recreated() {
+            let uid = act::uid(&self.cluster.client, &key).await;
+            let key = named(&key, &self.cluster.namespace);
+            let said = match uid {
                 Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
                     format!("{key} is there again, made anew")
                 }
@@ -83,5 +99,22 @@ impl Run<'_> {
             };
             self.reporter.emit(Event::Recreated(said));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_another_namespace_is_named_with_it() {
+        let set = ObjectKey {
+            api_version: "apps/v1".into(),
+            kind: "StatefulSet".into(),
+            namespace: "shop".into(),
+            name: "db".into(),
+        };
+        assert_eq!(named(&set, "shop"), "StatefulSet/db");
+        assert_eq!(named(&set, "bank"), "StatefulSet/db in namespace shop");
     }
 }

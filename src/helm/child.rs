@@ -1,30 +1,24 @@
-//! Helm as a child process: its output passed through live, progress while it works, stopped gently.
+//! Helm as a child process: its output passed through live, progress while it works, stopped gently. How it is started is in
+//! `helm/launch.rs`.
 
 use std::{
     collections::VecDeque,
-    path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use nix::sys::signal::Signal as Kill;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Command,
-};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    Mask,
-    memory::{self, Decided},
+    launch::{Launch, MARK},
     stop::{self, Sent, Stop},
-    terminal::{Family, Place, Prepared},
+    terminal::Family,
 };
 use crate::{
-    bytes,
     clock::Clock,
-    exit,
-    private_file::InMemory,
+    redact::Stream,
     release::codec::MAX_DECODED,
     report::{Event, sink::Reporter},
     signals::Signals,
@@ -47,93 +41,6 @@ pub struct Ended {
     pub lock_lost: Option<String>,
     /// Are the records to be settled now?
     pub settles: bool,
-}
-
-/// The variable by which Helm, and whatever it starts, is known as a run's own when the run itself is gone.
-pub const MARK: &str = "HELM_GUARD_LOCK_ID";
-
-/// How Helm is started, whatever it is to do.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// The binary.
-    pub helm: PathBuf,
-    /// Short id of the hold of the lock, for [`MARK`].
-    pub lock_id: String,
-    /// Variables that are set for it, and those that are taken from it.
-    pub environment: Vec<(&'static str, Option<String>)>,
-    /// What the user has decided of its memory.
-    pub memory: Decided,
-    /// What must not be seen of its errors.
-    pub mask: Mask,
-    /// Where it runs.
-    pub place: Place,
-    /// What it reads as its standard input, from the beginning each time it is started. Else this process's own.
-    pub input: Option<Arc<InMemory>>,
-}
-
-impl Launch {
-    fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.envs(self.memory.variables(memory_available()));
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        // Charts and plugins have no use for it.
-        command.env_remove(crate::ci::TOKEN);
-        command.env(MARK, &self.lock_id);
-        if self.place == Place::Group {
-            command.process_group(0);
-        }
-        command
-    }
-
-    /// This program, even when its file has been replaced, on its way to be Helm.
-    fn step(&self, dies_with_parent: bool, shielded: bool) -> Command {
-        let mut step = Command::new("/proc/self/exe");
-        let prepared = Prepared { place: self.place, dies_with_parent, shielded, outlives_terminal: true };
-        step.args(prepared.arguments(&self.helm));
-        step
-    }
-
-    fn stdin(&self) -> std::io::Result<Stdio> {
-        match &self.input {
-            None => Ok(Stdio::inherit()),
-            Some(text) => Ok(text.open()?.into()),
-        }
-    }
-
-    /// Why the step did not become Helm, if that is what it printed. Helm has no such exit code.
-    fn not_started(&self, code: Option<i32>, error: &str) -> Option<std::io::Error> {
-        let why =
-            error.strip_prefix("helm-guard: error: ").filter(|_| code == Some(exit::UNAVAILABLE.into()))?;
-        let known = format!("helm binary {}: ", self.helm.display());
-        Some(std::io::Error::other(why.strip_prefix(&known).unwrap_or(why).to_owned()))
-    }
-}
-
-/// Bytes; `None` where the system does not tell.
-fn memory_available() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let files = memory::limit_files(&read("/proc/self/cgroup").unwrap_or_default());
-    let limits: Vec<String> = files.iter().filter_map(|path| read(path)).collect();
-    memory::available(&read("/proc/meminfo")?, limits.iter().map(String::as_str))
-}
-
-/// Whether there is a program to run at all, by path or on `PATH`. Else why not: better known before the lock is taken than
-/// from the step that would become it.
-///
-/// # Errors
-/// When there is none, or it may not be executed.
-pub fn find(helm: &Path) -> std::io::Result<PathBuf> {
-    which::which(helm).map_err(|_| match helm.components().count() {
-        0 | 1 => std::io::Error::new(std::io::ErrorKind::NotFound, "not found on PATH"),
-        _ => match std::fs::metadata(helm) {
-            Ok(_) => std::io::Error::new(std::io::ErrorKind::PermissionDenied, "not executable"),
-            Err(error) => error,
-        },
-    })
 }
 
 /// Most bytes of stderr that are kept for the report.
@@ -168,10 +75,8 @@ pub async fn run(
     tick: impl AsyncFn(Duration),
 ) -> std::io::Result<Ended> {
     let started = clock.monotonic();
-    let mut step = launch.step(true, stop.leaves_it_half_done());
-    step.args(argv.iter().map(|word| bytes::to_bytes(word)));
     let mut child = launch
-        .apply(&mut step)
+        .bound(argv, stop.leaves_it_half_done())
         .stdin(launch.stdin()?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -180,8 +85,12 @@ pub async fn run(
     reporter.begin_untrusted();
     let tail = Arc::new(Mutex::new(VecDeque::new()));
     let to = reporter.clone();
-    let out = pump(child.stdout.take(), move |bytes| to.child_line(false, bytes));
-    let err = pump_errors(child.stderr.take(), launch.mask.clone(), reporter.clone(), tail.clone());
+    let out = pump(child.stdout.take(), reporter.clone(), move |bytes| to.child_line(false, bytes));
+    let (to, last) = (reporter.clone(), tail.clone());
+    let err = pump(child.stderr.take(), reporter.clone(), move |bytes| {
+        to.child_line(true, bytes);
+        keep(&last, bytes);
+    });
     let pumps = tokio::spawn(async move { tokio::join!(out, err) });
     let (mut stopped_by, mut lock_lost) = (None, None);
     let status = {
@@ -221,9 +130,8 @@ pub async fn run(
                 family.send(number(sent));
             }
             let limit = stop.limit().map(|limit| limit.saturating_sub(now));
-            if let Some(cause) = stop::said(event, sent, limit, lock_lost.as_deref()) {
-                reporter.emit(Event::Stopping { cause });
-            }
+            let cause = stop::said(event, sent, limit, lock_lost.as_deref());
+            reporter.emit(Event::Stopping { cause });
         }
     };
     let stopped = stopped_by.is_some() || lock_lost.is_some();
@@ -231,7 +139,6 @@ pub async fn run(
         // What Helm started and left behind.
         family.kill_rest(MARK, launch.lock_id.clone()).await;
     }
-    stop.on(stop::Event::HelmEnded, clock.monotonic());
     // What is in the pipes is read, but not waited for long.
     let abort = pumps.abort_handle();
     let limit = if stopped { LAST_WORDS_IN_A_HURRY } else { LAST_WORDS };
@@ -265,33 +172,40 @@ fn number(sent: Sent) -> Kill {
     }
 }
 
-async fn pump(from: Option<impl AsyncRead + Unpin>, mut to: impl FnMut(&[u8])) {
+/// How long a begun line waits for its end.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What Helm prints, without secrets: those that the reporter knows by then.
+async fn pump(from: Option<impl AsyncRead + Unpin>, reporter: Arc<Reporter>, mut to: impl FnMut(&[u8])) {
     let Some(mut from) = from else { return };
     let mut buffer = vec![0; 16 << 10];
-    while let Ok(read) = from.read(&mut buffer).await {
-        if read == 0 {
-            return;
+    let mut stream = Stream::default();
+    loop {
+        let read = if stream.is_begun() {
+            match tokio::time::timeout(IDLE, from.read(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => {
+                    to(&stream.idle(&reporter.redactor()));
+                    from.read(&mut buffer).await
+                }
+            }
+        } else {
+            from.read(&mut buffer).await
+        };
+        match read {
+            Ok(0) | Err(_) => break,
+            Ok(read) => to(&stream.pass(&buffer[..read], &reporter.redactor())),
         }
-        to(&buffer[..read]);
     }
+    to(&stream.end(&reporter.redactor()));
 }
 
-/// To the reporter, and the last of it to `tail`.
-async fn pump_errors(
-    from: Option<impl AsyncRead + Unpin>,
-    mut mask: Mask,
-    reporter: Arc<Reporter>,
-    tail: Arc<Mutex<VecDeque<u8>>>,
-) {
-    let keep = |bytes: &[u8]| {
-        reporter.child_line(true, bytes);
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.extend(bytes);
-        let surplus = tail.len().saturating_sub(TAIL);
-        tail.drain(..surplus);
-    };
-    pump(from, |bytes| keep(&mask.pass(bytes))).await;
-    keep(&mask.end());
+/// Keeps the last bytes.
+fn keep(tail: &Mutex<VecDeque<u8>>, bytes: &[u8]) {
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.extend(bytes);
+    let surplus = tail.len().saturating_sub(TAIL);
+    tail.drain(..surplus);
 }
 
 /// Kills a Helm with all that it started when it is given up.
@@ -318,7 +232,7 @@ pub async fn quiet(
     if output.status.success() {
         return Ok(Ok(output.stdout));
     }
-    let error = launch.mask.text(&String::from_utf8_lossy(&output.stderr));
+    let error = launch.redactor.clean(&String::from_utf8_lossy(&output.stderr));
     let mut start = error.len().saturating_sub(TAIL);
     while !error.is_char_boundary(start) {
         start += 1;
@@ -332,16 +246,12 @@ pub async fn quiet(
 /// When it cannot be started.
 pub async fn printed(launch: &Launch, argv: &[String]) -> std::io::Result<String> {
     let output = output(launch, argv).await?;
-    Ok(launch.mask.text(&String::from_utf8_lossy(&output.stdout)))
+    Ok(launch.redactor.clean(&String::from_utf8_lossy(&output.stdout)))
 }
 
 async fn output(launch: &Launch, argv: &[String]) -> std::io::Result<std::process::Output> {
-    let mut command = match launch.place {
-        Place::Session => launch.step(false, false),
-        Place::Terminal | Place::Group => Command::new(&launch.helm),
-    };
     let mut child = launch
-        .apply(command.args(argv.iter().map(|word| bytes::to_bytes(word))))
+        .unbound(argv)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -30,11 +30,12 @@ use nix::{
 use crate::process;
 
 /// Where a child runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Place {
     /// In this program's process group, with its terminal.
     Terminal,
     /// In a process group of its own. There is no terminal.
+    #[default]
     Group,
     /// In a session of its own: there is a terminal, but this program is not its foreground job, or a CI system started it.
     /// Opening the terminal fails there, so that nothing can be stopped by it.

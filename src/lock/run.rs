@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     exit,
     helm::{
-        child::{MARK, find},
+        launch::{MARK, find},
         terminal::{Family, Place, Prepared},
     },
     report::text::terminal_safe,
@@ -73,18 +73,18 @@ struct Under<'a> {
 impl Under<'_> {
     async fn run(&self, lock_id: &str, held: &Held, signals: &mut Signals) -> std::io::Result<u8> {
         let place = Place::here(self.in_ci);
-        let mut command = match place {
+        let (program, before) = match place {
             Place::Session => {
                 // The step that becomes it cannot tell why there is none.
                 find(Path::new(self.program))?;
                 let prepared =
                     Prepared { place, dies_with_parent: false, shielded: false, outlives_terminal: false };
-                let mut step = Command::new("/proc/self/exe");
-                step.args(prepared.arguments(self.program));
-                step
+                (OsString::from("/proc/self/exe"), prepared.arguments(self.program))
             }
-            Place::Terminal | Place::Group => Command::new(self.program),
+            Place::Terminal | Place::Group => (self.program.clone(), Vec::new()),
         };
+        let mut command = Command::new(program);
+        command.args(before);
         command.args(self.arguments).env(MARK, lock_id);
         if place == Place::Group {
             command.process_group(0);
