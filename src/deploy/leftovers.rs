@@ -3,8 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     sync::Arc,
 };
@@ -17,6 +15,7 @@ use crate::{
     cluster::{AT_ONCE, gated::Gate},
     manifest::{Manifest, ObjectKey},
     preflight::{act::Apply, part, references},
+    private_file,
     release::{History, Record, Status, codec},
     repair::{
         Step,
@@ -241,14 +240,12 @@ impl Run<'_> {
     /// A copy of an object that is about to be deleted.
     fn copy(&self, key: &ObjectKey, live: &Value) -> std::io::Result<PathBuf> {
         let directory = &self.request.copies_dir;
-        std::fs::create_dir_all(directory)?;
+        private_file::directory(directory)?;
         let kind = key.kind.to_lowercase();
         let name: String = key.name.chars().map(|letter| if letter == ':' { '-' } else { letter }).collect();
-        let path = directory.join(format!("leftover-{kind}-{name}-{}.json", self.lock_id));
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        file.write_all(live.to_string().as_bytes())?;
-        file.sync_all()?;
+        let namespace = &self.cluster.namespace;
+        let path = directory.join(format!("{namespace}.leftover-{kind}-{name}-{}.json", self.lock_id));
+        private_file::replace(&path, live.to_string().as_bytes())?;
         Ok(path)
     }
 

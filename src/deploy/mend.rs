@@ -10,6 +10,7 @@ use crate::{
     backup,
     changes::{self, Changes, Side},
     cluster::Cluster,
+    copies::Shelf,
     exit,
     helm::{self, Command, stop::Manner},
     manifest::{Manifest, ObjectKey},
@@ -136,7 +137,7 @@ impl Run<'_> {
             && invocation.command == Command::Upgrade
             && !self.version().await?.installs_over_uninstalled();
         let plan = if is_old { plan.without_setting_aside(&history) } else { plan };
-        let rendered = if alone { None } else { self.prove(release, &history, &plan, signals).await? };
+        let rendered = if alone { None } else { self.prove(&history, &plan, signals).await? };
         if let Some(rendered) = &rendered {
             mended.sets =
                 self.foresee(release, rendered, &history, (Some(&plan), Vec::new()), signals).await?;
@@ -155,7 +156,12 @@ impl Run<'_> {
         if !plan.caveat.is_empty() {
             self.reporter.emit(Event::Warning(plan.caveat.clone()));
         }
-        let saved = steps::backup(&self.request.copies_dir, release, &self.lock_id, &history, &plan.steps);
+        let shelf = Shelf {
+            directory: &self.request.copies_dir,
+            namespace: &self.cluster.namespace,
+            keep: self.request.guard.run.backups.keep,
+        };
+        let saved = steps::backup(&shelf, release, &self.lock_id, &history, &plan.steps);
         match saved {
             Ok(Some((path, revisions))) => {
                 let lent = plan.steps.iter().filter_map(|step| match step {

@@ -111,6 +111,12 @@ impl Stored {
         Some(Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() })
     }
 
+    /// Has somebody written it under this name of a field manager? No row has any.
+    pub fn is_written_by(&self, manager: &str) -> bool {
+        let fields = self.metadata().and_then(|meta| meta.managed_fields.as_ref());
+        fields.is_some_and(|fields| fields.iter().any(|entry| entry.manager.as_deref() == Some(manager)))
+    }
+
     /// May nobody change its payload?
     pub fn is_immutable(&self) -> bool {
         match self {
