@@ -16,8 +16,8 @@ use serde_json::Value;
 
 pub use write::write;
 
-/// Deepest nesting that is read. Go reads ten times as much, the API server does not.
-const MAX_DEPTH: usize = 1000;
+/// Deepest nesting that is read. Go reads more, the API server does not.
+const MAX_DEPTH: usize = 250;
 
 /// Most memory that the values of one text may take, bytes.
 const MAX_MEMORY: usize = 192 << 20;

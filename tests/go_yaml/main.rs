@@ -2,7 +2,7 @@
 //! `HELM_GUARD_SWEEP_SEED` and `HELM_GUARD_SWEEP_POINTS` choose the texts and, in thousands, their number.
 //!
 //! Known differences, none of which a manifest of a chart can have: of two keys such as `1` and `"1"` Go takes one at random;
-//! control characters far behind the end of a document (`...`) are refused here and not seen by Go; more than 1000 levels.
+//! control characters far behind the end of a document (`...`) are refused here and not seen by Go; more than 250 levels.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
