@@ -85,7 +85,10 @@ impl Histories {
         &'a mut self,
         releases: &'a mut [T],
     ) -> impl Iterator<Item = (&'a mut T, &'a mut History)> {
-        releases.iter_mut().zip(&mut self.0).filter_map(|(release, history)| Some((release, history.as_mut()?)))
+        releases
+            .iter_mut()
+            .zip(&mut self.0)
+            .filter_map(|(release, history)| Some((release, history.as_mut()?)))
     }
 
     /// The records of the only release.
