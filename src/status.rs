@@ -189,7 +189,7 @@ fn next(place: &Place, state: State, lock: Option<&Row>, repair: Option<&Planned
         }
         State::Uninstalling => next.push(format!("helm-guard uninstall {name}")),
         State::Deployed if repair.is_some_and(|planned| planned.strategy == map_apis::NAME) => {
-            next.push(format!("helm-guard repair {name}, which a deploy does by itself"));
+            next.push(format!("helm-guard repair {name} --strategy map-apis, which a deploy does by itself"));
         }
         _ => {}
     }
@@ -223,6 +223,7 @@ mod tests {
             holder: (lock != "free").then_some(holder),
             renewed: "2026-06-01T10:04:41.000001Z".into(),
             duration: Duration::from_secs(15),
+            members: Vec::new(),
         };
         let life = match lock {
             "alive" => Life::Alive,

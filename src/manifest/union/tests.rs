@@ -90,7 +90,19 @@ fn lists_are_united_by_the_keys_of_their_kind() {
             "one if the newest has none",
             "{containers: [{name: c, ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}]}",
             "{containers: [{name: c}]}",
-            "{containers: [{name: c, ports: [{containerPort: 53, protocol: TCP}]}]}",
+            "{containers: [{name: c, ports: [{containerPort: 53, protocol: UDP}]}]}",
+        ),
+        (
+            "only the fields of both, if the newest has none",
+            "{topologySpreadConstraints: [{topologyKey: z, maxSkew: 1, labelSelector: {}}, {topologyKey: z, maxSkew: 1}]}",
+            "{}",
+            "{topologySpreadConstraints: [{topologyKey: z, maxSkew: 1}]}",
+        ),
+        (
+            "no field of an older one that another of the newest has",
+            "{containers: [{name: c, ports: [{containerPort: 53}, {containerPort: 53, name: web}]}]}",
+            "{containers: [{name: c, ports: [{containerPort: 53, name: alt}, {containerPort: 53}]}]}",
+            "{containers: [{name: c, ports: [{containerPort: 53, name: alt}, {containerPort: 53}]}]}",
         ),
         (
             "a source of each kind",
@@ -131,7 +143,7 @@ fn an_object_that_the_newest_revision_lacks_has_one_port_of_a_number() {
         &yaml("{spec: {ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}, {port: 80}]}}"),
     );
     let union = Manifest::union(&[&both, &Manifest::default()]);
-    assert_eq!(union.objects[0].1["spec"]["ports"], yaml("[{port: 53, protocol: TCP}, {port: 80}]"));
+    assert_eq!(union.objects[0].1["spec"]["ports"], yaml("[{port: 53, protocol: UDP}, {port: 80}]"));
     assert_eq!(Manifest::union(&[&both]), both);
 }
 
