@@ -24,8 +24,10 @@ use super::{
 /// compares it with the new manifest's value, and never sends it. Were somebody to roll back to the record while it is the
 /// base, an API server that knows the type of the field would refuse it: no list has a `null` in it.
 pub fn disagreement() -> Value {
-    json!([null, "not the same in all revisions: this is a temporary merge base of helm-guard"])
+    json!([null, DIFFERS])
 }
+
+const DIFFERS: &str = "not the same in all revisions: this is a temporary merge base of helm-guard";
 
 type Fields = Map<String, Value>;
 
@@ -85,10 +87,42 @@ fn unite(old: &mut Value, new: &Value, own: Option<Type>) {
             merge_fields(fields, newer, own);
         }
         None => {
+            let metadata = unite_metadata(fields.get("metadata"), newer.get("metadata"));
             compare_fields(fields, newer);
-            name_as(fields, newer);
+            fields.insert("metadata".into(), metadata);
+            // What Helm finds the object by is the newest revision's.
+            for name in ["apiVersion", "kind"] {
+                if let Some(value) = newer.get(name) {
+                    fields.insert(name.to_owned(), value.clone());
+                }
+            }
         }
     }
+}
+
+/// Metadata has one type in all kinds, and Helm reads the base by it: where revisions disagree stands a text, in labels,
+/// annotations and finalizers, in which alone a manifest has something to say beside the name.
+fn unite_metadata(old: Option<&Value>, new: Option<&Value>) -> Value {
+    let fields = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
+    let (old, new) = (fields(old), fields(new));
+    let mut all = old.clone();
+    all.remove("namespace");
+    all.extend(new.clone());
+    for part in ["labels", "annotations"] {
+        let (was, is) = (fields(old.get(part)), fields(new.get(part)));
+        let mut united = Map::new();
+        for (name, value) in was.iter().chain(&is) {
+            let is_same = was.get(name) == is.get(name);
+            united.insert(name.clone(), if is_same { value.clone() } else { DIFFERS.into() });
+        }
+        if !united.is_empty() {
+            all.insert(part.into(), Value::Object(united));
+        }
+    }
+    if all.get("finalizers").is_some_and(Value::is_array) && old.get("finalizers") != new.get("finalizers") {
+        all.insert("finalizers".into(), json!([DIFFERS]));
+    }
+    Value::Object(all)
 }
 
 /// Takes out what Helm's patch stumbles over: items of a merged list that the list cannot be merged by. They are in a
@@ -282,22 +316,6 @@ fn disagree(value: &mut Value) {
     match value {
         Value::Object(fields) if !fields.is_empty() => fields.values_mut().for_each(disagree),
         value => *value = disagreement(),
-    }
-}
-
-/// What Helm finds the object by is the newest revision's.
-fn name_as(fields: &mut Fields, newer: &Fields) {
-    for name in ["apiVersion", "kind"] {
-        if let Some(value) = newer.get(name) {
-            fields.insert(name.to_owned(), value.clone());
-        }
-    }
-    let Some(Value::Object(metadata)) = fields.get_mut("metadata") else { return };
-    for name in ["name", "namespace"] {
-        match newer.get("metadata").and_then(|metadata| metadata.get(name)) {
-            Some(value) => metadata.insert(name.to_owned(), value.clone()),
-            None => metadata.remove(name),
-        };
     }
 }
 

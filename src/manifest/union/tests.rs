@@ -164,6 +164,22 @@ fn in_other_kinds_all_differs_that_revisions_disagree_about() {
     }
 }
 
+/// Helm reads the metadata of a base by its type, whatever the kind.
+#[test]
+fn metadata_stays_what_it_is() {
+    let old = yaml(
+        "{metadata: {creationTimestamp: null, labels: {a: b, c: d}, finalizers: [a/a], ownerReferences: [{uid: a}]}}",
+    );
+    let new =
+        yaml("{metadata: {labels: {a: b, c: e}, annotations: {f: g}, generation: 1, finalizers: [a/b]}}");
+    let object = united("example.com/v1", "Widget", &[&old, &new]);
+    let wanted = json!({
+        "name": "a", "creationTimestamp": null, "labels": {"a": "b", "c": DIFFERS}, "annotations": {"f": DIFFERS},
+        "finalizers": [DIFFERS], "ownerReferences": [{"uid": "a"}], "generation": 1,
+    });
+    assert_eq!(object["metadata"], wanted);
+}
+
 #[test]
 fn of_another_api_version_the_newest_is_what_helm_asks_for() {
     let old =
@@ -373,7 +389,14 @@ fn widget() -> Made {
         || some(&["1", "2", "a", "''", "true", "null", "[]", "[1]", "[{a: 1}]", "[{a: 1}, {b: 2}]", "{}"]);
     let inner = || object(vec![("a", leaf()), ("b", leaf()), ("c", leaf())]);
     let spec = vec![("x", inner()), ("y", leaf()), ("z", prop_oneof![inner(), leaf()].boxed())];
-    whole("example.com/v1", "Widget", object(vec![("spec", object(spec))]))
+    let labels = || some(&["{a: b}", "{a: c, d: e}", "{}"]);
+    let metadata = vec![
+        ("labels", labels()),
+        ("annotations", labels()),
+        ("finalizers", some(&["[a/a]", "[a/b, a/a]", "[]"])),
+    ];
+    let parts = vec![("spec", object(spec)), ("metadata", object(metadata))];
+    whole("example.com/v1", "Widget", object(parts))
 }
 
 /// What somebody else put there, where no revision puts anything.
