@@ -3,6 +3,7 @@
 mod end;
 mod given;
 mod health;
+mod input;
 mod leftovers;
 mod locks;
 mod mend;
@@ -27,7 +28,6 @@ use mend::Mended;
 use settle::Histories;
 
 pub(crate) use mend::{manifest_of, precious};
-pub(crate) use prove::VALUES_FILE;
 
 use crate::{
     clock::Clock,
@@ -42,6 +42,7 @@ use crate::{
         Command, Invocation, Version, binary, child,
         launch::{self, Launch},
         phases::Ran,
+        terminal::Place,
     },
     lock::{
         Standing,
@@ -143,7 +144,10 @@ impl<'a> Run<'a> {
         let ledger = open_ledger(request, reporter, &cluster, &lock_id, &home);
         let (helm, environment) = (request.helm.clone(), Vec::new());
         let (memory, redactor) = (request.helm_memory, reporter.redactor());
-        let mut launch = Launch { helm, lock_id: lock_id.clone(), environment, memory, redactor };
+        let place = Place::here(request.in_ci);
+        let input = input::read(request, signals).await?;
+        let mut launch =
+            Launch { helm, lock_id: lock_id.clone(), environment, memory, redactor, place, input };
         let version = ask_version(launch.clone());
         let locks = async {
             if invocation.create_namespace() && installing && request.task != Task::Check {
@@ -265,7 +269,7 @@ impl<'a> Run<'a> {
             self.settle(&mut plans, signals, done).await;
             return Some(End::broken_off(signal, "helm was about to start"));
         }
-        if let Err(end) = self.ready(&mut plans).await {
+        if let Err(end) = self.ready(&mut plans, signals).await {
             self.settle(&mut plans, signals, done).await;
             return Some(end);
         }
@@ -308,7 +312,7 @@ impl<'a> Run<'a> {
             in_time(signals, self.tell_what_is_left(&plans, &histories)).await;
         }
         if let Some(findings) = refused {
-            self.take_back().await;
+            self.take_back(signals).await;
             return Some(preflight::refusal(&findings));
         }
         self.tell_phases(

@@ -13,6 +13,7 @@ pub mod phases;
 pub mod split;
 pub mod stop;
 pub mod template;
+pub mod terminal;
 pub mod version;
 
 pub use argv::{ArgvError, Command, Invocation, ValuesFrom, rollback_argv, uninstall_argv};

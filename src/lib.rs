@@ -10,6 +10,7 @@ pub mod lock;
 pub mod manifest;
 pub mod redact;
 pub mod release;
+pub mod yaml;
 
 pub mod backup;
 pub mod preflight;
@@ -32,9 +33,12 @@ pub mod recover;
 pub mod status;
 pub mod unlock;
 
+pub mod bytes;
 pub mod clock;
 pub mod cluster;
+pub mod copies;
 pub mod exit;
+pub mod private_file;
 pub mod process;
 pub mod signals;
 pub mod supervise;

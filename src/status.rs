@@ -223,6 +223,7 @@ mod tests {
             holder: (lock != "free").then_some(holder),
             renewed: "2026-06-01T10:04:41.000001Z".into(),
             duration: Duration::from_secs(15),
+            members: Vec::new(),
         };
         let life = match lock {
             "alive" => Life::Alive,

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 66] = [
-    ("backup/act.rs", "writes backups, prints"),
+const ACTING: [(&str, &str); 71] = [
+    ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -15,9 +15,11 @@ const ACTING: [(&str, &str); 66] = [
     ("cluster/gated.rs", "writes to sockets"),
     ("cluster/unready.rs", "asks how far workloads are"),
     ("cluster/wire.rs", "opens connections to the API server"),
+    ("copies.rs", "saves copies, throws old ones away"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/end.rs", "waits for signals and the time after them"),
     ("deploy/given.rs", "reads files of values"),
+    ("deploy/input.rs", "reads standard input"),
     ("deploy/leftovers.rs", "saves copies of objects that a dead install left"),
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
@@ -36,6 +38,7 @@ const ACTING: [(&str, &str); 66] = [
     ("helm/binary.rs", "reads Helm's file"),
     ("helm/child.rs", "runs Helm"),
     ("helm/launch.rs", "starts Helm"),
+    ("helm/terminal.rs", "starts and signals processes, looks at the terminal"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
     ("lock/lease/hold.rs", "renews the Lease and gives it back"),
@@ -48,6 +51,7 @@ const ACTING: [(&str, &str); 66] = [
     ("preflight/claims/look.rs", "reads the claims of a StatefulSet"),
     ("preflight/definitions.rs", "deletes CRDs of a refused deploy"),
     ("preflight/rights/ask.rs", "asks the API server for rights"),
+    ("private_file.rs", "writes and reads private files"),
     ("process.rs", "finds and ends processes"),
     ("progress/follow.rs", "lets time pass, starts what watches and reads"),
     ("progress/logs.rs", "reads logs of hooks"),
@@ -56,6 +60,7 @@ const ACTING: [(&str, &str); 66] = [
     ("recover/restore.rs", "reads the backup, writes records after the fact"),
     ("recover/settle.rs", "ends processes and writes records after the fact"),
     ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),
+    ("release/large.rs", "unpacks in memory, with the readers and writers of std::io"),
     ("release/store.rs", "writes the records"),
     ("release/store/line.rs", "connects to the database"),
     ("release/store/objects.rs", "reads and writes records in the cluster"),

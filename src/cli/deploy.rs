@@ -73,7 +73,7 @@ pub enum Fence {
 /// Where backups go, how many stay, and what is in them.
 #[derive(Clone, Debug, Args)]
 pub struct BackupFlags {
-    /// Where backups of a release go, and copies of records before they are changed [default: the system's temporary directory]
+    /// Where backups of a release go, and copies of records before they are changed [default: helm-guard/backups in the user's state directory; in CI a directory of the job]
     #[arg(long = "backup-dir", value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// How many backups of a release are kept there; with 0 none is made before a deploy

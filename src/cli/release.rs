@@ -308,7 +308,7 @@ pub struct Unlock {
     /// Name of the Lease [default: helm-guard-RELEASE]
     #[arg(long, value_name = "NAME")]
     pub lock_name: Option<String>,
-    /// Where copies of records go before they are changed [default: the system's temporary directory]
+    /// Where copies of records go before they are changed [default: helm-guard/backups in the user's state directory; in CI a directory of the job]
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
     /// Print what was done as JSON

@@ -5,6 +5,7 @@ use std::{fs::File, io::Read};
 use serde_json::Value;
 
 use crate::{
+    bytes,
     helm::{Invocation, given},
     redact::Secrets,
     request::Request,
@@ -38,14 +39,18 @@ fn add_files(invocation: &Invocation, secrets: &mut Secrets) {
         }
     }
     for file in invocation.value_sources() {
-        let documents = read(&file).and_then(|text| serde_yaml::from_multiple::<Value>(&text).ok());
-        documents.into_iter().flatten().for_each(|values| secrets.add_values(&values));
+        // What stands before a fault is known all the same.
+        let _ = crate::yaml::each_document(&read(&file).unwrap_or_default(), |values| {
+            secrets.add_values(&values);
+            Ok(())
+        });
     }
 }
 
 /// The text of a file; `None` for what can be read only once, is not here, is no text or too large.
 fn read(path: &str) -> Option<String> {
-    let is_file = std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= LIMIT);
+    let path = bytes::to_bytes(path);
+    let is_file = std::fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= LIMIT);
     let mut text = String::new();
     File::open(path).ok().filter(|_| is_file)?.take(LIMIT).read_to_string(&mut text).ok()?;
     Some(text)

@@ -193,7 +193,7 @@ impl Run<'_> {
             return Ok(());
         }
         // What Helm refuses it says itself.
-        if let Ok(rendered) = self.render(release, history, signals).await? {
+        if let Ok(rendered) = self.render(history, signals).await? {
             let known = self.of_history(history);
             mended.sets = self.foresee(release, &rendered, history, (None, known), signals).await?;
         }
@@ -229,8 +229,7 @@ impl Run<'_> {
             self.reporter.learn(&last.given());
         }
         self.reporter.emit(Event::Looked(history.rows()));
-        let (rendered, linted) =
-            tokio::try_join!(self.render(&release, &history, signals), self.lint(signals))?;
+        let (rendered, linted) = tokio::try_join!(self.render(&history, signals), self.lint(signals))?;
         let known = [self.of_history(&history), linted].concat();
         match rendered {
             Ok(rendered) => {
@@ -347,13 +346,17 @@ impl Run<'_> {
     }
 
     /// The last before Helm starts.
-    pub(super) async fn ready(&self, plans: &mut [(String, Mended<'_>)]) -> Result<(), End> {
+    pub(super) async fn ready(
+        &self,
+        plans: &mut [(String, Mended<'_>)],
+        signals: &Signals,
+    ) -> Result<(), End> {
         for (release, mended) in plans {
             if let (Some(fence), Some(known)) = (&self.fence, mended.known.take()) {
                 self.judged.awaited.store(true, Ordering::Relaxed);
-                fence.inspect(self.inspector(release, known));
+                fence.inspect(self.inspector(release, known, signals));
             }
-            let recreated = self.recreator().recreate(std::mem::take(&mut mended.sets)).await;
+            let recreated = self.recreator(signals).recreate(std::mem::take(&mut mended.sets)).await;
             recreated.map_err(|why| {
                 End::new(Outcome::Refused, exit::REFUSED, why, &["run the same command again"])
             })?;
@@ -362,8 +365,8 @@ impl Run<'_> {
     }
 
     /// Looks at what Helm is about to do when it says so.
-    fn inspector(&self, release: &str, known: Known) -> Inspector {
-        let (judge, recreator) = (self.judge(), self.recreator());
+    fn inspector(&self, release: &str, known: Known, signals: &Signals) -> Inspector {
+        let (judge, recreator) = (self.judge(), self.recreator(signals));
         let (release, judged) = (release.to_owned(), self.judged.clone());
         let invocation = self.invocation.clone();
         let recreates = self.request.guard.recreate_statefulsets;
@@ -416,9 +419,9 @@ impl Run<'_> {
     }
 
     /// Nothing is to be left of a deploy that was refused: Helm had installed its CRDs.
-    pub(super) async fn take_back(&self) {
+    pub(super) async fn take_back(&self, signals: &Signals) {
         let Some(fence) = &self.fence else { return };
-        let client = self.recreator().client;
+        let client = self.recreator(signals).client;
         for definition in fence.defined() {
             let name = &definition.name;
             if !definition.is_new {

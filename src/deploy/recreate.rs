@@ -1,17 +1,19 @@
 //! StatefulSets that only a new one can change (`--recreate-statefulsets`): deleted before Helm makes them anew, looked for
 //! afterwards. Which they are is found by the preflight.
 
-use std::{io::Write, os::unix::fs::OpenOptionsExt, sync::Arc};
+use std::sync::Arc;
 
 use kube::Client;
 use serde_json::Value;
 
 use super::{Run, preflight::Judged};
 use crate::{
+    copies::{self, Kind, Shelf},
     helm::child,
     manifest::ObjectKey,
     preflight::{act, claims},
     report::{Event, sink::Reporter},
+    signals::Signals,
 };
 
 /// A StatefulSet as it lives, and as it is wanted.
@@ -23,8 +25,10 @@ pub(super) struct Recreator {
     pub(super) client: Client,
     reporter: Arc<Reporter>,
     directory: std::path::PathBuf,
+    keep: u32,
     lock_id: String,
     judged: Arc<Judged>,
+    signals: Signals,
     namespace: String,
 }
 
@@ -35,16 +39,11 @@ impl Recreator {
     /// Why one was not deleted.
     pub(super) async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
         for (key, live, wanted) in sets {
-            let path = self.directory.join(copy_name(&key, &self.lock_id));
-            let save = || -> std::io::Result<()> {
-                std::fs::create_dir_all(&self.directory)?;
-                let mut file =
-                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                file.write_all(live.to_string().as_bytes())?;
-                file.sync_all()
-            };
-            save().map_err(|error| format!("{key} was not deleted: copy {}: {error}", path.display()))?;
-            act::orphan(&self.client, &key, &live)
+            let shelf = Shelf { directory: &self.directory, namespace: &key.namespace, keep: self.keep };
+            let text = live.to_string();
+            let saved = copies::save(&shelf, Kind::StatefulSet, &key.name, &self.lock_id, &[text.as_bytes()]);
+            let path = saved.map_err(|error| format!("{key} was not deleted: {error:#}"))?;
+            act::orphan(&self.client, &key, &live, &self.signals)
                 .await
                 .map_err(|why| format!("{key} was not deleted: {why}"))?;
             let said = format!(
@@ -62,26 +61,23 @@ impl Recreator {
     }
 }
 
-/// Name of the copy's file: sets of one name may be in several namespaces. No namespace has a dot in its name.
-fn copy_name(key: &ObjectKey, lock_id: &str) -> String {
-    format!("statefulset-{}.{}-{lock_id}.json", key.namespace, key.name)
-}
-
 /// With its namespace, if that is not the release's.
 fn named(key: &ObjectKey, own: &str) -> String {
     if key.namespace == own { key.to_string() } else { format!("{key} in namespace {}", key.namespace) }
 }
 
 impl Run<'_> {
-    pub(super) fn recreator(&self) -> Recreator {
+    pub(super) fn recreator(&self, signals: &Signals) -> Recreator {
         let lock = self.claims.clone();
         let gate: crate::cluster::gated::Gate = Arc::new(move || lock.are_safe());
         Recreator {
             client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
             reporter: self.reporter.clone(),
             directory: self.request.backup_dir.clone(),
+            keep: self.request.guard.run.backups.keep,
             lock_id: self.lock_id.clone(),
             judged: self.judged.clone(),
+            signals: signals.clone(),
             namespace: self.cluster.namespace.clone(),
         }
     }
@@ -111,18 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_of_one_name_in_two_namespaces_have_two_copies() {
-        let set = |namespace: &str, name: &str| ObjectKey {
+    fn a_set_of_another_namespace_is_named_with_it() {
+        let set = ObjectKey {
             api_version: "apps/v1".into(),
             kind: "StatefulSet".into(),
-            namespace: namespace.into(),
-            name: name.into(),
+            namespace: "shop".into(),
+            name: "db".into(),
         };
-        let sets = [set("shop", "db"), set("bank", "db"), set("shop", "db.main"), set("shop-db", "main")];
-        let names: std::collections::BTreeSet<String> =
-            sets.iter().map(|key| copy_name(key, "0a1b2c3d")).collect();
-        assert_eq!(names.len(), sets.len(), "{names:?}");
-        assert_eq!(named(&sets[0], "shop"), "StatefulSet/db");
-        assert_eq!(named(&sets[1], "shop"), "StatefulSet/db in namespace bank");
+        assert_eq!(named(&set, "shop"), "StatefulSet/db");
+        assert_eq!(named(&set, "bank"), "StatefulSet/db in namespace shop");
     }
 }

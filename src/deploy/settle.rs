@@ -1,7 +1,13 @@
 //! Sets the records right when Helm is gone.
 
 use super::{Done, Mended, Run, end::in_time};
-use crate::{release::History, repair, report::Event, signals::Signals};
+use crate::{
+    cli::Lock,
+    release::History,
+    repair::{self, Step},
+    report::Event,
+    signals::Signals,
+};
 
 impl Run<'_> {
     /// Helm is gone and the lock is ours: no record stays pending, what was lent is returned.
@@ -47,7 +53,22 @@ impl Run<'_> {
                 Some(base) => repair::settle_upgrade(base, &history),
                 None => repair::settle(mended.plan.as_ref(), &history),
             };
-            for step in steps.into_iter().filter(|step| step.revision() > mended.untouchable) {
+            // Where no lock keeps others out, a record may be one of a run that lives. What this run or its Helm has written
+            // carries its lock ID.
+            let is_unlocked = self.request.guard.lock == Lock::Off;
+            let may_be_anothers = |step: &Step, history: &History| {
+                let record = step.revision().and_then(|revision| history.get(revision));
+                is_unlocked && !record.is_some_and(|record| record.stored.is_written_by(&self.lock_id))
+            };
+            let steps = steps.into_iter().filter(|step| step.revision() > mended.untouchable);
+            let (left, steps): (Vec<_>, Vec<_>) = steps.partition(|step| may_be_anothers(step, &history));
+            for revision in left.iter().filter_map(Step::revision) {
+                let why = format!(
+                    "--lock off: revision {revision} is left as it is, another run may be at work on it"
+                );
+                self.reporter.emit(Event::Warning(why));
+            }
+            for step in steps {
                 match mended.hands.act(&step, &mut history).await {
                     Ok(Some(said)) => self.reporter.emit(Event::Settled(said)),
                     Ok(None) => {}
@@ -85,7 +106,10 @@ impl Histories {
         &'a mut self,
         releases: &'a mut [T],
     ) -> impl Iterator<Item = (&'a mut T, &'a mut History)> {
-        releases.iter_mut().zip(&mut self.0).filter_map(|(release, history)| Some((release, history.as_mut()?)))
+        releases
+            .iter_mut()
+            .zip(&mut self.0)
+            .filter_map(|(release, history)| Some((release, history.as_mut()?)))
     }
 
     /// The records of the only release.

@@ -8,22 +8,16 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal as Kill, killpg},
-    unistd::Pid,
-};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Child,
-};
+use nix::sys::signal::Signal as Kill;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    launch::Launch,
+    launch::{Launch, MARK},
     stop::{self, Sent, Stop},
+    terminal::Family,
 };
 use crate::{
     clock::Clock,
-    exit,
     redact::Stream,
     release::codec::MAX_DECODED,
     report::{Event, sink::Reporter},
@@ -59,9 +53,9 @@ const LAST_WORDS_IN_A_HURRY: Duration = Duration::from_millis(200);
 
 /// Runs Helm to its end.
 ///
-/// Helm gets a process group of its own: a closed terminal or a Ctrl-C then reaches it only through this program. If this
-/// program is killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the main
-/// thread, not for a task of the runtime.
+/// Where it runs, and what a closed terminal or a Ctrl-C then does to it, is told in [`super::terminal`]. If this program is
+/// killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the main thread, not
+/// for a task of the runtime.
 ///
 /// `tick` is called at least every `keepalive` and says what is being waited for. What is done when Helm is to stop is
 /// `stop`'s to say.
@@ -81,9 +75,13 @@ pub async fn run(
     tick: impl AsyncFn(Duration),
 ) -> std::io::Result<Ended> {
     let started = clock.monotonic();
-    let mut child =
-        launch.bound(argv).stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let group = group(&child);
+    let mut child = launch
+        .bound(argv, stop.leaves_it_half_done())
+        .stdin(launch.stdin()?)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let family = Family::of(child.id(), launch.place);
     reporter.begin_untrusted();
     let tail = Arc::new(Mutex::new(VecDeque::new()));
     let to = reporter.clone();
@@ -128,7 +126,9 @@ pub async fn run(
             let now = clock.monotonic();
             // First what counts: a report may take a moment.
             let sent = stop.on(event, now);
-            send(group, sent);
+            if let Some(sent) = sent {
+                family.send(number(sent));
+            }
             let limit = stop.limit().map(|limit| limit.saturating_sub(now));
             let cause = stop::said(event, sent, limit, lock_lost.as_deref());
             reporter.emit(Event::Stopping { cause });
@@ -137,7 +137,7 @@ pub async fn run(
     let stopped = stopped_by.is_some() || lock_lost.is_some();
     if stopped {
         // What Helm started and left behind.
-        send(group, Some(Sent::Kill));
+        family.kill_rest(MARK, launch.lock_id.clone()).await;
     }
     // What is in the pipes is read, but not waited for long.
     let abort = pumps.abort_handle();
@@ -148,12 +148,8 @@ pub async fn run(
     reporter.end_untrusted();
     let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
     let error = String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned();
-    // The step could be started, but did not become Helm. Helm has no such exit code.
-    if status.code() == Some(exit::UNAVAILABLE.into())
-        && let Some(why) = error.strip_prefix("helm-guard: error: ")
-    {
-        let known = format!("helm binary {}: ", launch.helm.display());
-        return Err(std::io::Error::other(why.strip_prefix(&known).unwrap_or(why).to_owned()));
+    if let Some(why) = launch.not_started(status.code(), &error) {
+        return Err(why);
     }
     Ok(Ended {
         code: status.code(),
@@ -168,19 +164,11 @@ pub async fn run(
 
 const FOR_EVER: Duration = Duration::from_secs(86_400);
 
-fn group(child: &Child) -> Option<Pid> {
-    child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
-}
-
-fn send(group: Option<Pid>, sent: Option<Sent>) {
-    if let (Some(group), Some(sent)) = (group, sent) {
-        let signal = match sent {
-            Sent::Int => Kill::SIGINT,
-            Sent::Term => Kill::SIGTERM,
-            Sent::Kill => Kill::SIGKILL,
-        };
-        // It may be gone already.
-        let _ = killpg(group, signal);
+fn number(sent: Sent) -> Kill {
+    match sent {
+        Sent::Int => Kill::SIGINT,
+        Sent::Term => Kill::SIGTERM,
+        Sent::Kill => Kill::SIGKILL,
     }
 }
 
@@ -220,12 +208,14 @@ fn keep(tail: &Mutex<VecDeque<u8>>, bytes: &[u8]) {
     tail.drain(..surplus);
 }
 
-/// Kills a process group when it is given up.
-struct GivenUp(Option<Pid>);
+/// Kills a Helm with all that it started when it is given up.
+struct GivenUp(Option<Family>);
 
 impl Drop for GivenUp {
     fn drop(&mut self) {
-        send(self.0, Some(Sent::Kill));
+        if let Some(family) = self.0 {
+            family.send(Kill::SIGKILL);
+        }
     }
 }
 
@@ -267,11 +257,14 @@ async fn output(launch: &Launch, argv: &[String]) -> std::io::Result<std::proces
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let mut given_up = GivenUp(group(&child));
+    let mut given_up = GivenUp(Some(Family::of(child.id(), launch.place)));
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr) = tokio::try_join!(whole(out), whole(err))?;
     let status = child.wait().await?;
     given_up.0 = None;
+    if let Some(why) = launch.not_started(status.code(), String::from_utf8_lossy(&stderr).trim()) {
+        return Err(why);
+    }
     Ok(std::process::Output { status, stdout, stderr })
 }
 

@@ -2,16 +2,17 @@
 //! post-renderers is taken out of the environment here (`tests/architecture.rs` allows no other place).
 
 use std::{
-    ffi::OsString,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    sync::Arc,
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
-
-use super::memory::{self, Decided};
-use crate::redact::Redactor;
+use super::{
+    memory::{self, Decided},
+    terminal::{Place, Prepared},
+};
+use crate::{bytes, exit, private_file::InMemory, redact::Redactor};
 
 /// The variable by which Helm, and whatever it starts, is known as a run's own when the run itself is gone.
 pub const MARK: &str = "HELM_GUARD_LOCK_ID";
@@ -32,32 +33,63 @@ pub struct Launch {
     pub memory: Decided,
     /// What must not be seen of what it prints when it only answers.
     pub redactor: Redactor,
+    /// Where it runs.
+    pub place: Place,
+    /// What it reads as its standard input, from the beginning each time it is started. Else this process's own.
+    pub input: Option<Arc<InMemory>>,
 }
 
 impl Launch {
-    /// A Helm that dies with this program: the hidden step, which becomes it.
-    pub(super) fn bound(&self, argv: &[String]) -> tokio::process::Command {
-        // This program, even when its file has been replaced.
-        let mut step = Command::new("/proc/self/exe");
-        step.arg(STEP).arg(std::process::id().to_string()).arg(&self.helm).args(argv);
-        self.prepare(&mut step);
-        step.process_group(0);
-        step.into()
+    /// A Helm that dies with this program: the hidden step, which becomes it. `shielded`: a terminal's Ctrl-C is kept from it.
+    pub(super) fn bound(&self, argv: &[String], shielded: bool) -> tokio::process::Command {
+        self.step(argv, true, shielded)
     }
 
     /// A Helm that changes nothing.
     pub(super) fn unbound(&self, argv: &[String]) -> tokio::process::Command {
-        let mut helm = Command::new(&self.helm);
-        helm.args(argv);
-        self.prepare(&mut helm);
-        helm.process_group(0);
-        helm.into()
+        match self.place {
+            Place::Session => self.step(argv, false, false),
+            Place::Terminal | Place::Group => self.placed(Command::new(&self.helm), argv),
+        }
+    }
+
+    fn step(&self, argv: &[String], dies_with_parent: bool, shielded: bool) -> tokio::process::Command {
+        // This program, even when its file has been replaced.
+        let mut step = Command::new("/proc/self/exe");
+        let prepared = Prepared { place: self.place, dies_with_parent, shielded, outlives_terminal: true };
+        step.args(prepared.arguments(&self.helm));
+        self.placed(step, argv)
+    }
+
+    fn placed(&self, mut command: Command, argv: &[String]) -> tokio::process::Command {
+        command.args(argv.iter().map(|word| bytes::to_bytes(word)));
+        self.prepare(&mut command);
+        if self.place == Place::Group {
+            command.process_group(0);
+        }
+        command.into()
+    }
+
+    /// What Helm reads as its standard input.
+    pub(super) fn stdin(&self) -> std::io::Result<Stdio> {
+        match &self.input {
+            None => Ok(Stdio::inherit()),
+            Some(text) => Ok(text.open()?.into()),
+        }
+    }
+
+    /// Why the step did not become Helm, if that is what it printed. Helm has no such exit code.
+    pub(super) fn not_started(&self, code: Option<i32>, error: &str) -> Option<std::io::Error> {
+        let why =
+            error.strip_prefix("helm-guard: error: ").filter(|_| code == Some(exit::UNAVAILABLE.into()))?;
+        let known = format!("helm binary {}: ", self.helm.display());
+        Some(std::io::Error::other(why.strip_prefix(&known).unwrap_or(why).to_owned()))
     }
 
     /// A Helm that this program is not needed beside: it takes this process over, or is waited for.
     pub fn alone(&self, argv: &[String]) -> Command {
         let mut helm = Command::new(&self.helm);
-        helm.args(argv);
+        helm.args(argv.iter().map(|word| bytes::to_bytes(word)));
         self.prepare(&mut helm);
         helm
     }
@@ -98,32 +130,6 @@ fn memory_available() -> Option<u64> {
     let files = memory::limit_files(&read("/proc/self/cgroup").unwrap_or_default());
     let limits: Vec<String> = files.iter().filter_map(|path| read(path)).collect();
     memory::available(&read("/proc/meminfo")?, limits.iter().map(String::as_str))
-}
-
-/// The hidden command that a Helm which changes things is started by: this program again, which asks the system to be
-/// killed with its parent, and then becomes Helm. Only a process itself can ask that, and between `fork` and `exec` only
-/// unsafe code could.
-pub const STEP: &str = "exec-helm";
-
-/// The step. `arguments` are the parent's process id, the binary and its arguments; returns only if it fails.
-///
-/// SIGKILL: a Helm whose fence is gone can save nothing, but would try for as long as its timeout.
-pub fn become_helm(mut arguments: impl Iterator<Item = OsString>) -> String {
-    let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok());
-    let (Some(parent), Some(helm)) = (parent, arguments.next()) else {
-        return format!("{STEP}: for this program itself");
-    };
-    if let Err(error) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {
-        return format!("helm cannot be bound to this process: {error}");
-    }
-    // It may have died before the request was made.
-    if nix::unistd::getppid() != Pid::from_raw(parent) {
-        return "the process that started helm is gone".to_owned();
-    }
-    let mut command = Command::new(&helm);
-    without_secrets(command.args(arguments));
-    let error = command.exec();
-    format!("helm binary {}: {error}", Path::new(&helm).display())
 }
 
 /// Whether there is a program to run at all, by path or on `PATH`. Else why not: better known before the lock is taken than

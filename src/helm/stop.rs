@@ -4,7 +4,8 @@
 //! GitHub's runner sends SIGINT to this process alone, SIGTERM 7.5 s later, SIGKILL 2.5 s after that; `docker stop`
 //! SIGTERM, and SIGKILL after 10 s. So Helm gets `--stop-timeout`, 6 s by default, and the rest is for the records and the
 //! lock. GitLab's runner sends SIGTERM to every process, Helm first; a terminal SIGINT to its foreground group, in which
-//! Helm is not.
+//! Helm is too (`helm/terminal.rs`): a Helm that saves takes the second one from here for none; one that would die of it
+//! does not get the terminal's.
 
 use std::time::Duration;
 
@@ -180,6 +181,11 @@ impl Stop {
             self.limit = Some(self.limit.map_or(limit, |before| before.min(limit)));
         }
         row.sent
+    }
+
+    /// Does a signal end the command where it is?
+    pub fn leaves_it_half_done(&self) -> bool {
+        self.manner == Manner::Dies
     }
 
     /// When [`Event::TimeOver`] is, on the same clock.

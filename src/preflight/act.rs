@@ -25,6 +25,7 @@ use super::{
 use crate::{
     cluster::{AT_ONCE, Cluster, known_kind},
     manifest::{Manifest, ObjectKey, merge_keys::Type},
+    signals::Signals,
     status::health::{Health, fares},
 };
 
@@ -434,8 +435,8 @@ async fn look_up(cluster: &Cluster, deploy: &Deploy, limit: Duration) -> Vec<Fin
 /// gone.
 ///
 /// # Errors
-/// When the API server refuses, or the set does not go.
-pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value) -> Result<(), String> {
+/// When the API server refuses, the set does not go within 30 s, or this process is asked to stop.
+pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value, signals: &Signals) -> Result<(), String> {
     let Some(resource) = resource::known(&key.api_version, &key.kind) else {
         return Err("not known".to_owned());
     };
@@ -446,15 +447,26 @@ pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value) -> Result<()
     });
     let deleted = send(client, Method::DELETE, &path, "application/json", Some(&options)).await.0;
     deleted.map_err(|refusal| refusal.message)?;
-    for _ in 0..300 {
-        match send(client, Method::GET, &path, "application/json", None).await.0 {
-            Err(refusal) if refusal.code == 404 => return Ok(()),
-            Err(refusal) => return Err(refusal.message),
-            Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+    let gone = async {
+        loop {
+            match send(client, Method::GET, &path, "application/json", None).await.0 {
+                Err(refusal) if refusal.code == 404 => return Ok(()),
+                Err(refusal) => return Err(refusal.message),
+                Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        signal = signals.first() => Err(format!("{} while it was being deleted", signal.name())),
+        gone = tokio::time::timeout(GOES_WITHIN, gone) => {
+            gone.unwrap_or_else(|_| Err("it is being deleted, and does not go".to_owned()))
         }
     }
-    Err("it is being deleted, and does not go".to_owned())
 }
+
+/// How long an object that is deleted may take to go.
+const GOES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Of the object as it lives, if it does.
 ///

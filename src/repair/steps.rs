@@ -1,10 +1,7 @@
 //! Does the steps of a repair: edits records, saves copies first, asks which objects live.
 //! Which steps is decided in `repair.rs`.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
@@ -17,6 +14,7 @@ use super::{
 use crate::{
     clock::Clock,
     cluster::{AT_ONCE, Cluster},
+    copies::{self, Kind, Shelf},
     manifest::{Manifest, scaled},
     preflight::applied,
     release::{
@@ -26,21 +24,21 @@ use crate::{
         store::Store,
         stored::backup_list,
     },
+    yaml::Unread,
 };
 
-/// Saves copies of the records that `steps` change or delete into one new file of `directory`, readable by its owner
-/// only. `None` when no record is concerned.
+/// Saves copies of the records that `steps` change or delete into one new file, readable by its owner only. `None` when no
+/// record is concerned.
 ///
 /// # Errors
 /// When the file cannot be written; nothing must be changed then.
 pub fn backup(
-    directory: &Path,
+    shelf: &Shelf<'_>,
     release: &str,
     lock_id: &str,
     history: &History,
     steps: &[Step],
 ) -> anyhow::Result<Option<(PathBuf, Vec<u32>)>> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
     // A rollback or an uninstall changes records of its own choice: all are saved then.
     let all = steps.iter().any(|step| step.revision().is_none());
     let concerned =
@@ -49,15 +47,8 @@ pub fn backup(
     if records.is_empty() {
         return Ok(None);
     }
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("backup directory {}", directory.display()))?;
-    let path = directory.join(format!("{release}-{lock_id}.json"));
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(backup_list(&records).to_string().as_bytes())?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("backup file {}", path.display()))?;
+    let text = backup_list(&records).to_string();
+    let path = copies::save(shelf, Kind::Repair, release, lock_id, &[text.as_bytes()])?;
     Ok(Some((path, records.iter().map(|record| record.revision).collect())))
 }
 
@@ -208,9 +199,14 @@ impl Hands<'_> {
             if values_of == Some(record.revision) {
                 values = Some(json);
             }
-            let Ok(manifest) = Manifest::parse(&text, self.namespace) else {
-                unread.push(format!("revision {}", record.revision));
-                continue;
+            let manifest = match Manifest::parse(&text, self.namespace) {
+                Ok(manifest) => manifest,
+                // Helm reads it: without its objects the base would be wrong.
+                Err(error @ Unread::BeyondLimits(_)) => return Err(error).with_context(context),
+                Err(_) => {
+                    unread.push(format!("revision {}", record.revision));
+                    continue;
+                }
             };
             if good == Some(record.revision) {
                 good_manifest = manifest.clone();

@@ -319,8 +319,12 @@ mod tests {
             release: releases.into(),
             ..Holder::default()
         };
-        let view =
-            LeaseView { holder: Some(holder), renewed: String::new(), duration: Duration::from_secs(15) };
+        let view = LeaseView {
+            holder: Some(holder),
+            renewed: String::new(),
+            duration: Duration::from_secs(15),
+            members: Vec::new(),
+        };
         Row::new("shop", "helm-guard-web", &view, life, None)
     }
 

@@ -17,6 +17,7 @@ use crate::{
     cli::{Json, Unlock},
     clock::Clock,
     cluster::Cluster,
+    copies::Shelf,
     deploy::random_id,
     exit,
     lock::{
@@ -39,6 +40,9 @@ use crate::{
     request,
     signals::{Signal, Signals},
 };
+
+/// How many copies of records stay, as of a repair by default.
+const COPIES: u32 = 10;
 
 /// Lease duration of the hold under which records are settled.
 const OURS: Duration = Duration::from_secs(15);
@@ -411,7 +415,9 @@ impl Work<'_> {
         let mut history = self.history().await?;
         let planned = settling(&history);
         let (release, lock_id) = (self.place.release.clone(), self.me.lock_id.clone());
-        let saved = steps::backup(&self.backup_dir, &release, &lock_id, &history, &planned);
+        let (directory, namespace) = (self.backup_dir.as_path(), self.place.namespace.as_str());
+        let shelf = Shelf { directory, namespace, keep: COPIES };
+        let saved = steps::backup(&shelf, &release, &lock_id, &history, &planned);
         if let Some((path, _)) = saved.map_err(Stop::Unfinished)? {
             self.report.backup = path.display().to_string();
             say(&format!("a copy of the records is saved: {}", path.display()));

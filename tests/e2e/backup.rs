@@ -27,7 +27,7 @@ fn backups(stage: &Stage) -> Vec<PathBuf> {
 }
 
 fn directory(stage: &Stage) -> PathBuf {
-    stage.temporary.path().join("helm-guard-backups")
+    stage.backups()
 }
 
 fn restore(stage: &Stage, file: &std::path::Path) -> Said {

@@ -19,6 +19,7 @@ mod fence;
 mod first_install;
 mod fleet;
 mod foreseen;
+mod hangs;
 mod kills;
 mod lock;
 mod locking;

@@ -292,10 +292,14 @@ impl Stage {
 
     /// The copy that the repair of a deploy is undone from.
     pub fn copy_of_the_repair(&self) -> PathBuf {
-        let files = std::fs::read_dir(self.temporary.path().join("helm-guard-backups")).unwrap();
+        let files = std::fs::read_dir(self.backups()).unwrap();
         let mut files = files.map(|entry| entry.unwrap().path());
-        // Those of whole releases have the namespace before the name.
-        files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("web-")).unwrap()
+        files.find(|path| path.to_str().unwrap().ends_with(".repair.json")).unwrap()
+    }
+
+    /// Where copies go outside of CI: the user's state directory.
+    pub fn backups(&self) -> PathBuf {
+        self.temporary.path().join(".local/state/helm-guard/backups")
     }
 
     /// Text as a snapshot wants it: without what changes from run to run.
