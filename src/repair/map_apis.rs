@@ -221,8 +221,11 @@ fn document(part: &str, object: &Value, was: &str) -> String {
 pub struct Wanted {
     /// Which.
     pub revision: u32,
-    /// May Helm compare what lives with it? Then what does not live leaves it. One that is only gone back to keeps it.
+    /// May Helm compare what lives with it? Then what lives says which of its fields there are.
     pub is_base: bool,
+    /// Is it the last one, and deployed? Then what does not live leaves it. One that Helm goes back to keeps what a later, dead
+    /// revision has removed.
+    pub is_in_force: bool,
 }
 
 /// The records that may name what lives: the last good one and all since; and those that Helm is asked to go back to.
@@ -233,7 +236,9 @@ pub fn read_by_helm(history: &History, targets: &[u32]) -> Vec<Wanted> {
     let wanted = readable.filter_map(|record| {
         let is_base = record.revision >= good && record.revision > gone;
         let is_wanted = is_base || targets.contains(&record.revision);
-        is_wanted.then_some(Wanted { revision: record.revision, is_base })
+        let is_in_force = history.last().is_some_and(|last| last.revision == record.revision)
+            && record.status() == crate::release::Status::Deployed;
+        is_wanted.then_some(Wanted { revision: record.revision, is_base, is_in_force })
     });
     wanted.collect()
 }

@@ -14,8 +14,11 @@ use testbed::tools::Helm;
 use crate::{
     preflight::chart,
     records::set_status_of,
-    stage::{QUICK, Said, Stage},
+    stage::{Said, Stage},
 };
+
+/// No holder dies here, so a lock may be held for long on a busy machine.
+const CALM: [&str; 2] = ["--lease-duration=60s", "--keepalive=5s"];
 
 const OLD: &str = "
 # How many may be away
@@ -140,7 +143,7 @@ fn deployed(stage: &Stage, command: &str, template: &str) {
 
 fn guarded(stage: &Stage, template: &str, more: &[&str]) -> Said {
     let mut guard = stage.own(&["upgrade", "web"]);
-    guard.arg(chart(stage, template)).args(QUICK).args(more);
+    guard.arg(chart(stage, template)).args(CALM).args(more);
     Stage::run(guard)
 }
 
@@ -238,6 +241,10 @@ fn a_stuck_release_names_them(version: Helm) {
         dead.contains("only-dead") && dead.contains("policy/v1beta1"),
         "what was lent is returned: {dead}"
     );
+    // What the dead revision had removed comes back with the good one.
+    Stage::ok(helm(&stage, &["rollback", "web", "1"]));
+    Stage::ok(helm(&clean, &["rollback", "web", "1"]));
+    assert_eq!(living(&stage), living(&clean));
 }
 
 /// Helm goes back to a revision that names them, by itself and when it is told to; and it removes one.
@@ -263,14 +270,14 @@ fn rollbacks_and_uninstalls_go_over_them(version: Helm) {
         failed.err
     );
     let mut guard = stage.own(&["rollback", "web", "1"]);
-    guard.args(QUICK);
+    guard.args(CALM);
     let said = Stage::ok(guard);
     assert_eq!(living(&stage), old, "{}", said.err);
 
     let last = stage.history().last().unwrap().0;
     rewrite(&stage, last, aged);
     let mut guard = stage.own(&["uninstall", "web"]);
-    guard.args(QUICK);
+    guard.args(CALM);
     let said = Stage::ok(guard);
     assert_eq!((names(&stage), stage.records().len()), (Vec::new(), 0), "{}", said.err);
 }
@@ -348,10 +355,15 @@ fn a_repair_alone_puts_the_record_right_and_restore_undoes_it(version: Helm) {
     }
     assert_eq!(stage.records(), records, "a dry run writes nothing");
 
-    let said = Stage::ok(stage.own(&["repair", "web", "--lease-duration=6s"]));
+    Stage::ok(stage.own(&["repair", "web", "--lease-duration=15s"]));
     stage.assert_history(&["deployed"]);
     let after = manifest(&stage, "1");
-    assert!(!after.contains("beta") && !after.contains("gone") && !after.contains("only-old"), "{after}");
+    // A document that was written anew has a comment that says what it was.
+    let said: Vec<&str> = after.lines().filter(|line| !line.starts_with("# Was ")).collect();
+    let said = said.join("\n");
+    for word in ["beta", "gone", "only-old"] {
+        assert!(!said.contains(word), "{word}: {after}");
+    }
     assert!(after.contains("# How many may be away\napiVersion: policy/v1\n"), "{after}");
     let same = |text: &str| text.split("---\n").filter(|part| part.contains("ConfigMap")).collect::<String>();
     assert_eq!(same(&after), same(&before), "what is served keeps its bytes");
@@ -363,7 +375,7 @@ fn a_repair_alone_puts_the_record_right_and_restore_undoes_it(version: Helm) {
 
     let copy = stage.copy_of_the_repair();
     Stage::ok(stage.own(&["restore", copy.to_str().unwrap()]));
-    assert_eq!(manifest(&stage, "1"), before, "{}", said.err);
+    assert_eq!(manifest(&stage, "1"), before);
     let off = guarded(&stage, &format!("{NEW}{widget}"), &["--repair=off"]);
     assert_eq!(off.code, Some(1), "{}", off.err);
     assert!(off.err.contains("helm-guard repair web -n"), "the cause says what to do: {}", off.err);

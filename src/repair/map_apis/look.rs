@@ -72,12 +72,16 @@ pub async fn look(
     }
     for (wanted, manifest, hooks) in &records {
         let change = |(key, object): &(ObjectKey, Value), is_base: bool| {
+            let is_in_force = is_base && wanted.is_in_force;
             let fate = match of(key)? {
                 Served::AsItIs | Served::Unknown(_) => return None,
                 Served::Gone => Fate::Leaves(Why::NoApi),
                 Served::As(to) => {
                     let live = moved(key, of(key)?).and_then(|key| lives.get(&key));
-                    fate(object, to, live.filter(|_| is_base), release, namespace)
+                    match live.filter(|_| is_base) {
+                        Some(Ok(None)) if is_in_force => Fate::Leaves(Why::NotThere),
+                        live => fate(object, to, live, release, namespace),
+                    }
                 }
             };
             Some(Change { object: key.clone(), fate })
@@ -125,7 +129,6 @@ fn fate(
 ) -> Fate {
     let new = converted(object, to);
     let new = match live {
-        Some(Ok(None)) => return Fate::Leaves(Why::NotThere),
         Some(Ok(Some(live))) => {
             let note =
                 |name: &str| live["metadata"]["annotations"][name].as_str().unwrap_or_default().to_owned();
@@ -135,8 +138,8 @@ fn fate(
             }
             if resource::is_native(to) { new } else { within(&new, live) }
         }
-        // What may not be looked at is taken for living.
-        Some(Err(_)) | None => new,
+        // What may not be looked at is taken for living as it was.
+        Some(Ok(None) | Err(_)) | None => new,
     };
     let mut renamed = object.clone();
     renamed["apiVersion"] = to.into();

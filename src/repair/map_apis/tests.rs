@@ -143,16 +143,22 @@ fn helm_reads_what_may_live_and_what_it_goes_back_to() {
         let shown: Vec<String> = wanted
             .iter()
             .map(|wanted| {
-                format!("{}{}", wanted.revision, if wanted.is_base { "" } else { " only as target" })
+                let how = match (wanted.is_base, wanted.is_in_force) {
+                    (true, true) => "",
+                    (true, false) => " as base",
+                    (false, _) => " as target",
+                };
+                format!("{}{how}", wanted.revision)
             })
             .collect();
         shown.join(", ")
     };
     for (records, targets, expected) in [
         ("1 superseded, 2 deployed", &[][..], "2"),
-        ("1 superseded, 2 deployed", &[1], "1 only as target, 2"),
-        ("1 superseded, 2 failed, 3 pending-upgrade", &[], "1, 2, 3"),
-        ("1 pending-install", &[], "1"),
+        ("1 superseded, 2 deployed", &[1], "1 as target, 2"),
+        ("1 superseded, 2 failed, 3 pending-upgrade", &[], "1 as base, 2 as base, 3 as base"),
+        ("1 deployed, 2 failed", &[], "1 as base, 2 as base"),
+        ("1 pending-install", &[], "1 as base"),
         ("1 uninstalled", &[], ""),
         ("1 uninstalled, 2 deployed", &[], "2"),
     ] {
