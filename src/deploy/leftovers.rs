@@ -148,7 +148,7 @@ impl Run<'_> {
         histories: &mut Histories,
     ) {
         for ((release, mended), history) in histories.with_mut(plans) {
-            if set_aside(history).next().is_none() {
+            if set_aside(history).next().is_none() && mended.over.is_empty() {
                 continue;
             }
             let dead: Vec<u32> = set_aside(history).map(|record| record.revision).collect();
@@ -182,7 +182,12 @@ impl Run<'_> {
             .flat_map(|(key, object)| references::of(key, object))
             .map(|reference| reference.to)
             .collect();
-        let left = left(history, &wanted, &mended.created, namespace);
+        let mut left = named(history, Record::is_set_aside, &mended.created, namespace);
+        // Of records that are gone, as an old Helm needs it, only this run knows.
+        let others = mended.over.iter().filter(|(key, _)| !left.iter().any(|(other, _)| other == key));
+        let others: Vec<Named> = others.cloned().collect();
+        left.extend(others);
+        left.retain(|(key, _)| !wanted.contains(key));
         let objects = self.objects(release);
         let (mut all, mut copies) = (true, Vec::new());
         for (key, since) in left {
@@ -247,9 +252,11 @@ impl Run<'_> {
     /// After an install over a dead one that Helm has taken back (`--atomic`): no record tells any more what the dead one made.
     pub(super) async fn tell_what_is_left(&self, plans: &[(String, Mended<'_>)], histories: &Histories) {
         for ((release, mended), history) in histories.with(plans) {
-            let Some(dead) = mended.over.as_ref().filter(|_| history.records.is_empty()) else { continue };
+            if !history.records.is_empty() {
+                continue;
+            }
             let objects = self.objects(release);
-            for key in dead.keys() {
+            for (key, _) in &mended.over {
                 if let Ok(Some(live)) = objects.live(key).await
                     && is_marked(&live, objects.release)
                 {
@@ -271,21 +278,23 @@ fn everything(record: &Record, namespace: &str) -> Option<Manifest> {
     Some(all)
 }
 
-/// Objects that only records which are set aside name, the last first, each with when the first record that names it was
-/// stored.
-fn left(
+/// An object, and when the first record that names it was stored, unix seconds by the API server's clock.
+pub(super) type Named = (ObjectKey, Option<i64>);
+
+/// Objects that dead records name, the last first.
+pub(super) fn named(
     history: &History,
-    wanted: &Manifest,
+    is_dead: impl Fn(&Record) -> bool,
     created: &BTreeMap<u32, i64>,
     namespace: &str,
-) -> Vec<(ObjectKey, Option<i64>)> {
+) -> Vec<Named> {
     let attempts: Vec<(&Record, Manifest)> = attempts(history)
         .into_iter()
         .filter_map(|record| Some((record, read_manifest(record, namespace)?)))
         .collect();
-    let mut found: Vec<(ObjectKey, Option<i64>)> = Vec::new();
-    for (_, manifest) in attempts.iter().filter(|(record, _)| record.is_set_aside()) {
-        for key in manifest.keys().filter(|key| !wanted.contains(key)) {
+    let mut found: Vec<Named> = Vec::new();
+    for (_, manifest) in attempts.iter().filter(|(record, _)| is_dead(record)) {
+        for key in manifest.keys() {
             if found.iter().any(|(other, _)| other == key) {
                 continue;
             }

@@ -4,7 +4,7 @@
 use super::{
     Done, Run,
     end::{End, in_time, stopped_repair, unless_stopped},
-    warn_of_ledger,
+    leftovers, warn_of_ledger,
 };
 use crate::{
     backup,
@@ -72,7 +72,7 @@ impl Run<'_> {
             base: None,
             before,
             created: history.records.iter().filter_map(created).collect(),
-            over: None,
+            over: Vec::new(),
             known: None,
             hands: self.hands(release),
             untouchable,
@@ -132,6 +132,11 @@ impl Run<'_> {
             }
             Answer::Repair(plan) => plan,
         };
+        let over: Vec<u32> = plan.installs_over().unwrap_or_default().to_vec();
+        let is_old = !over.is_empty()
+            && invocation.command == Command::Upgrade
+            && !self.version().await?.installs_over_uninstalled();
+        let plan = if is_old { plan.without_setting_aside(&history) } else { plan };
         let rendered = if alone { None } else { self.prove(&history, &plan, signals).await? };
         if let Some(rendered) = &rendered {
             mended.sets =
@@ -183,9 +188,11 @@ impl Run<'_> {
             }
         }
         let mut failure = None;
-        if let Some(of) = plan.installs_over() {
-            mended.over = Some(self.union(&history, of));
-            let way = self.make_way(release, of, &history, rendered.as_ref());
+        if !over.is_empty() {
+            let namespace = &self.cluster.namespace;
+            let is_dead = |record: &Record| over.contains(&record.revision);
+            mended.over = leftovers::named(&history, is_dead, &mended.created, namespace);
+            let way = self.make_way(release, &over, &history, rendered.as_ref());
             failure = match in_time(signals, way).await {
                 Some(made) => made.err(),
                 None => {
@@ -365,8 +372,8 @@ pub(super) struct Mended<'a> {
     pub(super) rollback_to: Option<u32>,
     /// When the records were stored first, by revision, unix seconds by the API server's clock.
     pub(super) created: std::collections::BTreeMap<u32, i64>,
-    /// What may live of a dead install, where Helm installs over it.
-    pub(super) over: Option<Manifest>,
+    /// What a dead install over which Helm installs named, and since when.
+    pub(super) over: Vec<super::leftovers::Named>,
     /// The records before anything was done.
     pub(super) before: Before,
 }

@@ -218,12 +218,16 @@ fn holds_no_values(file: &str) -> bool {
     if text.len() as u64 > LIMIT {
         return false;
     }
-    let mut is_empty = true;
-    let read = crate::yaml::each_document(&text, |document| {
-        is_empty &= document.as_object().is_some_and(serde_json::Map::is_empty);
+    let holds_none = |document: &serde_json::Value| {
+        document.is_null() || document.as_object().is_some_and(serde_json::Map::is_empty)
+    };
+    // Helm 3 reads the first document. Helm 4 reads all of them, and refuses some separators that are valid YAML.
+    let mut is_empty = crate::yaml::document(&text).is_ok_and(|first| holds_none(&first));
+    let _ = crate::yaml::each_document(&text, |document| {
+        is_empty &= holds_none(&document);
         Ok(())
     });
-    is_empty && read.is_ok()
+    is_empty
 }
 
 /// A source of values that a rendering would use up, so that nothing were left for the deploy: standard input, a pipe

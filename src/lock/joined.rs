@@ -78,8 +78,8 @@ pub fn may_join(
     let mut members = if view.members.is_empty() { alone() } else { view.members.clone() };
     let at = members.iter().position(|member| member.lock_id == within)?;
     // Each is asked, so that all of them are watched.
-    let over = members[at + 1..].iter().map(&mut is_over).fold(true, |all, over| all && over);
-    if !over || !opens(&members[at].operation) {
+    let living = members[at + 1..].iter().filter(|member| !is_over(member)).count();
+    if living > 0 || !opens(&members[at].operation) {
         return None;
     }
     members.truncate(at + 1);

@@ -56,6 +56,25 @@ fn died_while(record: &Record, what: &str) -> bool {
 }
 
 impl Plan {
+    /// The same for a Helm that does not install over a record which is set aside: all records go, with a copy of each. What
+    /// the dead install made is then known to this run only.
+    #[must_use]
+    pub fn without_setting_aside(self, history: &History) -> Self {
+        let others = self.steps.into_iter().filter(|step| matches!(step, Step::Delete { .. }));
+        let mut steps: Vec<Step> = others.collect();
+        for record in &history.records {
+            let delete = Step::Delete { revision: record.revision };
+            if !steps.contains(&delete) {
+                steps.push(delete);
+            }
+        }
+        let cut_off = "before version 3.15 helm installs over no record: if this run is cut off, what only the dead install \
+                       made stays";
+        let caveat = [self.caveat.as_str(), cut_off].into_iter().filter(|text| !text.is_empty());
+        let caveat = caveat.collect::<Vec<_>>().join("; ");
+        Self { steps, caveat, ..self }
+    }
+
     /// The revisions whose objects may live, where Helm installs over them.
     pub fn installs_over(&self) -> Option<&[u32]> {
         self.steps.iter().find_map(|step| match step {
@@ -195,10 +214,23 @@ fn item(value: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{history, list};
     use super::*;
 
     fn yaml(text: &str) -> Value {
         serde_yaml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn for_an_old_helm_the_records_go() {
+        let history = history("1 failed, 2 pending-install+hook");
+        let steps = vec![Step::SetAside { revision: 2, of: vec![1, 2] }];
+        let plan = Plan { steps, ..Plan::default() }.without_setting_aside(&history);
+        assert_eq!(list(&plan.steps), "delete 1, delete 2");
+        for (version, installs) in [("v3.14.4", false), ("v3.15.0", true), ("v4.0.0", true)] {
+            let version = crate::helm::Version::parse(version).unwrap();
+            assert_eq!(version.installs_over_uninstalled(), installs, "{}", version.raw);
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn json_then_yaml(
 /// Where YAML begins behind JSON: behind the blanks and their first line break. `None` where Go's reader gives up: four bytes
 /// before the end, and where more JSON begins, of which a part is read.
 fn end_of_json(rest: &str) -> Option<usize> {
-    let begins = rest.trim_start();
+    let begins = rest.trim_start_matches([' ', '\t', '\r', '\n']);
     let is_number =
         begins.strip_prefix('-').unwrap_or(begins).starts_with(|first: char| first.is_ascii_digit());
     if is_number || ["true", "false", "null"].iter().any(|word| begins.starts_with(word)) {

@@ -3,7 +3,13 @@
 //!
 //! Known differences, none of which a manifest of a chart can have: of two keys such as `1` and `"1"` Go takes one at random;
 //! control characters far behind the end of a document (`...`) are refused here and not seen by Go; more than 1000 levels.
-#![expect(clippy::unwrap_used, reason = "a program that cannot be run fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a program that cannot be run fails its test, which tells its seed; nobody links to it"
+)]
 
 mod texts;
 
@@ -73,7 +79,9 @@ fn agree(ours: &Read, gos: &Read) -> bool {
             ours.len() == gos.len() && ours.iter().zip(gos).all(|(ours, gos)| is_equal(ours, gos))
         }
         (Err(_), Err(_)) => true,
-        _ => false,
+        // Bare numbers behind JSON: Go reads them one by one, and no object is a number.
+        (Err(_), Ok(documents)) => !documents.iter().all(Value::is_object) && documents[0].is_object(),
+        (Ok(_), Err(_)) => false,
     }
 }
 

@@ -11,7 +11,7 @@ pub const SEEDS: &[&str] = &[
     "%YAML 1.1\n%TAG !e! tag:example.com,2000:\n---\na: !e!x b\n...\nb: 2\n",
     "{\"a\":1,\"b\":[true,null,{\"c\":\"d\"}]}\n---\n{\"e\":1e3}\n",
     "apiVersion: v1\nkind: List\nitems:\n- a: 1\n  b:\n  - x\n  -   y: 1\n      z: 2\n-\n- - n\n  - m\n",
-    "1: a\n2.5: b\ntrue: c\n? d\n'z': e\n1e20: f\n",
+    "1234: a\n2.5: b\ntrue: c\n? d\n'z': e\n1e20: f\n",
     "a:\n  - b:   # comment\n      c\n    d: e f\n      g\n  # comment\n  - \"q\" : 1\n",
     "a: |+\n  keep\n\n\nb: |2\n    two\nc: >+\n  x\n  y\n\n\n",
     "key: [a, b: c, ? d : e, {f, g: h}, \"i\":j]\n",
