@@ -38,6 +38,7 @@ pub mod clock;
 pub mod cluster;
 pub mod copies;
 pub mod exit;
+pub mod located;
 pub mod private_file;
 pub mod process;
 pub mod signals;

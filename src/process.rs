@@ -9,7 +9,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, located::Located};
 
 /// A process, whoever has its process id later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,17 +31,6 @@ impl Process {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         Some(Self { pid, started: start_time(&stat)? })
     }
-}
-
-/// A process and the machine, by boot and namespaces, on which its id means it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Located {
-    /// The machine.
-    pub machine: String,
-    /// Its id.
-    pub pid: i32,
-    /// When it started, as [`Process::started`].
-    pub started: u64,
 }
 
 impl Located {

@@ -112,15 +112,19 @@ fn directory(env: &Env, name: &str) -> Option<PathBuf> {
 /// user's own state directory: what is shared with other users is no place for what `restore` trusts. Where a user has no
 /// directory that can be written, a private one in the temporary directory is all there is.
 pub fn backup_dir(env: &Env) -> PathBuf {
-    const NAME: &str = "helm-guard-backups";
     if let Some(job) = ci::job_directory(env) {
         let all = job.parent().filter(|_| ci::system(env) == ci::System::GitLab);
-        return all.unwrap_or(&job).join(NAME);
+        return all.unwrap_or(&job).join("helm-guard-backups");
     }
+    private_dir(env, "backups")
+}
+
+/// A directory of the user's own for files that stay, outside of CI.
+fn private_dir(env: &Env, what: &str) -> PathBuf {
     let absolute = |name: &str| directory(env, name).filter(|directory| directory.is_absolute());
     let home = || absolute("HOME").map(|home| home.join(".local/state"));
-    let state = absolute("XDG_STATE_HOME").or_else(home).map(|state| state.join("helm-guard/backups"));
-    let temporary = temporary(env).join(format!("{NAME}-{}", private_file::user()));
+    let state = absolute("XDG_STATE_HOME").or_else(home).map(|state| state.join("helm-guard").join(what));
+    let temporary = temporary(env).join(format!("helm-guard-{what}-{}", private_file::user()));
     private_file::first_usable(state.into_iter().chain([temporary]).collect())
 }
 
@@ -249,7 +253,7 @@ impl Request {
         let copies_dir = if guard.run.backups.redacted {
             match &ci_dir {
                 Some(job) => job.join("helm-guard-repairs"),
-                None => self::backup_dir(env).join("repairs"),
+                None => private_dir(env, "repairs"),
             }
         } else {
             backup_dir.clone()

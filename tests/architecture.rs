@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 71] = [
+const ACTING: [(&str, &str); 70] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -69,7 +69,6 @@ const ACTING: [(&str, &str); 71] = [
     ("repair/adopt/look.rs", "reads what lives of a release"),
     ("repair/finish_install/objects.rs", "writes and deletes objects of a dead install"),
     ("repair/map_apis/look.rs", "reads what the cluster serves, and what lives of a release"),
-    ("repair/steps.rs", "does the steps, writes the backup file"),
     ("repair/walk.rs", "asks the person at the terminal, lets time pass"),
     ("report/sink.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),

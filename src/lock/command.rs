@@ -25,7 +25,7 @@ use crate::{
     deploy::random_id,
     exit,
     helm::launch::MARK,
-    process::Located,
+    located::Located,
     recover::target,
     report::{
         Holder, color, duration,
