@@ -311,7 +311,7 @@ mod tests {
         child.wait().unwrap();
         wait(open(&grandchild).unwrap().into_iter().collect(), Clock::start(), Duration::from_secs(60))
             .unwrap();
-        assert_eq!(super::family(of(&child).pid), []);
+        assert_eq!(super::family(i32::try_from(child.id()).unwrap()), []);
     }
 
     #[tokio::test]

@@ -463,13 +463,15 @@ mod tests {
     #[test]
     fn backups_go_to_the_user_s_state_directory_or_to_the_job_s() {
         let home = tempfile::tempdir().unwrap();
-        let home = home.path().to_str().unwrap();
+        let file = home.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let (home, file) = (home.path().to_str().unwrap(), file.to_str().unwrap());
         for (variables, wanted) in [
             (vec![("HOME", home)], format!("{home}/.local/state/helm-guard/backups")),
             (vec![("HOME", home), ("XDG_STATE_HOME", "/tmp")], "/tmp/helm-guard/backups".to_owned()),
             (vec![("HOME", home), ("RUNNER_TEMP", "/r")], "/r/helm-guard-backups".to_owned()),
             (
-                vec![("HOME", "/proc"), ("TMPDIR", home)],
+                vec![("HOME", file), ("TMPDIR", home)],
                 format!("{home}/helm-guard-backups-{}", private_file::user()),
             ),
             (vec![("TMPDIR", home)], format!("{home}/helm-guard-backups-{}", private_file::user())),
