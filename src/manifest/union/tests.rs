@@ -183,13 +183,13 @@ fn metadata_stays_what_it_is() {
 #[test]
 fn of_another_api_version_the_newest_is_what_helm_asks_for() {
     let old =
-        manifest("kind: A\napiVersion: g/v1beta1\nmetadata: {name: a, namespace: ns}\nspec: {x: 1, y: 2}\n");
+        manifest("kind: A\napiVersion: g/v1beta1\nmetadata: {name: a, namespace: ns}\nspec: {x: 1, z: 2}\n");
     let new = manifest("kind: A\napiVersion: g/v1\nmetadata: {name: a}\nspec: {x: 1}\n");
     let union = Manifest::union(&[&old, &new]);
     assert_eq!(union.objects[0].0, new.objects[0].0);
     assert_eq!(
         union.objects[0].1,
-        json!({"kind": "A", "apiVersion": "g/v1", "metadata": {"name": "a"}, "spec": {"x": 1, "y": disagreement()}})
+        json!({"kind": "A", "apiVersion": "g/v1", "metadata": {"name": "a"}, "spec": {"x": 1, "z": disagreement()}})
     );
 }
 
