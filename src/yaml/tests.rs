@@ -19,8 +19,8 @@ fn helm_and_strict_parsers_differ_here_and_helm_is_followed() {
         ("a: \"x\"# comment\nb: 1", json!({"a": "x", "b": 1})),
         ("a: 1\na: 2", json!({"a": 2})),
         (
-            "x: &x {a: 1, b: 1}\ny:\n  b: 2\n  <<: *x\n  a: 3",
-            json!({"x": {"a": 1, "b": 1}, "y": {"a": 3, "b": 1}}),
+            "x: &x {a: 1, b: 1}\nz:\n  b: 2\n  <<: *x\n  a: 3",
+            json!({"x": {"a": 1, "b": 1}, "z": {"a": 3, "b": 1}}),
         ),
         ("a: {<<: [{b: 1}, {b: 2, c: 3}]}", json!({"a": {"b": 1, "c": 3}})),
         ("yes: on\n1: 0644\n1.5: 08", json!({"true": true, "1": 420, "1.5": 8})),
