@@ -11,12 +11,16 @@ pub mod redact;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::redact::MASK;
 use crate::release::{
     History, Record, Status,
     codec::{self, unquoted},
     store::Driver,
     stored::{backup_list, read_backup},
 };
+
+/// More than all records of a release that Helm keeps have, bytes.
+pub const LARGEST: u64 = 1 << 30;
 
 /// What tells a redacted backup from a list of records.
 const KIND: &str = "RedactedBackup";
@@ -60,7 +64,7 @@ impl Copy {
     pub fn edit(&self) -> Option<codec::Edit> {
         let info = self.body.get("info")?;
         let text = |name: &str| info.get(name).and_then(Value::as_str).map(str::to_owned);
-        let description = text("description").filter(|text| !text.contains(redact::GONE));
+        let description = text("description").filter(|text| !text.contains(MASK));
         Some(codec::Edit {
             status: Some(Status::parse(&text("status")?)),
             description,
@@ -118,28 +122,6 @@ pub fn read(text: &str) -> Result<Backup, String> {
     read.map_err(|error| format!("not a backup of helm-guard: {}", unquoted(&error)))
 }
 
-/// Name of a backup's file, without its ending. No namespace has a dot in it, so no two releases share a name.
-pub fn stem(namespace: &str, release: &str, id: &str) -> String {
-    format!("{namespace}.{release}-{id}")
-}
-
-/// Which of these files of a directory, oldest first, are backups of the release that go, so that `keep` are left. With
-/// the list goes the manifest beside it.
-pub fn surplus(files: &[String], namespace: &str, release: &str, keep: usize) -> Vec<String> {
-    let begin = stem(namespace, release, "");
-    let stems: Vec<&str> = files
-        .iter()
-        .filter_map(|file| file.strip_suffix(".json"))
-        .filter(|stem| stem.strip_prefix(&begin).is_some_and(is_id))
-        .collect();
-    let old = stems.len().saturating_sub(keep);
-    stems[..old].iter().flat_map(|stem| [format!("{stem}.json"), format!("{stem}.yaml")]).collect()
-}
-
-fn is_id(text: &str) -> bool {
-    text.len() == 8 && text.chars().all(|c| c.is_ascii_hexdigit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,29 +150,6 @@ mod tests {
     fn k8s_bytes(bytes: Vec<u8>) -> String {
         use base64::{Engine, engine::general_purpose::STANDARD};
         STANDARD.encode(bytes)
-    }
-
-    #[test]
-    fn the_oldest_go_and_nobody_elses() {
-        let files = [
-            "shop.web-00000001.json",
-            "shop.web-00000001.yaml",
-            "shop.web-api-00000002.json",
-            "till.web-00000003.json",
-            "shop.web-00000004.json",
-            "shop.web-0000000x.json",
-            "web-00000005.json",
-            "shop.web-00000006.json",
-        ]
-        .map(str::to_owned);
-        let gone = |keep| surplus(&files, "shop", "web", keep).join(" ");
-        assert_eq!(gone(3), "");
-        assert_eq!(gone(2), "shop.web-00000001.json shop.web-00000001.yaml");
-        assert_eq!(
-            gone(1),
-            "shop.web-00000001.json shop.web-00000001.yaml shop.web-00000004.json shop.web-00000004.yaml"
-        );
-        assert_eq!(surplus(&files, "shop", "web-api", 0).len(), 2);
     }
 
     #[test]

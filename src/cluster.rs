@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,
     api::{DynamicObject, ObjectMeta, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
     core::GroupVersionKind,
     discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind},
 };
@@ -127,6 +127,10 @@ impl Cluster {
         config.accept_invalid_certs |= target.insecure;
         if target.tls_server_name.is_some() {
             config.tls_server_name.clone_from(&target.tls_server_name);
+        }
+        if let Some(plugin) = &mut config.auth_info.exec {
+            // A plugin that logs in has no use for our own token.
+            plugin.drop_env.get_or_insert_default().push(crate::ci::TOKEN.to_owned());
         }
         if target.as_user.is_some() {
             config.auth_info.impersonate.clone_from(&target.as_user);
@@ -260,7 +264,10 @@ impl Known {
 async fn config(target: &Target) -> anyhow::Result<(Config, Known)> {
     let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
     if target.kubeconfig.is_empty() {
-        let default = Kubeconfig::read().ok();
+        let default = match Kubeconfig::read() {
+            Err(error @ KubeconfigError::Parse(_)) => anyhow::bail!(unquoted(error)),
+            read => read.ok(),
+        };
         let known = Known::of(default.as_ref(), target);
         if target.context.is_some() {
             return Ok((Config::from_kubeconfig(&options).await?, known));
@@ -283,15 +290,25 @@ async fn config(target: &Target) -> anyhow::Result<(Config, Known)> {
         }
         let read = Kubeconfig::read_from(file).map_err(|error| match error {
             // Its own text names the file, and the system's reason twice.
-            kube::config::KubeconfigError::ReadConfig(error, file) => {
-                anyhow::anyhow!("{}: {error}", file.display())
-            }
-            error => anyhow::anyhow!("{}: {error}", file.display()),
+            KubeconfigError::ReadConfig(error, file) => anyhow::anyhow!("{}: {error}", file.display()),
+            error => anyhow::anyhow!("{}: {}", file.display(), unquoted(error)),
         })?;
         merged = merged.merge(read)?;
     }
     let known = Known::of(Some(&merged), target);
     Ok((Config::from_custom_kubeconfig(merged, &options).await?, known))
+}
+
+/// What is wrong with a kubeconfig, without its text: the parser quotes the lines around what it stumbles over, and a token may
+/// be in them.
+fn unquoted(error: KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(error) => {
+            let place = error.location().map(|at| format!(" (near line {})", at.line())).unwrap_or_default();
+            format!("it is not the YAML of a kubeconfig{place}")
+        }
+        error => error.to_string(),
+    }
 }
 
 /// The certificates of a bundle, in DER.
@@ -308,6 +325,18 @@ pub(crate) fn pem_certificates(pem: &[u8]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kubeconfig_that_cannot_be_parsed_is_not_quoted() {
+        for text in [
+            "users:\n- name: a\n  user: {token: canary-token-5e1f\n  x: [canary-token-5e1f\n",
+            "users: canary-token-5e1f\n",
+            "users:\n- name: [canary-token-5e1f]\n",
+        ] {
+            let error = unquoted(Kubeconfig::from_yaml(text).unwrap_err());
+            assert!(error.contains("line ") && !error.contains("canary"), "{error}");
+        }
+    }
 
     #[tokio::test]
     async fn why_a_request_came_to_nothing_is_told_without_the_layers_in_between() {

@@ -8,7 +8,9 @@ pub mod ci;
 pub mod lock;
 
 pub mod manifest;
+pub mod redact;
 pub mod release;
+pub mod yaml;
 
 pub mod backup;
 pub mod preflight;
@@ -31,9 +33,13 @@ pub mod recover;
 pub mod status;
 pub mod unlock;
 
+pub mod bytes;
 pub mod clock;
 pub mod cluster;
+pub mod copies;
 pub mod exit;
+pub mod located;
+pub mod private_file;
 pub mod process;
 pub mod signals;
 pub mod supervise;

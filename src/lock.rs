@@ -2,6 +2,7 @@
 //! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in. The `lock` commands are beside it.
 
 pub mod command;
+pub mod joined;
 pub mod lease;
 pub mod line;
 pub mod over;
@@ -54,6 +55,8 @@ pub struct LeaseView {
     pub renewed: String,
     /// For how long the holder wants to be believed without a renewal.
     pub duration: Duration,
+    /// The holder and those who work under its hold; empty if there is nobody but the holder.
+    pub members: Vec<joined::Member>,
 }
 
 impl LeaseView {
@@ -68,15 +71,9 @@ pub fn lease_name(release: &str) -> String {
     format!("helm-guard-{release}")
 }
 
-/// The holder under whose hold a process may work that was told the lock ID `within`.
-///
-/// Only a hold that waits for others' work can be joined, and only while nobody works under it: a Helm that runs under
-/// its own run's lock stays alone, even beside what it starts itself.
-pub fn may_join<'a>(view: &'a LeaseView, within: Option<&str>) -> Option<&'a Holder> {
-    let holder = view.holder.as_ref()?;
-    let open =
-        holder.operation == ACQUIRE || holder.operation == RUN || holder.operation.starts_with("lock run ");
-    (open && !holder.lock_id.is_empty() && within == Some(&holder.lock_id)).then_some(holder)
+/// Is a hold with this operation there for the work of others?
+pub fn opens(operation: &str) -> bool {
+    operation == ACQUIRE || operation == RUN || operation.starts_with("lock run ")
 }
 
 /// What has been seen of a holder's life.
@@ -242,6 +239,7 @@ mod tests {
             holder: Some(Holder { identity: identity.into(), ..Holder::default() }),
             renewed: renewed.into(),
             duration: Duration::from_secs(15),
+            members: Vec::new(),
         }
     }
 
@@ -372,27 +370,6 @@ mod tests {
         let mut view = held_by("a", "1");
         view.holder.as_mut().unwrap().operation = ACQUIRE.into();
         assert_eq!(Observer::default().life(&view, secs(0)), Life::Promised);
-    }
-
-    #[test]
-    fn only_a_hold_for_others_is_joined_and_only_by_who_has_its_id() {
-        for (operation, within, joined) in [
-            ("lock run", Some("id"), true),
-            ("lock run terraform", Some("id"), true),
-            ("lock acquire", Some("id"), true),
-            ("lock acquire", Some("other"), false),
-            ("lock acquire", None, false),
-            ("upgrade", Some("id"), false),
-            ("upgrade in lock run terraform", Some("id"), false),
-        ] {
-            let mut view = held_by("a", "1");
-            let holder = view.holder.as_mut().unwrap();
-            (holder.operation, holder.lock_id) = (operation.into(), "id".into());
-            assert_eq!(may_join(&view, within).is_some(), joined, "{operation} {within:?}");
-        }
-        let mut nameless = held_by("a", "1");
-        nameless.holder.as_mut().unwrap().operation = ACQUIRE.into();
-        assert_eq!(may_join(&nameless, Some("")), None, "an empty id is no id");
     }
 
     #[test]

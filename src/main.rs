@@ -8,13 +8,13 @@ use std::{
 use clap::Parser;
 use helm_guard::{
     action::{self, Call},
-    backup,
+    backup, bytes,
     ci::{self, Env, System, checkout},
     cli::{self, Cli},
     clock::Clock,
     deploy, diagnose, exit,
-    helm::{Command, child},
-    lock,
+    helm::{Command, launch::Launch, memory::Decided, terminal},
+    lock, private_file,
     repair::walk::{self, Walk},
     report::{
         Event, Outcome, Subject, color, json,
@@ -27,8 +27,8 @@ use helm_guard::{
 };
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == child::STEP) {
-        return complain(&child::become_helm(std::env::args_os().skip(2)), exit::UNAVAILABLE);
+    if std::env::args_os().nth(1).is_some_and(|word| word == terminal::STEP) {
+        return complain(&terminal::become_program(std::env::args_os().skip(2)), exit::UNAVAILABLE);
     }
     signals::hold_back();
     if std::process::id() == 1 {
@@ -42,8 +42,7 @@ fn main() -> ExitCode {
     let env: Env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let argv: Vec<String> =
-        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let argv: Vec<String> = std::env::args_os().skip(1).map(|arg| bytes::to_text(&arg)).collect();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), exit::UNAVAILABLE),
@@ -127,8 +126,10 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
     };
     if request.invocation.dry_run() {
         // Nothing will be changed: no lock, no report, Helm alone.
-        let mut helm = std::process::Command::new(&request.helm);
-        let error = helm.arg(command.as_str()).args(request.invocation.tokens()).exec();
+        let (helm, memory) = (request.helm.clone(), request.helm_memory);
+        let mut argv = vec![command.as_str().to_owned()];
+        argv.extend(request.invocation.tokens().iter().cloned());
+        let error = Launch { helm, memory, ..Launch::default() }.alone(&argv).exec();
         return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
     }
     request.warnings.extend(checkout::oddities(env, &request.limits()));
@@ -217,20 +218,14 @@ fn action(env: &Env, clock: Clock) -> ExitCode {
 }
 
 fn become_it(call: &Call, env: &Env) -> Result<std::convert::Infallible, String> {
-    use std::{
-        io::Write,
-        os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    };
+    use std::io::Write;
     if let Some(directory) = ci::job_directory(env) {
         let at = |error| format!("directory {}: {error}", directory.display());
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&directory).map_err(at)?;
+        private_file::directory(&directory).map_err(at)?;
     }
     if let Some(file) = &call.kubeconfig {
         let at = |error| format!("kubeconfig {}: {error}", file.path.display());
-        let mut options = std::fs::OpenOptions::new();
-        let mut opened = options.write(true).create_new(true).mode(0o600).open(&file.path).map_err(at)?;
-        opened.write_all(file.text.as_bytes()).map_err(at)?;
+        private_file::create(&file.path, file.text.as_bytes()).map_err(at)?;
     }
     let mut out = std::io::stdout();
     if ci::system(env) == System::GitHub {
@@ -307,7 +302,8 @@ fn help(command: Command, env: &Env) -> ExitCode {
     }
     let helm = env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map_or("helm", String::as_str);
     // Without Helm the help above is all there is, and that is no failure of --help.
-    let _ = std::process::Command::new(helm).args([command.as_str(), "--help"]).status();
+    let launch = Launch { helm: helm.into(), memory: Decided::of(env), ..Launch::default() };
+    let _ = launch.alone(&[command.as_str().to_owned(), "--help".to_owned()]).status();
     ExitCode::SUCCESS
 }
 

@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod applied;
+pub mod claims;
 pub mod definitions;
 pub mod lint;
 pub mod patch;
@@ -27,7 +28,7 @@ use crate::{
     report::text::shorten,
 };
 use resource::group;
-use words::{redacted, said, secrets_of};
+use words::{said, secrets_of};
 
 /// Something that will, or may, stop a deploy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -165,7 +166,7 @@ pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Fin
     for finding in &mut findings {
         finding.cause = said(&finding.cause, key, &secret);
         for text in [&mut finding.live, &mut finding.wanted] {
-            *text = shorten(&redacted(text, &secret), 120);
+            *text = shorten(&secret.clean(text), 120);
         }
     }
     findings

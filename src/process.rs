@@ -9,7 +9,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, located::Located};
 
 /// A process, whoever has its process id later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,36 @@ impl Process {
     }
 }
 
+impl Located {
+    /// This process; `None` where the system does not tell.
+    pub fn this() -> Option<Self> {
+        let Process { pid, started } = Process::this()?;
+        Some(Self { machine: machine()?, pid, started })
+    }
+
+    /// Is it proven to have ended? Never of a process of another machine, or of one that may not be looked at.
+    pub fn has_ended(&self) -> bool {
+        if machine().as_ref() != Some(&self.machine) {
+            return false;
+        }
+        let Some(pid) = Pid::from_raw(self.pid) else { return false };
+        // Also says so where `/proc` hides other users' processes.
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(error) => error == rustix::io::Errno::SRCH,
+            Ok(_) => std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+                .is_ok_and(|stat| start_time(&stat) != Some(self.started)),
+        }
+    }
+}
+
+/// One boot of one kernel, and the namespaces in which process ids and start times are counted.
+fn machine() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let space = |name| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
+    let time = space("time").unwrap_or_default();
+    Some(format!("{} {} {}", boot.trim(), space("pid")?.display(), time.display()).trim_end().to_owned())
+}
+
 /// The 22nd field of `/proc/PID/stat`; none of a process that has ended and whose parent has not asked how, which may
 /// never happen where nobody does the duties of process 1, as in job containers. The second field, the program's name, may
 /// hold blanks and parentheses.
@@ -54,6 +84,40 @@ pub fn carrying(variable: &str, value: &str) -> Vec<Process> {
         // The start time is read first: what is read of the environment is then of this process or of none.
         .filter_map(|pid: i32| Process::of(pid).filter(|_| Some(pid) != this && carries(pid)))
         .collect()
+}
+
+/// A living process with all that descend from it; none if it has ended.
+pub fn family(pid: i32) -> Vec<Process> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parents: Vec<(Process, i32)> = entries
+        .filter_map(|found| {
+            let pid = found.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((Process { pid, started: start_time(&stat)? }, parent(&stat)?))
+        })
+        .collect();
+    let mut family: Vec<Process> = Process::of(pid).into_iter().collect();
+    let mut seen = 0;
+    while let Some(member) = family.get(seen).copied() {
+        family.extend(parents.iter().filter(|(_, parent)| *parent == member.pid).map(|(child, _)| *child));
+        seen += 1;
+    }
+    family
+}
+
+/// The fourth field of `/proc/PID/stat`.
+fn parent(stat: &str) -> Option<i32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Sends a signal, by its number, to processes that may have ended. Does not wait.
+pub fn signal(processes: &[Process], number: i32) {
+    let Some(signal) = Signal::from_named_raw(number) else { return };
+    for process in processes {
+        if let Ok(Some(handle)) = open(process) {
+            let _ = pidfd_send_signal(handle, signal);
+        }
+    }
 }
 
 /// The environment that a process was started with, each variable ended by a zero byte; nothing of those that may not be
@@ -208,6 +272,46 @@ mod tests {
         assert!(!becomes_another_program(&stat(4096, 9000)), "it was started with nothing");
         assert!(!becomes_another_program(&stat(0, 0)), "a kernel thread");
         assert!(!becomes_another_program(""), "it is gone");
+    }
+
+    #[test]
+    fn a_located_process_is_proven_dead_on_its_own_machine_only() {
+        let mut child = sleeper("read line", "located");
+        let this = Located::this().unwrap();
+        let Process { pid, started } = of(&child);
+        let located = Located { pid, started, ..this.clone() };
+        assert!(!this.has_ended() && !located.has_ended());
+        assert!(Located { started: started - 1, ..located.clone() }.has_ended(), "another has its id");
+        child.kill().unwrap();
+        nix::sys::wait::waitid(
+            nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(pid)),
+            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
+        )
+        .unwrap();
+        assert!(located.has_ended(), "nobody has asked for its exit code yet");
+        child.wait().unwrap();
+        assert!(located.has_ended());
+        assert!(!Located { machine: "another".into(), ..located }.has_ended());
+    }
+
+    #[test]
+    fn a_family_is_a_process_and_its_descendants_and_is_signalled_whole() {
+        use std::io::Read;
+        let mut child = sleeper("sleep 600 & echo $!; wait", "family");
+        let mut line = String::new();
+        while !line.ends_with('\n') {
+            let mut byte = [0];
+            child.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+            line.push(byte[0].into());
+        }
+        let grandchild = Process::of(line.trim().parse().unwrap()).unwrap();
+        let family = family(of(&child).pid);
+        assert_eq!(family, [of(&child), grandchild]);
+        signal(&family, 9);
+        child.wait().unwrap();
+        wait(open(&grandchild).unwrap().into_iter().collect(), Clock::start(), Duration::from_secs(60))
+            .unwrap();
+        assert_eq!(super::family(i32::try_from(child.id()).unwrap()), []);
     }
 
     #[tokio::test]

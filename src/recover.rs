@@ -13,16 +13,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
-use crate::helm::child;
+use crate::helm::launch;
 use crate::{
     ci::Env,
     cli::{ClusterFlags, Command},
     clock::Clock,
     cluster::Target,
     lock::command::{Stop, say},
+    private_file,
     process::Process,
     release::store::Storage,
-    request::proxies,
+    request::{is_insecure, proxies},
 };
 
 /// What names of state files begin with.
@@ -31,7 +32,7 @@ const STATE_FILE: &str = "helm-guard-state-";
 /// What a run leaves beside it while it works, so that `settle` can end its work if it is killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`child::MARK`].
+    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`launch::MARK`].
     pub lock_id: String,
     /// The run's own process.
     pub guard: Option<Process>,
@@ -60,6 +61,9 @@ pub struct Debt {
     pub good: Option<u32>,
     /// Revisions that were lent something.
     pub lent: Vec<u32>,
+    /// Revisions whose records cannot be written, but only be deleted and created anew.
+    #[serde(default)]
+    pub replaced: Vec<u32>,
     /// Where the copies of the records are.
     pub backup: Option<PathBuf>,
 }
@@ -83,21 +87,10 @@ impl Ledger {
     /// # Errors
     /// When the directory cannot be written.
     pub fn save(&self, change: impl FnOnce(&mut State)) -> std::io::Result<()> {
-        use std::{
-            io::Write,
-            os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
         let Some(path) = &self.path else { return Ok(()) };
-        if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        }
-        let beside = path.with_extension("new");
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&serde_json::to_vec(&*state)?)?;
-        std::fs::rename(beside, path)
+        private_file::replace(path, &serde_json::to_vec(&*state)?)
     }
 
     /// Nothing is left to settle.
@@ -145,7 +138,7 @@ pub(crate) fn target(flags: &ClusterFlags, env: &Env) -> Target {
         as_groups: get("HELM_KUBEASGROUPS")
             .map(|list| list.split(',').map(str::to_owned).collect())
             .unwrap_or_default(),
-        insecure: get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| value == "true"),
+        insecure: is_insecure(env),
         tls_server_name: get("HELM_KUBETLS_SERVER_NAME"),
         namespace: flags.namespace.clone().or_else(|| get("HELM_NAMESPACE")),
         proxies: proxies(env),

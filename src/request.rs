@@ -6,11 +6,13 @@ use std::{path::PathBuf, time::Duration};
 use clap::Parser;
 
 use crate::{
+    bytes,
     ci::{self, Env, concurrency::Limits},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
     cluster::{Target, wire::Proxies},
     helm::{Command, Invocation, memory::Decided, split},
     lock::lease_name,
+    private_file,
     release::{
         database::{CONNECTION, Database},
         store::Storage,
@@ -69,6 +71,10 @@ pub struct Request {
     pub temporary: PathBuf,
     /// The user's cache directory.
     pub cache_dir: Option<PathBuf>,
+    /// Whether a CI system started this.
+    pub in_ci: bool,
+    /// A minor release of Kubernetes 1 whose removed APIs a repair replaces too, ahead of the cluster's upgrade.
+    pub kubernetes_version: Option<u32>,
 }
 
 /// How many revisions Helm keeps where no flag says it; 0 is no limit.
@@ -101,12 +107,25 @@ fn directory(env: &Env, name: &str) -> Option<PathBuf> {
     env.get(name).filter(|directory| !directory.is_empty()).map(PathBuf::from)
 }
 
-/// Where backups go when nobody says. They outlast a job where its runner's directory does (GitLab's shell executor), and so
-/// are in one place for all jobs of the project: of how many there are, none could know otherwise.
+/// Where backups go when nobody says. In CI they outlast a job where its runner's directory does (GitLab's shell executor), and
+/// so are in one place for all jobs of the project: of how many there are, none could know otherwise. Elsewhere they are in the
+/// user's own state directory: what is shared with other users is no place for what `restore` trusts. Where a user has no
+/// directory that can be written, a private one in the temporary directory is all there is.
 pub fn backup_dir(env: &Env) -> PathBuf {
-    let job = temporary(env);
-    let all = job.parent().filter(|_| ci::system(env) == ci::System::GitLab);
-    all.unwrap_or(&job).join("helm-guard-backups")
+    if let Some(job) = ci::job_directory(env) {
+        let all = job.parent().filter(|_| ci::system(env) == ci::System::GitLab);
+        return all.unwrap_or(&job).join("helm-guard-backups");
+    }
+    private_dir(env, "backups")
+}
+
+/// A directory of the user's own for files that stay, outside of CI.
+fn private_dir(env: &Env, what: &str) -> PathBuf {
+    let absolute = |name: &str| directory(env, name).filter(|directory| directory.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/state"));
+    let state = absolute("XDG_STATE_HOME").or_else(home).map(|state| state.join("helm-guard").join(what));
+    let temporary = temporary(env).join(format!("helm-guard-{what}-{}", private_file::user()));
+    private_file::first_usable(state.into_iter().chain([temporary]).collect())
 }
 
 impl Request {
@@ -120,7 +139,8 @@ impl Request {
         let (flags, mut warnings) = from_env(env);
         let own = flags.into_iter().chain(split.own);
         let argv = ["helm-guard".to_owned(), command.as_str().to_owned()].into_iter().chain(own);
-        let cli = Cli::try_parse_from(argv).map_err(|error| error.render().to_string())?;
+        let cli = Cli::try_parse_from(argv.map(|word| bytes::to_bytes(&word)))
+            .map_err(|error| error.render().to_string())?;
         let mut guard = match cli.command {
             cli::Command::Upgrade(deploy)
             | cli::Command::Install(deploy)
@@ -206,7 +226,8 @@ impl Request {
             run: args.run.clone(),
         };
         let request = Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)?;
-        Ok(Self { rollout_timeout: args.rollout_timeout, ..request })
+        let (rollout_timeout, kubernetes_version) = (args.rollout_timeout, args.kubernetes_version);
+        Ok(Self { rollout_timeout, kubernetes_version, ..request })
     }
 
     fn of(
@@ -230,7 +251,10 @@ impl Request {
         let backup_dir = guard.run.backups.dir.clone().unwrap_or_else(|| backup_dir(env));
         // A directory whose files go elsewhere, without secrets, is no place for copies with them.
         let copies_dir = if guard.run.backups.redacted {
-            temporary.join("helm-guard-repairs")
+            match &ci_dir {
+                Some(job) => job.join("helm-guard-repairs"),
+                None => private_dir(env, "repairs"),
+            }
         } else {
             backup_dir.clone()
         };
@@ -257,9 +281,11 @@ impl Request {
             copies_dir,
             state_dir: ci_dir,
             desk: ci::desk(env, proxies(env)),
-            within: env.get(crate::helm::child::MARK).filter(|id| !id.is_empty()).cloned(),
+            within: env.get(crate::helm::launch::MARK).filter(|id| !id.is_empty()).cloned(),
             temporary,
             cache_dir,
+            in_ci: ci::system(env) != ci::System::Terminal,
+            kubernetes_version: None,
             invocation,
             guard,
         })
@@ -322,7 +348,7 @@ fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
         "HELM_GUARD_CACHE",
         "HELM_GUARD_KUBECONFIG",
         "HELM_GUARD_STATE",
-        crate::helm::child::MARK,
+        crate::helm::launch::MARK,
         ci::TOKEN,
         ci::JOB_ID,
     ];
@@ -341,13 +367,26 @@ fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
     (flags, warnings)
 }
 
+const INSECURE: &str = "kube-insecure-skip-tls-verify";
+
+/// Whether Helm's variable says that the API server's certificate is not to be looked at.
+pub fn is_insecure(env: &Env) -> bool {
+    env.get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| is_true(value))
+}
+
+/// As Helm reads the variables that turn something on: with Go's `strconv.ParseBool`, and what that does not know is not on
+/// (`envBoolOr` in Helm's `pkg/cli/environment.go`, in 3 and 4 alike).
+fn is_true(value: &str) -> bool {
+    matches!(value, "1" | "t" | "T" | "TRUE" | "true" | "True")
+}
+
 /// Helm's flags, then its variables.
 fn target(invocation: &Invocation, env: &Env) -> Target {
     let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
     let pick = |flag: &str, name: &str| invocation.value(flag).map(str::to_owned).or_else(|| get(name));
     let as_groups = invocation.values("kube-as-group");
     let kubeconfig = match invocation.value("kubeconfig") {
-        Some(file) => vec![PathBuf::from(file)],
+        Some(file) => vec![PathBuf::from(bytes::to_bytes(file))],
         None => get("KUBECONFIG")
             .map(|list| list.split(':').filter(|file| !file.is_empty()).map(PathBuf::from).collect())
             .unwrap_or_default(),
@@ -357,7 +396,7 @@ fn target(invocation: &Invocation, env: &Env) -> Target {
         context: pick("kube-context", "HELM_KUBECONTEXT"),
         server: pick("kube-apiserver", "HELM_KUBEAPISERVER"),
         token: pick("kube-token", "HELM_KUBETOKEN"),
-        ca_file: pick("kube-ca-file", "HELM_KUBECAFILE").map(PathBuf::from),
+        ca_file: pick("kube-ca-file", "HELM_KUBECAFILE").map(|file| bytes::to_bytes(&file).into()),
         as_user: pick("kube-as-user", "HELM_KUBEASUSER"),
         as_groups: if as_groups.is_empty() {
             get("HELM_KUBEASGROUPS")
@@ -366,8 +405,11 @@ fn target(invocation: &Invocation, env: &Env) -> Target {
         } else {
             as_groups.into_iter().map(str::to_owned).collect()
         },
-        insecure: invocation.is_set("kube-insecure-skip-tls-verify")
-            || get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| value == "true"),
+        // The variable is the flag's default.
+        insecure: match invocation.value(INSECURE) {
+            Some(_) => invocation.is_set(INSECURE),
+            None => is_insecure(env),
+        },
         tls_server_name: pick("kube-tls-server-name", "HELM_KUBETLS_SERVER_NAME"),
         namespace: pick("namespace", "HELM_NAMESPACE"),
         proxies: proxies(env),
@@ -384,5 +426,59 @@ pub fn proxies(env: &Env) -> Proxies {
         https: first(["HTTPS_PROXY", "https_proxy"]),
         http: first(["HTTP_PROXY", "http_proxy"]),
         none: first(["NO_PROXY", "no_proxy"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_certificates_are_looked_at_is_read_as_helm_reads_it() {
+        for (variable, flag, insecure) in [
+            ("true", "", true),
+            ("1", "", true),
+            ("t", "", true),
+            ("T", "", true),
+            ("TRUE", "", true),
+            ("True", "", true),
+            ("tRUE", "", false),
+            ("yes", "", false),
+            ("0", "", false),
+            ("", "", false),
+            ("true", "--kube-insecure-skip-tls-verify=false", false),
+            ("false", "--kube-insecure-skip-tls-verify", true),
+        ] {
+            let env: Env = [("HELM_KUBEINSECURE_SKIP_TLS_VERIFY".to_owned(), variable.to_owned())].into();
+            let tokens: Vec<String> = ["web", "chart", flag]
+                .iter()
+                .filter(|token| !token.is_empty())
+                .map(|t| (*t).to_owned())
+                .collect();
+            let request = Request::parse(Command::Upgrade, &tokens, &env, "host").unwrap();
+            assert_eq!(request.target.insecure, insecure, "{variable} {flag}");
+        }
+    }
+
+    #[test]
+    fn backups_go_to_the_user_s_state_directory_or_to_the_job_s() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let (home, file) = (home.path().to_str().unwrap(), file.to_str().unwrap());
+        for (variables, wanted) in [
+            (vec![("HOME", home)], format!("{home}/.local/state/helm-guard/backups")),
+            (vec![("HOME", home), ("XDG_STATE_HOME", "/tmp")], "/tmp/helm-guard/backups".to_owned()),
+            (vec![("HOME", home), ("RUNNER_TEMP", "/r")], "/r/helm-guard-backups".to_owned()),
+            (
+                vec![("HOME", file), ("TMPDIR", home)],
+                format!("{home}/helm-guard-backups-{}", private_file::user()),
+            ),
+            (vec![("TMPDIR", home)], format!("{home}/helm-guard-backups-{}", private_file::user())),
+        ] {
+            let env: Env =
+                variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(backup_dir(&env).to_str(), Some(wanted.as_str()), "{variables:?}");
+        }
     }
 }

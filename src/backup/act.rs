@@ -3,16 +3,14 @@
 
 use std::{
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
-
-use super::{render, stem, surplus};
+use super::render;
 use crate::{
     ci::Env,
     cli::Backup,
+    copies::{self, Kind, Shelf},
     deploy::random_id,
     exit,
     lock::command::{Stop, say},
@@ -41,36 +39,10 @@ pub struct Order<'a> {
 /// # Errors
 /// When a file cannot be written. That an old one cannot be thrown away is none.
 pub fn save(order: &Order<'_>, history: &History, id: &str) -> anyhow::Result<PathBuf> {
-    let Order { release, namespace, directory, .. } = *order;
-    let at = || format!("backup directory {}", directory.display());
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).with_context(at)?;
-    let (records, manifest) = render(history, release, namespace, order.redacted);
-    let stem = stem(namespace, release, id);
-    let path = directory.join(format!("{stem}.json"));
-    for (path, text) in [(&path, records), (&directory.join(format!("{stem}.yaml")), manifest)] {
-        let mut options = std::fs::OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(path);
-        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-        written.with_context(|| format!("backup file {}", path.display()))?;
-    }
-    throw_away(order);
-    Ok(path)
-}
-
-fn throw_away(order: &Order<'_>) {
-    let Ok(entries) = std::fs::read_dir(order.directory) else { return };
-    let aged = entries.flatten().filter_map(|entry| {
-        let changed = entry.metadata().and_then(|meta| meta.modified()).ok()?;
-        Some((changed, entry.file_name().into_string().ok()?))
-    });
-    let mut files: Vec<_> = aged.collect();
-    files.sort();
-    let files: Vec<String> = files.into_iter().map(|(_, name)| name).collect();
-    let keep = usize::try_from(order.keep.max(1)).unwrap_or(usize::MAX);
-    for name in surplus(&files, order.namespace, order.release, keep) {
-        // Somebody else may have been quicker.
-        let _ = std::fs::remove_file(order.directory.join(name));
-    }
+    let Order { release, namespace, directory, keep, redacted } = *order;
+    let (records, manifest) = render(history, release, namespace, redacted);
+    let shelf = Shelf { directory, namespace, keep };
+    copies::save(&shelf, Kind::Backup, release, id, &[records.as_bytes(), manifest.as_bytes()])
 }
 
 /// Runs `backup`. Gives the exit code.

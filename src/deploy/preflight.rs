@@ -25,7 +25,7 @@ use crate::{
     cluster::Cluster,
     exit,
     fence::ahead::Inspector,
-    helm::{self, Command, Invocation, Major, child},
+    helm::{self, Command, Invocation, Major, Version, child},
     manifest::Manifest,
     preflight::{
         Finding,
@@ -33,7 +33,8 @@ use crate::{
         definitions, lint, part, records,
         timeouts::{Patience, Until},
     },
-    release::{History, Record, Status, codec},
+    redact::Secrets,
+    release::{self, History, Record, Status, codec},
     repair::{self, Plan, Step},
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
@@ -141,7 +142,12 @@ impl Judge {
     fn parse(&self, text: &str, upgrade: bool) -> Option<(Manifest, Manifest)> {
         let events = if upgrade { ["pre-upgrade", "post-upgrade"] } else { ["pre-install", "post-install"] };
         match Manifest::parse(text, &self.cluster.namespace) {
-            Ok(all) => Some(part(all, events)),
+            Ok(all) => {
+                let mut secrets = Secrets::default();
+                all.objects.iter().for_each(|(_, object)| secrets.add_object(object));
+                self.reporter.learn(&secrets);
+                Some(part(all, events))
+            }
             Err(why) => {
                 self.reporter
                     .emit(Event::Warning(format!("the preflight was left out: the manifest is {why}")));
@@ -187,7 +193,7 @@ impl Run<'_> {
             return Ok(());
         }
         // What Helm refuses it says itself.
-        if let Ok(rendered) = self.render(release, history, signals).await? {
+        if let Ok(rendered) = self.render(history, signals).await? {
             let known = self.of_history(history);
             mended.sets = self.foresee(release, &rendered, history, (None, known), signals).await?;
         }
@@ -219,9 +225,11 @@ impl Run<'_> {
         let release = self.request.releases().remove(0);
         let history = unless_stopped(signals, "reading the records", self.store.history(&release)).await?;
         let history = history.map_err(|error| self.no_records(&release, error))?;
+        if let Some(last) = history.last() {
+            self.reporter.learn(&last.given());
+        }
         self.reporter.emit(Event::Looked(history.rows()));
-        let (rendered, linted) =
-            tokio::try_join!(self.render(&release, &history, signals), self.lint(signals))?;
+        let (rendered, linted) = tokio::try_join!(self.render(&history, signals), self.lint(signals))?;
         let known = [self.of_history(&history), linted].concat();
         match rendered {
             Ok(rendered) => {
@@ -245,6 +253,7 @@ impl Run<'_> {
     fn in_force_after(&self, plan: &Plan, history: &History) -> Manifest {
         let base = plan.steps.iter().find_map(|step| match step {
             Step::Lend { union_of, .. } => Some(union_of.clone()),
+            Step::SetAside { of, .. } => Some(of.clone()),
             Step::Mark { revision, status: Status::Deployed, .. } => Some(vec![*revision]),
             _ => None,
         });
@@ -261,7 +270,7 @@ impl Run<'_> {
         self.union(history, &since.collect::<Vec<_>>())
     }
 
-    fn union(&self, history: &History, revisions: &[u32]) -> Manifest {
+    pub(super) fn union(&self, history: &History, revisions: &[u32]) -> Manifest {
         let records = revisions.iter().filter_map(|revision| history.get(*revision));
         let manifests: Vec<Manifest> =
             records.map(|record| manifest_of(record, &self.cluster.namespace)).collect();
@@ -292,14 +301,7 @@ impl Run<'_> {
             manifest.objects.extend(Manifest::parse(&namespace, "").unwrap_or_default().objects);
         }
         let version = self.version().await?;
-        let last = history.last().and_then(|last| last.body.as_ref().ok());
-        let was_server_side = last.is_some_and(|last| last.apply_method == "ssa");
-        let server_side = version.major == Major::V4
-            && match self.invocation.server_side() {
-                Some("true") => true,
-                Some("false") => false,
-                _ => !rendered.upgrade || was_server_side,
-            };
+        let server_side = self.applies_on_the_server(&version, rendered.upgrade, history);
         let deploy = Deploy {
             release: release.to_owned(),
             namespace: self.cluster.namespace.clone(),
@@ -320,19 +322,41 @@ impl Run<'_> {
         judged.map_err(|findings| refusal(&findings))
     }
 
+    /// Is it a Helm that applies on the server's side, and will it?
+    fn applies_on_the_server(&self, version: &Version, upgrade: bool, history: &History) -> bool {
+        let last = history.last().and_then(|last| last.body.as_ref().ok());
+        let was_server_side = last.is_some_and(|last| last.apply_method == "ssa");
+        version.major == Major::V4
+            && match self.invocation.server_side() {
+                Some("true") => true,
+                Some("false") => false,
+                _ => !upgrade || was_server_side,
+            }
+    }
+
+    /// How Helm will write the objects that live when it installs.
+    pub(super) async fn install_applies(&self, history: &History) -> Result<Apply, End> {
+        let version = self.version().await?;
+        Ok(apply(&self.invocation, self.applies_on_the_server(&version, false, history)))
+    }
+
     /// Which objects are the records; empty where they are rows.
     fn of_records(&self) -> &'static str {
         if self.is_in_sql() { "" } else { self.request.storage.driver().resource() }
     }
 
     /// The last before Helm starts.
-    pub(super) async fn ready(&self, plans: &mut [(String, Mended<'_>)]) -> Result<(), End> {
+    pub(super) async fn ready(
+        &self,
+        plans: &mut [(String, Mended<'_>)],
+        signals: &Signals,
+    ) -> Result<(), End> {
         for (release, mended) in plans {
             if let (Some(fence), Some(known)) = (&self.fence, mended.known.take()) {
                 self.judged.awaited.store(true, Ordering::Relaxed);
-                fence.inspect(self.inspector(release, known));
+                fence.inspect(self.inspector(release, known, signals));
             }
-            let recreated = self.recreator().recreate(std::mem::take(&mut mended.sets)).await;
+            let recreated = self.recreator(signals).recreate(std::mem::take(&mut mended.sets)).await;
             recreated.map_err(|why| {
                 End::new(Outcome::Refused, exit::REFUSED, why, &["run the same command again"])
             })?;
@@ -341,8 +365,8 @@ impl Run<'_> {
     }
 
     /// Looks at what Helm is about to do when it says so.
-    fn inspector(&self, release: &str, known: Known) -> Inspector {
-        let (judge, recreator) = (self.judge(), self.recreator());
+    fn inspector(&self, release: &str, known: Known, signals: &Signals) -> Inspector {
+        let (judge, recreator) = (self.judge(), self.recreator(signals));
         let (release, judged) = (release.to_owned(), self.judged.clone());
         let invocation = self.invocation.clone();
         let recreates = self.request.guard.recreate_statefulsets;
@@ -360,6 +384,7 @@ impl Run<'_> {
                         return Ok(());
                     }
                 };
+                judge.reporter.learn(&release::secrets::of_config(&json));
                 let Known { before, mut findings } = known;
                 findings.extend(records::size(&format!("the record of {release}"), payload.len(), &json));
                 let major = if planned.is_v4 { Major::V4 } else { Major::V3 };
@@ -394,9 +419,9 @@ impl Run<'_> {
     }
 
     /// Nothing is to be left of a deploy that was refused: Helm had installed its CRDs.
-    pub(super) async fn take_back(&self) {
+    pub(super) async fn take_back(&self, signals: &Signals) {
         let Some(fence) = &self.fence else { return };
-        let client = self.recreator().client;
+        let client = self.recreator(signals).client;
         for definition in fence.defined() {
             let name = &definition.name;
             if !definition.is_new {

@@ -9,18 +9,17 @@ use super::{
     unusable_helm,
 };
 use crate::{
+    bytes,
     diagnose::{self, Snapshot},
     exit,
     helm::{self, Command, Invocation, ValuesFrom, Version, child},
     manifest::Manifest,
+    private_file::InMemory,
     release::{History, Record, Status, codec},
     repair::{Plan, Step},
     report::{Event, Outcome},
     signals::Signals,
 };
-
-/// Name of the file that holds reused values; `settle` removes it where a run was killed.
-pub(crate) const VALUES_FILE: &str = "helm-guard-values-";
 
 /// How Helm refused: its exit code and the end of its stderr.
 pub(super) type Refusal = (Option<i32>, String);
@@ -37,7 +36,6 @@ impl Run<'_> {
     /// whether as an upgrade, if it was rendered.
     pub(super) async fn prove(
         &self,
-        release: &str,
         history: &History,
         plan: &Plan,
         signals: &Signals,
@@ -49,8 +47,8 @@ impl Run<'_> {
         let renders = matches!(invocation.command, Command::Upgrade | Command::Install) && once.is_none();
         let base = plan.good.and_then(|good| history.get(good)).or_else(|| history.last());
         let base = base.filter(|_| renders && upgrade && reuses_values(invocation));
-        let file = self.values_file(release, base)?;
-        let path = file.as_ref().map(|file| file.0.display().to_string());
+        let file = Self::values_file(base)?;
+        let path = file.as_ref().map(InMemory::path);
         let flags = helm::flags_argv(invocation);
         let rendered = async {
             let version = self.version().await?;
@@ -95,7 +93,6 @@ impl Run<'_> {
     /// What the chart renders to, where nothing is to be repaired and no fence sees Helm's own rendering.
     pub(super) async fn render(
         &self,
-        release: &str,
         history: &History,
         signals: &Signals,
     ) -> Result<Result<Rendered, Refusal>, End> {
@@ -104,20 +101,19 @@ impl Run<'_> {
             invocation.command == Command::Upgrade && history.last().is_some_and(|last| !last.is_gone());
         let base = history.deployed().next_back().or_else(|| history.last());
         let base = base.filter(|_| upgrade && reuses_values(invocation));
-        let file = self.values_file(release, base)?;
-        let path = file.as_ref().map(|file| file.0.display().to_string());
+        let file = Self::values_file(base)?;
+        let path = file.as_ref().map(InMemory::path);
         let argv = helm::template_argv(invocation, &self.version().await?, upgrade, path.as_deref());
         let rendered = self.ask(&argv, signals, "rendering the chart").await?;
         Ok(rendered.map(|text| Rendered { text, upgrade }))
     }
 
-    /// The values that an upgrade reuses, as a file.
-    fn values_file(&self, release: &str, base: Option<&Record>) -> Result<Option<SecretFile>, End> {
+    /// The values that an upgrade reuses, as a file that is in memory only.
+    fn values_file(base: Option<&Record>) -> Result<Option<InMemory>, End> {
         let Some(values) = base.and_then(values_of) else { return Ok(None) };
-        let path = self.request.temporary.join(format!("{VALUES_FILE}{release}-{}.json", self.lock_id));
-        secret_file(path, &values).map(Some).map_err(|error| {
+        InMemory::new(values.as_bytes()).map(Some).map_err(|error| {
             let reason = format!("nothing was changed: file for the reused values: {error}");
-            End::new(Outcome::Refused, exit::REFUSED, reason, &["set TMPDIR to a writable directory"])
+            End::new(Outcome::Refused, exit::REFUSED, reason, &[])
         })
     }
 
@@ -151,7 +147,8 @@ impl Run<'_> {
     pub(super) fn unrenderable(&self, (code, error): Refusal, reason: &str) -> End {
         // Helm's own words, as it would have said them had it been run.
         self.reporter.begin_untrusted();
-        self.reporter.child_line(true, format!("{error}\n").as_bytes());
+        let shown = self.reporter.redactor().clean(&error);
+        self.reporter.child_line(true, format!("{shown}\n").as_bytes());
         self.reporter.end_untrusted();
         let snapshot = Snapshot {
             command: self.invocation.command.as_str().to_owned(),
@@ -191,6 +188,7 @@ fn installs_anew(history: &History, plan: &Plan) -> bool {
             .any(|step| matches!(step, Step::Delete { revision } if *revision == record.revision))
     };
     plan.steps.contains(&Step::Uninstall)
+        || plan.installs_over().is_some()
         || history.records.iter().all(is_deleted)
         || history.last().is_some_and(|last| last.status() == Status::Uninstalled)
 }
@@ -213,16 +211,23 @@ fn holds_no_values(file: &str) -> bool {
     const LIMIT: u64 = 1 << 20;
     let read = || -> std::io::Result<String> {
         let mut text = String::new();
-        std::fs::File::open(file)?.take(LIMIT + 1).read_to_string(&mut text)?;
+        std::fs::File::open(bytes::to_bytes(file))?.take(LIMIT + 1).read_to_string(&mut text)?;
         Ok(text)
     };
     let Ok(text) = read() else { return false };
     if text.len() as u64 > LIMIT {
         return false;
     }
-    serde_yaml::from_multiple::<serde_json::Value>(&text).is_ok_and(|documents| {
-        documents.iter().all(|one| one.is_null() || one.as_object().is_some_and(serde_json::Map::is_empty))
-    })
+    let holds_none = |document: &serde_json::Value| {
+        document.is_null() || document.as_object().is_some_and(serde_json::Map::is_empty)
+    };
+    // Helm 3 reads the first document. Helm 4 reads all of them, and refuses some separators that are valid YAML.
+    let mut is_empty = crate::yaml::document(&text).is_ok_and(|first| holds_none(&first));
+    let _ = crate::yaml::each_document(&text, |document| {
+        is_empty &= holds_none(&document);
+        Ok(())
+    });
+    is_empty
 }
 
 /// A source of values that a rendering would use up, so that nothing were left for the deploy: standard input, a pipe
@@ -232,32 +237,10 @@ pub(super) fn read_once(invocation: &Invocation) -> Option<String> {
         return Some("standard input".to_owned());
     }
     let is_pipe = |file: &String| {
-        std::fs::metadata(file).is_ok_and(|meta| meta.file_type().is_fifo() || meta.file_type().is_socket())
+        std::fs::metadata(bytes::to_bytes(file))
+            .is_ok_and(|meta| meta.file_type().is_fifo() || meta.file_type().is_socket())
     };
     invocation.value_sources().into_iter().find(is_pipe)
-}
-
-/// A file for its owner's eyes, removed when dropped.
-struct SecretFile(std::path::PathBuf);
-
-impl Drop for SecretFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn secret_file(path: std::path::PathBuf, text: &str) -> std::io::Result<SecretFile> {
-    use std::{
-        io::Write,
-        os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    };
-    if let Some(directory) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    let file_guard = SecretFile(path);
-    file.write_all(text.as_bytes())?;
-    Ok(file_guard)
 }
 
 #[cfg(test)]

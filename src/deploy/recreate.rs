@@ -1,21 +1,23 @@
 //! StatefulSets that only a new one can change (`--recreate-statefulsets`): deleted before Helm makes them anew, looked for
 //! afterwards. Which they are is found by the preflight.
 
-use std::{io::Write, os::unix::fs::OpenOptionsExt, sync::Arc};
+use std::sync::Arc;
 
 use kube::Client;
 use serde_json::Value;
 
 use super::{Run, preflight::Judged};
 use crate::{
+    copies::{self, Kind, Shelf},
     helm::child,
     manifest::ObjectKey,
-    preflight::act,
+    preflight::{act, claims},
     report::{Event, sink::Reporter},
+    signals::Signals,
 };
 
-/// A StatefulSet as it lives.
-pub(super) type Set = (ObjectKey, Value);
+/// A StatefulSet as it lives, and as it is wanted.
+pub(super) type Set = (ObjectKey, Value, Value);
 
 /// Deletes StatefulSets, their pods and volumes left, with a copy of each saved first.
 #[derive(Clone)]
@@ -23,8 +25,11 @@ pub(super) struct Recreator {
     pub(super) client: Client,
     reporter: Arc<Reporter>,
     directory: std::path::PathBuf,
+    keep: u32,
     lock_id: String,
     judged: Arc<Judged>,
+    signals: Signals,
+    namespace: String,
 }
 
 impl Recreator {
@@ -33,44 +38,56 @@ impl Recreator {
     /// # Errors
     /// Why one was not deleted.
     pub(super) async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
-        for (key, live) in sets {
-            let path = self.directory.join(format!("statefulset-{}-{}.json", key.name, self.lock_id));
-            let save = || -> std::io::Result<()> {
-                std::fs::create_dir_all(&self.directory)?;
-                let mut file =
-                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                file.write_all(live.to_string().as_bytes())?;
-                file.sync_all()
-            };
-            save().map_err(|error| format!("{key} was not deleted: copy {}: {error}", path.display()))?;
-            act::orphan(&self.client, &key, &live)
+        for (key, live, wanted) in sets {
+            let shelf = Shelf { directory: &self.directory, namespace: &key.namespace, keep: self.keep };
+            let text = live.to_string();
+            let saved = copies::save(&shelf, Kind::StatefulSet, &key.name, &self.lock_id, &[text.as_bytes()]);
+            let path = saved.map_err(|error| format!("{key} was not deleted: {error:#}"))?;
+            act::orphan(&self.client, &key, &live, &self.signals)
                 .await
                 .map_err(|why| format!("{key} was not deleted: {why}"))?;
-            let said = format!("{key} deleted, its pods and volumes left; a copy is in {}", path.display());
+            let said = format!(
+                "{} deleted, its pods and volumes left; a copy is in {}",
+                named(&key, &self.namespace),
+                path.display()
+            );
             self.reporter.emit(Event::Recreated(said));
-            self.judged.recreate((key, live));
+            for kept in claims::look::kept(&self.client, &key, &live, &wanted).await {
+                self.reporter.emit(Event::Recreated(kept));
+            }
+            self.judged.recreate((key, live, wanted));
         }
         Ok(())
     }
 }
 
+/// With its namespace, if that is not the release's.
+fn named(key: &ObjectKey, own: &str) -> String {
+    if key.namespace == own { key.to_string() } else { format!("{key} in namespace {}", key.namespace) }
+}
+
 impl Run<'_> {
-    pub(super) fn recreator(&self) -> Recreator {
+    pub(super) fn recreator(&self, signals: &Signals) -> Recreator {
         let lock = self.claims.clone();
         let gate: crate::cluster::gated::Gate = Arc::new(move || lock.are_safe());
         Recreator {
             client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
             reporter: self.reporter.clone(),
             directory: self.request.backup_dir.clone(),
+            keep: self.request.guard.run.backups.keep,
             lock_id: self.lock_id.clone(),
             judged: self.judged.clone(),
+            signals: signals.clone(),
+            namespace: self.cluster.namespace.clone(),
         }
     }
 
     /// Are the StatefulSets that were deleted there again?
     pub(super) async fn look_after(&self, ended: &child::Ended) {
-        for (key, was) in self.judged.recreated() {
-            let said = match act::uid(&self.cluster.client, &key).await {
+        for (key, was, _) in self.judged.recreated() {
+            let uid = act::uid(&self.cluster.client, &key).await;
+            let key = named(&key, &self.cluster.namespace);
+            let said = match uid {
                 Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
                     format!("{key} is there again, made anew")
                 }
@@ -82,5 +99,22 @@ impl Run<'_> {
             };
             self.reporter.emit(Event::Recreated(said));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_another_namespace_is_named_with_it() {
+        let set = ObjectKey {
+            api_version: "apps/v1".into(),
+            kind: "StatefulSet".into(),
+            namespace: "shop".into(),
+            name: "db".into(),
+        };
+        assert_eq!(named(&set, "shop"), "StatefulSet/db");
+        assert_eq!(named(&set, "bank"), "StatefulSet/db in namespace shop");
     }
 }

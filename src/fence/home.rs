@@ -3,12 +3,13 @@
 
 use std::{
     fs::DirBuilder,
-    io::{Result, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink},
+    io::Result,
+    os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
 };
 
 use super::cache_folder;
+use crate::private_file;
 
 /// The directory, removed when this is dropped.
 #[derive(Debug)]
@@ -35,8 +36,7 @@ impl Home {
     /// When it cannot be written.
     pub fn kubeconfig(&self, text: &str) -> Result<PathBuf> {
         let path = self.path.join("kubeconfig");
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).open(&path)?.write_all(text.as_bytes())?;
+        private_file::create(&path, text.as_bytes())?;
         Ok(path)
     }
 

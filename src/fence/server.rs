@@ -23,7 +23,7 @@ use super::{
     home::Home,
     log::{Log, Written},
     memory::Memory,
-    proxy::{Attention, Moment, Peek, Peeker, Proxy},
+    proxy::{Attention, Moment, PAUSE, Peek, Peeker, Proxy},
     record::Definition,
 };
 use crate::{
@@ -151,6 +151,7 @@ impl Fence {
             peeker: peeker.clone(),
             asked: asked.clone(),
             attention: attention.clone(),
+            patience: Arc::new(Mutex::new(PAUSE)),
         });
         let server = tokio::spawn(async move {
             tokio::join!(serve(listener, proxy.clone()), proxy.warm());

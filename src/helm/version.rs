@@ -35,6 +35,12 @@ pub enum VersionError {
 }
 
 impl Version {
+    /// Does `upgrade --install` install over a release that is uninstalled with its history kept? Before Helm 3.15 it said that
+    /// there was no deployed release (`isReleaseUninstalled` in upgrade.go).
+    pub fn installs_over_uninstalled(&self) -> bool {
+        self.major == Major::V4 || self.minor >= 15
+    }
+
     /// Reads `v3.22.0`, `v3.22`, `v4.3.1+g123`, `v4.0.0-rc.1`.
     ///
     /// # Errors

@@ -24,7 +24,8 @@ use crate::{
     cluster::Cluster,
     deploy::random_id,
     exit,
-    helm::child::MARK,
+    helm::launch::MARK,
+    located::Located,
     recover::target,
     report::{
         Holder, color, duration,
@@ -55,7 +56,7 @@ pub(crate) struct Stop {
     pub(super) code: u8,
     pub(super) why: String,
     pub(super) details: Vec<String>,
-    pub(super) next: Vec<String>,
+    pub(crate) next: Vec<String>,
 }
 
 impl Stop {
@@ -309,10 +310,21 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
         lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
     };
     let found = lease::find(cluster.client.clone(), &place.namespace, &place.lease).await?;
-    let Some(holder) = found.as_ref().map(lease::view).and_then(|view| view.holder) else {
+    let view = found.as_ref().map(lease::view).unwrap_or_default();
+    let Some(mut holder) = view.holder else {
         say(&format!("lease {} in namespace {}: nobody holds it", place.lease, place.namespace));
         return Ok(0);
     };
+    if let Some((first, rest)) = view.members.split_first().filter(|(first, _)| first.lock_id == args.id) {
+        if let Some(alive) =
+            rest.iter().find(|member| !member.process.as_ref().is_some_and(Located::has_ended))
+        {
+            let why = format!("lock {} is in use: {} works under it", args.id, alive.operation);
+            return Err(Stop::new(exit::REFUSED, why, &[&place.unlock(&alive.lock_id, "")]));
+        }
+        // Killed ones gave nothing back.
+        (holder.lock_id, holder.operation) = (first.lock_id.clone(), first.operation.clone());
+    }
     if unlock::id(&holder) != args.id {
         let why = format!("lock {} was lost: {} is held by {}", args.id, unlock::id(&holder), who(&holder));
         return Err(Stop::new(exit::LOCK_LOST, why, &[]));

@@ -16,17 +16,17 @@ use kube::{
 pub(crate) use hold::Teller;
 use hold::hold;
 pub use hold::{Claim, Claims, End, Held, Lent, give_back};
-use object::{LABEL, change_lines, claim, lines, note, refresh};
+use object::{LABEL, change_lines, claim, lines, refresh, set_members};
 pub use object::{deployed, view};
 
 use super::{
     Decision, LeaseView, Observer, Times,
+    joined::{Base, Member, Watch, may_join},
     line::{Lines, Newer},
-    may_join,
     protocol::{self, Answer, Step},
     queue::Queue,
 };
-use crate::{clock::Clock, cluster, report::Holder};
+use crate::{clock::Clock, cluster, located::Located, report::Holder};
 
 /// How long an API server is tried that has not answered yet.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -189,6 +189,7 @@ async fn contend(
     let deadline = started + request.timeout;
     let mut observer = Observer { me: request.me.identity.clone(), last: None };
     let mut joining = None;
+    let mut members = Watch::default();
     let mut answered = false;
     loop {
         claiming.set(unsure.is_some());
@@ -213,17 +214,18 @@ async fn contend(
         let now = clock.monotonic();
         let seen = found.as_ref().map(view);
         let lines = found.as_ref().map(lines).unwrap_or_default();
-        let lent = seen.as_ref().and_then(|view| may_join(view, request.within.as_deref())).cloned();
-        let lent = lent.or_else(|| joining.take().filter(|lent| has_joined(seen.as_ref(), lent, request)));
-        if let (Some(holder), Some(lease)) = (lent, &found) {
+        let over = |member: &Member| members.is_over(member, now, Located::has_ended);
+        let base = seen.as_ref().and_then(|view| may_join(view, request.within.as_deref(), over));
+        let base = base.or_else(|| joining.take().filter(|base| has_joined(seen.as_ref(), base, request)));
+        if let (Some(base), Some(lease)) = (base, &found) {
             if let Some(newer) = queue.outdated(&lines, &request.me, true).await {
                 return Err(LockError::Outdated(Box::new(newer)));
             }
             claiming.set(true);
-            if let Some(held) = join(api, request, lease.clone(), holder.clone(), now, clock).await? {
+            if let Some(held) = join(api, request, lease.clone(), base.clone(), now, clock).await? {
                 return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: None });
             }
-            joining = Some(holder);
+            joining = Some(base);
             continue;
         }
         let over = queue.look(seen.as_ref(), now);
@@ -282,10 +284,10 @@ async fn contend(
     }
 }
 
-/// Did a join that got no answer happen? `lent` is the hold as it was before.
-fn has_joined(seen: Option<&LeaseView>, lent: &Holder, request: &Request) -> bool {
+/// Did a join that got no answer happen? `base` is the hold as it was before.
+fn has_joined(seen: Option<&LeaseView>, base: &Base, request: &Request) -> bool {
     let holder = seen.and_then(|view| view.holder.as_ref());
-    holder.is_some_and(|now| now.identity == lent.identity && now.lock_id == request.me.lock_id)
+    holder.is_some_and(|now| now.identity == base.holder.identity && now.lock_id == request.me.lock_id)
 }
 
 /// Takes up again, in another process, a lock that `identity` holds: its own process is dead. Else says who has it now.
@@ -406,22 +408,31 @@ async fn join(
     api: &Api<Lease>,
     request: &Request,
     mut lease: Lease,
-    holder: Holder,
+    base: Base,
     now: Duration,
     clock: Clock,
 ) -> Result<Option<Held>, LockError> {
     // A hold for a long time is renewed as often as any other, so that life and loss are seen as soon.
     let times = Times::new(view(&lease).duration.min(request.times.duration));
+    let Base { holder, mut members } = base;
     let operation = format!("{} in {}", request.me.operation, holder.operation);
-    note(&mut lease, "operation", &operation);
-    note(&mut lease, "lock-id", &request.me.lock_id);
+    members.push(Member {
+        lock_id: request.me.lock_id.clone(),
+        operation: operation.clone(),
+        renewed: clock.wall().to_string(),
+        // Rounded up: it is to be believed at least as long as it believes in itself.
+        seconds: u64::try_from(times.duration.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
+        process: Located::this(),
+    });
+    set_members(&mut lease, &members);
     change_lines(&mut lease, |lines| lines.enter(&request.me));
     refresh(&mut lease, clock);
     let written = bounded(writing(&times), swap(api, &lease)).await;
     match (protocol::claimed(answer(&written), false, true), written) {
         (Step::Done, Ok(written)) => {
             let me = Holder { lock_id: request.me.lock_id.clone(), operation, ..holder.clone() };
-            let lent = Lent { operation: holder.operation, lock_id: holder.lock_id };
+            let member = request.me.lock_id.clone();
+            let lent = Lent { operation: holder.operation, lock_id: holder.lock_id, member };
             let joined = Request { me, times, ..request.clone() };
             Ok(Some(hold(api.clone(), &joined, written, now, clock, Some(lent))))
         }

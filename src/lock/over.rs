@@ -87,6 +87,7 @@ mod tests {
             holder: Some(Holder { identity: identity.into(), ..Holder::default() }),
             renewed: renewed.into(),
             duration: Duration::from_secs(15),
+            members: Vec::new(),
         }
     }
 

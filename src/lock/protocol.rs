@@ -85,6 +85,8 @@ pub struct Mine {
     pub identity: String,
     /// The Lease's UID. One of the same name that was created since is another's, whomever it names.
     pub uid: String,
+    /// Our own lock ID, if the holder is another process under whose hold we work.
+    pub member: Option<String>,
 }
 
 /// What a holder knows of its hold.
@@ -128,7 +130,16 @@ impl Hold {
             Found::Unread => self.try_again(now, times),
             Found::Nothing => Next::Lost(LET_GO.to_owned()),
             Found::Lease(view, uid) => match &view.holder {
-                Some(holder) if holder.identity == mine.identity && uid == mine.uid => Next::Renew(AT_ONCE),
+                Some(holder) if holder.identity == mine.identity && uid == mine.uid => match &mine.member {
+                    // A version that does not know of members leaves only the lock ID.
+                    Some(id)
+                        if holder.lock_id != *id
+                            && view.members.iter().all(|member| member.lock_id != *id) =>
+                    {
+                        Next::Lost(format!("{} works under that hold now", holder.owner.name))
+                    }
+                    _ => Next::Renew(AT_ONCE),
+                },
                 Some(holder) => Next::Lost(format!("{} has it", holder.owner.name)),
                 None => Next::Lost(LET_GO.to_owned()),
             },
@@ -149,7 +160,7 @@ const LET_GO: &str = "it was vacated or deleted";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Holder;
+    use crate::{lock::joined::Member, report::Holder};
 
     const TIMES: Times = Times {
         duration: Duration::from_secs(15),
@@ -212,7 +223,7 @@ mod tests {
     #[test]
     fn a_refused_renewal_is_a_loss_only_if_the_lease_is_no_longer_the_one_that_was_taken() {
         let hold = Hold { renewed: secs(0) };
-        let mine = Mine { identity: "me".into(), uid: "1".into() };
+        let mine = Mine { identity: "me".into(), uid: "1".into(), member: None };
         let held_by = |identity: &str| {
             let mut holder = Holder { identity: identity.into(), ..Holder::default() };
             holder.owner.name = identity.to_uppercase();
@@ -233,6 +244,25 @@ mod tests {
             ("no answer, early", Found::Unread, Next::Renew(Duration::from_millis(600))),
         ] {
             assert_eq!(hold.looked(found, &mine, secs(4), &TIMES), wanted, "{why}");
+        }
+        let mine = Mine { member: Some("b".into()), ..mine };
+        let with = |ids: &[&str]| {
+            let mut view = ours.clone();
+            view.holder.as_mut().unwrap().lock_id = (*ids.last().unwrap()).into();
+            let members = ids.iter().map(|id| Member { lock_id: (*id).into(), ..Member::default() });
+            view.members = if ids.len() > 1 { members.collect() } else { Vec::new() };
+            view
+        };
+        let other = lost("ME works under that hold now");
+        for (ids, wanted) in [
+            (&["a", "b"][..], Next::Renew(AT_ONCE)),
+            (&["a", "b", "c"], Next::Renew(AT_ONCE)),
+            (&["b"], Next::Renew(AT_ONCE)),
+            (&["a", "c"], other.clone()),
+            (&["a"], other),
+        ] {
+            let view = with(ids);
+            assert_eq!(hold.looked(Found::Lease(&view, "1"), &mine, secs(4), &TIMES), wanted, "{ids:?}");
         }
     }
 }

@@ -1,18 +1,9 @@
 //! `lock run`: any command under a release's lock.
 //! The command keeps this process's terminal and streams; nothing it prints is touched.
 
-use std::{
-    ffi::OsString,
-    io::{IsTerminal, Write},
-    os::unix::process::ExitStatusExt,
-    path::Path,
-    time::Duration,
-};
+use std::{ffi::OsString, io::Write, os::unix::process::ExitStatusExt, path::Path, time::Duration};
 
-use nix::{
-    sys::signal::{Signal as Kill, kill, killpg},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal as Kill;
 use tokio::process::Command;
 
 use super::{
@@ -21,11 +12,14 @@ use super::{
     lease::Held,
 };
 use crate::{
-    ci::Env,
+    ci::{self, Env},
     cli::LockRun,
     clock::Clock,
     exit,
-    helm::child::MARK,
+    helm::{
+        launch::{MARK, find},
+        terminal::{Family, Place, Prepared},
+    },
     report::text::terminal_safe,
     signals::{Signal, Signals},
 };
@@ -52,7 +46,8 @@ pub(super) async fn run(args: &LockRun, env: &Env, host: &str, clock: Clock) -> 
         say(&format!("lock taken over from a dead holder: {}", crate::report::terminal::who(dead)));
     }
     let held = acquired.held;
-    let command = Under { program: &program, arguments, stop_timeout: args.stop_timeout };
+    let in_ci = ci::system(env) != ci::System::Terminal;
+    let command = Under { program: &program, arguments, stop_timeout: args.stop_timeout, in_ci };
     let ended = command.run(held.lock_id(), &held, &mut signals).await;
     let lost = !held.is_held();
     if held.release(false).await.is_err() {
@@ -72,39 +67,46 @@ struct Under<'a> {
     program: &'a OsString,
     arguments: &'a [OsString],
     stop_timeout: Duration,
+    in_ci: bool,
 }
 
 impl Under<'_> {
     async fn run(&self, lock_id: &str, held: &Held, signals: &mut Signals) -> std::io::Result<u8> {
-        // At a terminal the command must be in its foreground group, to read from it; a Ctrl-C reaches it there by itself.
-        // Elsewhere it gets a group of its own, so that a signal reaches all that it starts, and once.
-        let shared = std::io::stdin().is_terminal();
-        let mut command = Command::new(self.program);
+        let place = Place::here(self.in_ci);
+        let (program, before) = match place {
+            Place::Session => {
+                // The step that becomes it cannot tell why there is none.
+                find(Path::new(self.program))?;
+                let prepared =
+                    Prepared { place, dies_with_parent: false, shielded: false, outlives_terminal: false };
+                (OsString::from("/proc/self/exe"), prepared.arguments(self.program))
+            }
+            Place::Terminal | Place::Group => (self.program.clone(), Vec::new()),
+        };
+        let mut command = Command::new(program);
+        command.args(before);
         command.args(self.arguments).env(MARK, lock_id);
-        if !shared {
+        if place == Place::Group {
             command.process_group(0);
         }
         // What was written so far comes before what the command writes.
         let _ = std::io::stderr().flush();
         let mut child = command.spawn()?;
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-        let send = |signal: Kill| {
-            // It may be gone already.
-            let _ = pid.map(|pid| if shared { kill(pid, signal) } else { killpg(pid, signal) });
-        };
+        let family = Family::of(child.id(), place);
         let mut lost = false;
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status?,
                 signal = signals.next() => match signal {
-                    Signal::Int if shared => {}
-                    Signal::Int => send(Kill::SIGINT),
-                    Signal::Term => send(Kill::SIGTERM),
+                    // A Ctrl-C has reached the command by itself.
+                    Signal::Int if place == Place::Terminal => {}
+                    Signal::Int => family.send(Kill::SIGINT),
+                    Signal::Term => family.send(Kill::SIGTERM),
                 },
                 why = held.lost(), if !lost => {
                     lost = true;
                     say(&format!("the lock is lost ({why}): stopping the command"));
-                    send(Kill::SIGTERM);
+                    family.send(Kill::SIGTERM);
                 }
             }
             if lost {
@@ -112,7 +114,7 @@ impl Under<'_> {
                 match tokio::time::timeout(self.stop_timeout, child.wait()).await {
                     Ok(status) => break status?,
                     Err(_) => {
-                        send(Kill::SIGKILL);
+                        family.send(Kill::SIGKILL);
                         break child.wait().await?;
                     }
                 }

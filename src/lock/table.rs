@@ -4,6 +4,8 @@
 use serde::Serialize;
 
 use super::{LeaseView, Life, line::Deployed};
+use unicode_width::UnicodeWidthStr;
+
 use crate::{
     cli::Format,
     report::{Holder, color::Tone, terminal::to_the_second, text::terminal_safe},
@@ -156,7 +158,7 @@ const TOLD_BY_COLOR: [&str; 3] = ["STATE", "STATUS", "HEALTH"];
 /// Lines of as many cells each, one below the other. A header names columns; else the first cell of a line names the second.
 pub(crate) fn aligned(lines: Vec<Vec<String>>, color: bool) -> String {
     let is_told = |name: Option<&String>| name.is_some_and(|name| TOLD_BY_COLOR.contains(&name.as_str()));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().map(|line| line[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
     let mut out = String::new();
     for (number, line) in lines.iter().enumerate() {
@@ -165,7 +167,7 @@ pub(crate) fn aligned(lines: Vec<Vec<String>>, color: bool) -> String {
             let is_status =
                 (number > 0 && is_told(lines[0].get(column))) || (column == 1 && is_told(line.first()));
             // The blanks behind it are those of the text that is seen.
-            let blanks = " ".repeat(width - cell.chars().count());
+            let blanks = " ".repeat(width - cell.width());
             text.push_str(&if color && is_status { painted(cell) } else { cell.clone() });
             text.push_str(&blanks);
             text.push_str("   ");
@@ -210,6 +212,7 @@ mod tests {
             holder,
             renewed: "2026-06-01T10:04:41.000001Z".into(),
             duration: Duration::from_secs(15),
+            members: Vec::new(),
         };
         let deployed = serde_json::from_value(serde_json::json!({
             "number": 12, "id": "8118", "url": "https://ci.example/shop/runs/8118", "actor": "mona",
@@ -227,6 +230,13 @@ mod tests {
             ),
             Row::new("till", "helm-guard-pos", &view(None), Life::Unknown, None),
         ]
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_are_on_a_screen() {
+        let line = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let text = aligned(vec![line(["ab", "x"]), line(["\u{6f22}", "y"]), line(["e\u{301}", "z"])], false);
+        assert_eq!(text, "ab   x\n\u{6f22}   y\ne\u{301}    z\n");
     }
 
     #[test]

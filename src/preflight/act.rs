@@ -9,7 +9,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::{Method, Request, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
@@ -24,12 +24,17 @@ use super::{
 };
 use crate::{
     cluster::{AT_ONCE, Cluster, known_kind},
-    manifest::{Manifest, ObjectKey},
+    manifest::{Manifest, ObjectKey, merge_keys::Type},
+    signals::Signals,
     status::health::{Health, fares},
 };
 
 /// How long all the questions together may take. Helm waits meanwhile.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Largest answer that is read, bytes. An object has at most 3 MiB when it is sent (the API server's limit of a request), and
+/// an answer is such an object with what the API server adds.
+const LARGEST: usize = 8 << 20;
 
 /// How Helm writes an object that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +82,8 @@ pub struct Deploy {
 pub struct Found {
     /// The certain ones first.
     pub findings: Vec<Finding>,
-    /// StatefulSets that only a new one can change, as they live.
-    pub sets: Vec<(ObjectKey, Value)>,
+    /// StatefulSets that only a new one can change, as they live, and as they are wanted.
+    pub sets: Vec<(ObjectKey, Value, Value)>,
     /// What is not well with what lives, as far as that was seen on the way.
     pub ailing: Vec<(Health, String)>,
 }
@@ -91,7 +96,7 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     let needed = rights::needed(&deploy.needs(), &resources);
     let (answers, missing, denied, late) = tokio::join!(
         ask_all(cluster, deploy, &resources),
-        look_up(cluster, deploy),
+        look_up(cluster, deploy, LIMIT),
         in_time("rights", rights::ask::ask(&cluster.client, &needed, &deploy.release)),
         in_time("timeouts", too_tight(cluster, deploy)),
     );
@@ -110,7 +115,7 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
         }
         let fixed = answer.refusal.as_ref().is_some_and(|refusal| is_fixed_set(&key, refusal));
         if let Some(live) = answer.live.filter(|_| fixed) {
-            found.sets.push((key, live));
+            found.sets.push((key, live, answer.wanted));
         }
     }
     found.findings = sorted(found.findings);
@@ -265,12 +270,15 @@ impl Question<'_> {
             return self.send(Method::PUT, &path, "application/json", "", Some(&whole)).await;
         }
         let before = self.deploy.before.get(self.key).unwrap_or(live);
-        let (change, content) = if resource::is_native(&self.key.api_version) {
-            (patch::strategic(before, wanted, live), "application/strategic-merge-patch+json")
-        } else {
-            let mut before = before.clone();
-            mark(&mut before, self.deploy);
-            (patch::plain(&before, wanted), "application/merge-patch+json")
+        let (change, content) = match Type::of(&self.key.api_version, &self.key.kind) {
+            Some(own) => {
+                (patch::strategic(own, before, wanted, live), "application/strategic-merge-patch+json")
+            }
+            None => {
+                let mut before = before.clone();
+                mark(&mut before, self.deploy);
+                (patch::plain(&before, wanted), "application/merge-patch+json")
+            }
         };
         match change {
             Change::Patch(patch) => self.patch(content, "", &patch).await,
@@ -310,7 +318,7 @@ impl Question<'_> {
 pub(super) fn mark(object: &mut Value, deploy: &Deploy) {
     let metadata = &mut object["metadata"];
     for part in ["labels", "annotations"] {
-        if metadata[part].is_null() {
+        if !metadata[part].is_object() {
             metadata[part] = json!({});
         }
     }
@@ -347,7 +355,7 @@ pub(super) async fn send(
     let warnings = answer.headers().get_all(header::WARNING).iter();
     let warnings =
         warnings.filter_map(|value| Some(value.to_str().ok()?.split('"').nth(1)?.to_owned())).collect();
-    let bytes = match answer.into_body().collect().await {
+    let bytes = match Limited::new(answer.into_body(), LARGEST).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => return nothing(error.to_string()),
     };
@@ -371,46 +379,64 @@ fn refusal(code: u16, status: &Value) -> Refusal {
     }
 }
 
+/// What became of the look at something that is referred to.
+enum Seen {
+    /// It is there, or not.
+    Known(Option<Value>),
+    /// Who may not look cannot say that it is missing.
+    Hidden,
+    /// The API server has not said.
+    Unanswered,
+}
+
 /// Findings about what workloads refer to and is not there.
-async fn look_up(cluster: &Cluster, deploy: &Deploy) -> Vec<Finding> {
+async fn look_up(cluster: &Cluster, deploy: &Deploy, limit: Duration) -> Vec<Finding> {
     let mut all = deploy.manifest.clone();
     all.objects.extend(deploy.hooks.objects.iter().cloned());
     let wanted = references::to_check(&all, &deploy.before);
     let targets: BTreeSet<&ObjectKey> = wanted.iter().map(|reference| &reference.to).collect();
+    let asked = targets.len();
     let looks = targets.into_iter().map(|key| {
         async move {
             let resource =
                 resource::known(&key.api_version, &key.kind).filter(|_| resource::is_addressable(key));
-            let path = format!("{}/{}", resource::collection(key, &resource?), key.name);
-            match send(&cluster.client, Method::GET, &path, "application/json", None).await.0 {
-                Ok(object) => Some((key, Some(object))),
-                Err(refusal) if refusal.code == 404 => Some((key, None)),
-                // Who may not look cannot say that it is missing.
-                Err(_) => None,
-            }
+            let Some(resource) = resource else { return (key, Seen::Hidden) };
+            let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+            let seen = match send(&cluster.client, Method::GET, &path, "application/json", None).await.0 {
+                Ok(object) => Seen::Known(Some(object)),
+                Err(refusal) if refusal.code == 404 => Seen::Known(None),
+                Err(refusal) if matches!(refusal.code, 401 | 403) => Seen::Hidden,
+                Err(_) => Seen::Unanswered,
+            };
+            (key, seen)
         }
         .boxed()
     });
     let looks: Vec<BoxFuture<'_, _>> = looks.collect();
-    let limit = Box::pin(tokio::time::sleep(LIMIT));
-    let seen: Vec<Option<(&ObjectKey, Option<Value>)>> =
-        stream::iter(looks).buffer_unordered(AT_ONCE).take_until(limit).collect().await;
-    let seen: BTreeMap<&ObjectKey, Option<Value>> = seen.into_iter().flatten().collect();
+    let over = Box::pin(tokio::time::sleep(limit));
+    let seen: BTreeMap<&ObjectKey, Seen> =
+        stream::iter(looks).buffer_unordered(AT_ONCE).take_until(over).collect().await;
     let is_missing = |reference: &&Reference| match seen.get(&reference.to) {
-        Some(Some(object)) => !references::has(object, reference.key.as_deref()),
-        Some(None) => true,
-        None => false,
+        Some(Seen::Known(Some(object))) => !references::has(object, reference.key.as_deref()),
+        Some(Seen::Known(None)) => true,
+        Some(Seen::Hidden | Seen::Unanswered) | None => false,
     };
+    let exists = |to: &ObjectKey| matches!(seen.get(to), Some(Seen::Known(Some(_))));
     let missing = wanted.iter().filter(is_missing);
-    missing.map(|one| references::missing(one, seen.get(&one.to).is_some_and(Option::is_some))).collect()
+    let mut findings: Vec<Finding> = missing.map(|one| references::missing(one, exists(&one.to))).collect();
+    let answered = seen.values().filter(|seen| !matches!(seen, Seen::Unanswered)).count();
+    if answered < asked {
+        findings.push(too_late(&format!("{} objects that workloads refer to", asked - answered)));
+    }
+    findings
 }
 
 /// Deletes a StatefulSet and leaves its pods and volumes, if it is still the one that was looked at, and waits until it is
 /// gone.
 ///
 /// # Errors
-/// When the API server refuses, or the set does not go.
-pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value) -> Result<(), String> {
+/// When the API server refuses, the set does not go within 30 s, or this process is asked to stop.
+pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value, signals: &Signals) -> Result<(), String> {
     let Some(resource) = resource::known(&key.api_version, &key.kind) else {
         return Err("not known".to_owned());
     };
@@ -421,15 +447,26 @@ pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value) -> Result<()
     });
     let deleted = send(client, Method::DELETE, &path, "application/json", Some(&options)).await.0;
     deleted.map_err(|refusal| refusal.message)?;
-    for _ in 0..300 {
-        match send(client, Method::GET, &path, "application/json", None).await.0 {
-            Err(refusal) if refusal.code == 404 => return Ok(()),
-            Err(refusal) => return Err(refusal.message),
-            Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+    let gone = async {
+        loop {
+            match send(client, Method::GET, &path, "application/json", None).await.0 {
+                Err(refusal) if refusal.code == 404 => return Ok(()),
+                Err(refusal) => return Err(refusal.message),
+                Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        signal = signals.first() => Err(format!("{} while it was being deleted", signal.name())),
+        gone = tokio::time::timeout(GOES_WITHIN, gone) => {
+            gone.unwrap_or_else(|_| Err("it is being deleted, and does not go".to_owned()))
         }
     }
-    Err("it is being deleted, and does not go".to_owned())
 }
+
+/// How long an object that is deleted may take to go.
+const GOES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Of the object as it lives, if it does.
 ///
@@ -444,3 +481,7 @@ pub async fn uid(client: &Client, key: &ObjectKey) -> Result<Option<String>, Str
         Err(refusal) => Err(refusal.message),
     }
 }
+
+#[cfg(test)]
+#[path = "act_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@ use crate::{
         command::{Stop, connect, listen, take, wanted},
         lease::Claims,
     },
+    private_file,
     release::{
         History, Record, Status,
         database::CONNECTION,
@@ -26,9 +27,6 @@ use crate::{
 /// Lease duration of the hold under which records are put back.
 const OURS: std::time::Duration = std::time::Duration::from_secs(15);
 
-/// More than all records of a release that Helm keeps have, bytes.
-const LARGEST: u64 = 1 << 30;
-
 /// Reads the file, all of it, before anything is written.
 fn copies(args: &Restore) -> Result<(Backup, Subject), Stop> {
     let refuse = |why: String| {
@@ -39,10 +37,18 @@ fn copies(args: &Restore) -> Result<(Backup, Subject), Stop> {
         let file = args.file.display();
         Stop::new(exit::REFUSED, format!("backup {file}: {why}; nothing was restored"), &next)
     };
-    if std::fs::metadata(&args.file).is_ok_and(|found| found.len() > LARGEST) {
-        return Err(refuse("it is larger than any backup".to_owned()));
-    }
-    let text = std::fs::read(&args.file).map_err(|error| refuse(error.to_string()))?;
+    let text = private_file::read(&args.file, backup::LARGEST).map_err(|error| match error.kind() {
+        std::io::ErrorKind::FileTooLarge => refuse("it is larger than any backup".to_owned()),
+        std::io::ErrorKind::PermissionDenied => {
+            let mut refusal = refuse(error.to_string());
+            refusal.next.insert(
+                0,
+                "look at what is in it, copy it to a file of your own, and restore the copy".to_owned(),
+            );
+            refusal
+        }
+        _ => refuse(error.to_string()),
+    })?;
     let text = String::from_utf8(text)
         .map_err(|_| refuse("not a backup of helm-guard: it is not text".to_owned()))?;
     let backup = backup::read(&text).map_err(refuse)?;

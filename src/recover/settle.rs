@@ -2,6 +2,7 @@
 //! its lock back. What somebody else has taken over is left to them.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
     time::Duration,
@@ -11,23 +12,29 @@ use anyhow::Context;
 
 use super::{STATE_FILE, State, say};
 use crate::{
-    action,
+    action, backup,
     ci::{self, Env},
     cli::{ClusterFlags, Settle},
     clock::Clock,
     cluster::{Cluster, Target},
-    deploy::VALUES_FILE,
     exit,
-    helm::child,
+    helm::launch,
     lock::{
         command::Stop,
         lease::{self, Claims, Held},
     },
+    private_file,
     process::{self, Process},
-    release::{History, store::Store, stored::read_backup},
+    release::{History, Record, store::Store, stored::read_backup},
     repair::{self, Plan, Step, steps::Hands},
     report::{github, gitlab},
 };
+
+/// Name of the file that held reused values in versions before 0.3.0.
+const VALUES_FILE: &str = "helm-guard-values-";
+
+/// More than any state file has, bytes.
+const STATE: u64 = 16 << 20;
 
 /// How long a run that is alive after its step may take to end by itself: Helm's stop timeout and the settling.
 const GUARD: Duration = Duration::from_secs(20);
@@ -58,8 +65,7 @@ async fn settle_files(
         (None, Some(directory)) => beginning_with(directory, STATE_FILE)?,
         (None, None) => Vec::new(),
     };
-    let files: Vec<PathBuf> =
-        files.into_iter().filter(|file| file.extension() != Some("new".as_ref())).collect();
+    let files: Vec<PathBuf> = files.into_iter().filter(|file| !is_begun(file)).collect();
     if files.is_empty() {
         say("nothing to settle");
     }
@@ -75,12 +81,20 @@ async fn settle_files(
                 std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
             }
         }
+        // A state that was being written when its run was killed.
+        for file in beginning_with(directory, STATE_FILE)?.iter().filter(|file| is_begun(file)) {
+            std::fs::remove_file(file).with_context(|| file.display().to_string())?;
+        }
         if ci::system(env) == ci::System::GitLab {
             // Made by this job. Backups in it stay.
             let _ = std::fs::remove_dir(directory);
         }
     }
     answer
+}
+
+fn is_begun(file: &Path) -> bool {
+    file.extension() == Some(private_file::BEGUN.as_ref())
 }
 
 fn beginning_with(directory: &Path, prefix: &str) -> anyhow::Result<Vec<PathBuf>> {
@@ -95,7 +109,7 @@ fn beginning_with(directory: &Path, prefix: &str) -> anyhow::Result<Vec<PathBuf>
 }
 
 async fn settle_file(file: &Path, flags: &ClusterFlags, env: &Env, clock: Clock) -> anyhow::Result<()> {
-    let state: State = serde_json::from_slice(&std::fs::read(file)?)?;
+    let state: State = serde_json::from_slice(&private_file::read(file, STATE)?)?;
     let guard: Vec<Process> =
         state.guard.into_iter().filter(|guard| Process::of(guard.pid) == Some(*guard)).collect();
     if !guard.is_empty() {
@@ -145,7 +159,9 @@ async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<Str
     };
     // What Helm starts while it is asked to end carries the mark too.
     for limit in [gently, None] {
-        let helm = process::carrying(child::MARK, &state.lock_id);
+        let lock_id = state.lock_id.clone();
+        // It may have to wait for a process that just starts, and blocks its thread for that.
+        let helm = tokio::task::spawn_blocking(move || process::carrying(launch::MARK, &lock_id)).await?;
         if !helm.is_empty() {
             process::end(&helm, limit, clock).await.context("helm's process")?;
             note(format!("helm was still running and is stopped: {}", processes(&helm)));
@@ -220,10 +236,28 @@ async fn records(
         let copies = match &debt.backup {
             None => Vec::new(),
             Some(file) => {
-                let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+                let text = private_file::read(file, backup::LARGEST).and_then(|text| {
+                    String::from_utf8(text).map_err(|_| std::io::Error::other("it is not text"))
+                });
+                let text = text.with_context(|| file.display().to_string())?;
                 read_backup(&text).map_err(anyhow::Error::msg).with_context(|| file.display().to_string())?
             }
         };
+        let is_missing =
+            |copy: &&Record| debt.replaced.contains(&copy.revision) && history.get(copy.revision).is_none();
+        let missing: Vec<&Record> = copies.iter().filter(is_missing).collect();
+        for copy in &missing {
+            let created = store.create(&copy.stored).await;
+            created.with_context(|| format!("records of release {release}"))?;
+            note(format!(
+                "{release}: revision {} restored: the run was killed while it wrote it anew",
+                copy.revision
+            ));
+        }
+        if !missing.is_empty() {
+            let read = store.history(release).await;
+            history = read.with_context(|| format!("records of release {release}"))?;
+        }
         let lent = copies.into_iter().filter(|copy| debt.lent.contains(&copy.revision));
         let lend = |revision: &u32| Step::Lend {
             revision: *revision,
@@ -239,8 +273,18 @@ async fn records(
             release: release.clone(),
             namespace: &cluster.namespace,
             lent: lent.map(|copy| (copy.revision, copy)).collect(),
+            apis: BTreeMap::new(),
         };
         for step in repair::settle(Some(&plan), &history) {
+            let record = step.revision().and_then(|revision| history.get(revision));
+            if state.leases.is_empty()
+                && !record.is_some_and(|record| record.stored.is_written_by(&state.lock_id))
+            {
+                // Without a lock another run may be at work on it.
+                let revision = step.revision().unwrap_or_default();
+                say(&format!("{release}: revision {revision} is left as it is: this run held no lock"));
+                continue;
+            }
             let said = hands
                 .act(&step, &mut history)
                 .await

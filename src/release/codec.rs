@@ -4,12 +4,12 @@
 use std::io::Read;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Status;
+use super::{Status, set_aside};
 
 /// Largest decoded body that is read, bytes. A Secret holds 1 MiB; charts compress by 5 to 20.
 pub const MAX_DECODED: u64 = 64 << 20;
@@ -31,10 +31,10 @@ pub enum CodecError {
     #[error("not gzip, or cut off")]
     Gzip,
     /// More than [`MAX_DECODED`].
-    #[error("more than {} MiB when decompressed", MAX_DECODED >> 20)]
+    #[error("more than the {} MiB that helm-guard reads", MAX_DECODED >> 20)]
     TooLarge,
     /// More than [`MAX_VALUES`].
-    #[error("more than {MAX_VALUES} values")]
+    #[error("more than the {MAX_VALUES} values that helm-guard reads")]
     TooMany,
     /// Not the JSON of a release.
     #[error("not the JSON of a Helm release: {0}")]
@@ -42,6 +42,13 @@ pub enum CodecError {
     /// The edited body does not fit its object any more.
     #[error("the edited record has {0} bytes, a Secret holds 1 MiB")]
     DoesNotFit(usize),
+}
+
+impl CodecError {
+    /// Is this a limit of helm-guard's own? Helm reads such a record.
+    pub fn is_own_limit(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::TooMany)
+    }
 }
 
 /// What is wrong with a JSON text, without the text: the parser quotes what it stumbles over, and that may be secret.
@@ -74,24 +81,38 @@ pub struct Essentials {
     pub apply_method: String,
     /// Hooks and how their last run ended.
     pub hooks: Vec<HookRun>,
+    /// Is the body more than helm-guard holds? Then its manifest and values are not known, which is no fault of the record.
+    pub is_large: bool,
+    /// Is the record set aside (see `set_aside`)?
+    pub set_aside: bool,
+    /// Is there no `info`, over which Helm falls? Then the status is that of the label.
+    pub no_info: bool,
 }
 
 /// A hook of a release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct HookRun {
+    #[serde(deserialize_with = "or_null")]
     name: String,
+    #[serde(deserialize_with = "or_null")]
     kind: String,
+    #[serde(deserialize_with = "or_null")]
     events: Vec<String>,
+    #[serde(deserialize_with = "or_null")]
     last_run: LastRun,
+    #[serde(deserialize_with = "or_null")]
     delete_policies: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct LastRun {
+    #[serde(deserialize_with = "or_null")]
     started_at: String,
+    #[serde(deserialize_with = "or_null")]
     completed_at: String,
+    #[serde(deserialize_with = "or_null")]
     phase: String,
 }
 
@@ -152,10 +173,10 @@ impl HookRun {
 /// # Errors
 /// When it is not that, or grows beyond [`MAX_DECODED`] or [`MAX_VALUES`].
 pub fn decode(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let mut json = STANDARD.decode(payload.trim_ascii()).map_err(|_| CodecError::Base64)?;
+    let mut json = unbase64(payload)?;
     if json.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
-        GzDecoder::new(json.as_slice())
+        MultiGzDecoder::new(json.as_slice())
             .take(MAX_DECODED + 1)
             .read_to_end(&mut unpacked)
             .map_err(|_| CodecError::Gzip)?;
@@ -167,6 +188,22 @@ pub fn decode(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
         length if length > MAX_VALUES as u64 && values(&json) > MAX_VALUES => Err(CodecError::TooMany),
         _ => Ok(json),
     }
+}
+
+/// Base64 as Go reads it: line breaks do not matter.
+pub(super) fn unbase64(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let payload = payload.trim_ascii();
+    if payload.iter().any(is_break) {
+        let one_line: Vec<u8> = payload.iter().copied().filter(|byte| !is_break(byte)).collect();
+        return STANDARD.decode(one_line).map_err(|_| CodecError::Base64);
+    }
+    STANDARD.decode(payload).map_err(|_| CodecError::Base64)
+}
+
+/// A text that may be `null`, which Go takes for an empty one.
+fn or_null<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// How many values there are in a JSON text: each but the first follows a comma, a colon or a bracket that is not in a text.
@@ -202,21 +239,27 @@ pub fn encode(json: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
 /// When it is not the JSON of a release.
 pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     #[derive(Deserialize)]
-    struct Body {
-        info: Info,
+    struct Body<'a> {
+        #[serde(default)]
+        info: Option<Info>,
+        #[serde(default)]
+        version: i64,
         #[serde(default)]
         chart: Option<Chart>,
         #[serde(default)]
         hooks: Option<Vec<HookRun>>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         apply_method: String,
+        #[serde(default, borrow)]
+        manifest: Option<&'a RawValue>,
     }
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
     struct Info {
+        #[serde(default)]
         status: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         description: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         last_deployed: String,
     }
     #[derive(Default, Deserialize)]
@@ -227,16 +270,28 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
     struct Metadata {
+        #[serde(deserialize_with = "or_null")]
         name: String,
+        #[serde(deserialize_with = "or_null")]
         version: String,
+        #[serde(deserialize_with = "or_null")]
         app_version: String,
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
     let chart = body.chart.and_then(|chart| chart.metadata).unwrap_or_default();
+    // What does not even say which revision it is of is not the JSON of a release.
+    let missing = |field: &str| CodecError::Json(format!("missing field `{field}`"));
+    let (no_info, is_of_none) = (body.info.is_none(), body.version < 1);
+    let info = match body.info {
+        None if is_of_none => return Err(missing("info")),
+        Some(info) if is_of_none && info.status.is_empty() => return Err(missing("status")),
+        info => info.unwrap_or_default(),
+    };
     Ok(Essentials {
-        status: Status::parse(&body.info.status),
-        description: body.info.description,
-        last_deployed: body.info.last_deployed,
+        status: Status::parse(&info.status),
+        description: info.description,
+        last_deployed: info.last_deployed,
+        no_info,
         chart: if chart.name.is_empty() {
             String::new()
         } else {
@@ -245,6 +300,8 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         app_version: chart.app_version,
         apply_method: body.apply_method,
         hooks: body.hooks.unwrap_or_default(),
+        is_large: false,
+        set_aside: body.manifest.is_some_and(|manifest| set_aside::is_marked(manifest.get())),
     })
 }
 
@@ -269,7 +326,7 @@ pub fn identity(json: &[u8]) -> Result<(String, u32), CodecError> {
 pub fn manifest(json: &[u8]) -> Result<String, CodecError> {
     #[derive(Deserialize)]
     struct Body {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         manifest: String,
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
@@ -324,14 +381,14 @@ pub struct Texts {
 pub fn texts(json: &[u8]) -> Result<Texts, CodecError> {
     #[derive(Deserialize)]
     struct Body {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         manifest: String,
         #[serde(default)]
         hooks: Option<Vec<Hook>>,
     }
     #[derive(Deserialize)]
     struct Hook {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         manifest: String,
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
@@ -386,6 +443,8 @@ pub struct Edit {
     pub manifest: Option<String>,
     /// Decoded body of the revision whose `chart` and `config` are lent for the time of one Helm run.
     pub values_of: Option<Vec<u8>>,
+    /// New manifests of all hooks, in their order; a hook without one is taken out.
+    pub hooks: Option<Vec<Option<String>>>,
 }
 
 /// Applies an edit to a decoded body; all else keeps its bytes.
@@ -395,8 +454,11 @@ pub struct Edit {
 pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
     let error = |error: serde_json::Error| CodecError::Json(unquoted(&error));
     let mut body = parse(json)?;
-    let info = body.get("info").ok_or_else(|| CodecError::Json("no info".into()))?;
-    let mut info: IndexMap<String, Box<RawValue>> = serde_json::from_str(info.get()).map_err(error)?;
+    let mut info: IndexMap<String, Box<RawValue>> = match body.get("info").filter(|info| info.get() != "null")
+    {
+        Some(info) => serde_json::from_str(info.get()).map_err(error)?,
+        None => IndexMap::new(),
+    };
     if let Some(status) = edit.status {
         info.insert("status".into(), to_raw_value(status.as_str()).map_err(error)?);
     }
@@ -406,6 +468,16 @@ pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
     body.insert("info".into(), to_raw_value(&info).map_err(error)?);
     if let Some(manifest) = &edit.manifest {
         body.insert("manifest".into(), to_raw_value(manifest).map_err(error)?);
+    }
+    if let (Some(texts), Some(hooks)) = (&edit.hooks, body.get("hooks")) {
+        let hooks: Vec<IndexMap<String, Box<RawValue>>> = serde_json::from_str(hooks.get()).map_err(error)?;
+        let mut kept = Vec::with_capacity(hooks.len());
+        for (mut hook, text) in hooks.into_iter().zip(texts) {
+            let Some(text) = text else { continue };
+            hook.insert("manifest".into(), to_raw_value(text).map_err(error)?);
+            kept.push(hook);
+        }
+        body.insert("hooks".into(), to_raw_value(&kept).map_err(error)?);
     }
     if let Some(lender) = &edit.values_of {
         let lender = parse(lender)?;

@@ -15,7 +15,8 @@ use super::{
     History, Record, Status,
     codec::{self, CodecError, Edit},
     database::{Database, DatabaseError},
-    stored::Stored,
+    large,
+    stored::{self, Stored},
 };
 use crate::{
     cluster::{
@@ -94,6 +95,14 @@ pub enum StoreError {
     /// The lock under which records are written is lost, or was while this was under way.
     #[error("the lock is lost, nothing more is written: {0}")]
     LockLost(String),
+    /// The record had to be deleted to be written anew, and could not be.
+    #[error("record {name} was immutable; it is deleted, and could not be created again: {}", cluster::told(.error))]
+    Lost {
+        /// Which.
+        name: String,
+        /// Why it could not be created.
+        error: kube::Error,
+    },
     /// The API server refused, or could not be reached.
     #[error("{}", cluster::told(.0))]
     Api(kube::Error),
@@ -224,6 +233,19 @@ impl Store {
         Ok(History::new(stored.into_iter().map(Stored::record).collect()))
     }
 
+    /// The record of one revision; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Store::history`].
+    pub async fn record(&self, release: &str, revision: u32) -> Result<Option<Record>, StoreError> {
+        match &self.shelf {
+            Shelf::Objects(objects) => {
+                Ok(objects.record(&stored::name(release, revision)).await?.map(Stored::record))
+            }
+            Shelf::Tables(_) => Ok(self.history(release).await?.get(revision).cloned()),
+        }
+    }
+
     /// The newest record's revision, and its status by its label.
     ///
     /// # Errors
@@ -251,11 +273,20 @@ impl Store {
         let name = record.stored.name().to_owned();
         let limit = record.stored.limit();
         let codec = |error| StoreError::Codec(name.clone(), error);
-        let json = codec::decode(record.stored.payload()).map_err(codec)?;
-        let edited = codec::encode(&codec::edit(&json, edit).map_err(codec)?, limit).or_else(|error| {
+        let payload = record.stored.payload();
+        let decoded = match codec::decode(payload) {
+            Ok(json) => Some(json),
+            Err(error) if error.is_own_limit() => None,
+            Err(error) => return Err(codec(error)),
+        };
+        let encoded = |edit: &Edit| match &decoded {
+            Some(json) => codec::edit(json, edit).and_then(|json| codec::encode(&json, limit)),
+            None => large::edit(payload, edit, limit),
+        };
+        let edited = encoded(edit).or_else(|error| {
             // A record near the limit: the longer description is what may go.
             let shorter = Edit { description: None, ..edit.clone() };
-            codec::edit(&json, &shorter).and_then(|json| codec::encode(&json, limit)).map_err(|_| error)
+            encoded(&shorter).map_err(|_| error)
         });
         let mut stored = record.stored.clone();
         stored.set_payload(edited.map_err(codec)?);
@@ -292,7 +323,9 @@ impl Store {
     /// [`StoreError::Conflict`] when a record of that name is there, [`StoreError::LockLost`].
     pub async fn create(&self, copy: &Stored) -> Result<(), StoreError> {
         let create = async |pen: &Pen| match (&self.shelf, copy) {
-            (Shelf::Objects(objects), copy) => objects.create(pen.client.clone(), copy.as_new(false)).await,
+            (Shelf::Objects(objects), copy) => {
+                objects.create(pen.client.clone(), copy.as_new(false)).await.map(drop)
+            }
             (Shelf::Tables(tables), Stored::Row(row)) => tables.create(&pen.gate, row).await,
             (Shelf::Tables(_), _) => Err(StoreError::Conflict(copy.name().to_owned())),
         };

@@ -16,11 +16,17 @@ use serde::{Deserialize, Serialize};
 use super::{
     Record, Status,
     codec::{self, unquoted},
+    large,
     store::Driver,
 };
 
 /// What all keys of release records begin with.
 const RECORD: &str = "sh.helm.release.v1.";
+
+/// Name of the object, or key of the row, that holds a record.
+pub(super) fn name(release: &str, revision: u32) -> String {
+    format!("{RECORD}{release}.v{revision}")
+}
 
 /// A stored record: metadata and payload, whatever holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +109,36 @@ impl Stored {
     pub(super) fn preconditions(&self) -> Option<Preconditions> {
         let meta = self.metadata()?;
         Some(Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() })
+    }
+
+    /// Has somebody written it under this name of a field manager? No row has any.
+    pub fn is_written_by(&self, manager: &str) -> bool {
+        let fields = self.metadata().and_then(|meta| meta.managed_fields.as_ref());
+        fields.is_some_and(|fields| fields.iter().any(|entry| entry.manager.as_deref() == Some(manager)))
+    }
+
+    /// May nobody change its payload?
+    pub fn is_immutable(&self) -> bool {
+        match self {
+            Self::Secret(object) => object.immutable == Some(true),
+            Self::ConfigMap(object) => object.immutable == Some(true),
+            Self::Row(_) => false,
+        }
+    }
+
+    /// From now on it may be changed.
+    pub(super) fn make_mutable(&mut self) {
+        match self {
+            Self::Secret(object) => object.immutable = None,
+            Self::ConfigMap(object) => object.immutable = None,
+            Self::Row(_) => {}
+        }
+    }
+
+    /// When the API server stored the object first, unix seconds by its clock. `None` for a row: those columns are of the
+    /// clock of Helm's machine.
+    pub fn created(&self) -> Option<i64> {
+        Some(self.metadata()?.creation_timestamp.as_ref()?.0.as_second())
     }
 
     /// Name of the object, or key of the row.
@@ -260,9 +296,20 @@ impl Stored {
             }
         };
         let label = Status::parse(self.label("status").unwrap_or_default());
-        let body = codec::decode(self.payload())
-            .and_then(|json| codec::essentials(&json))
-            .map_err(|error| error.to_string());
+        let body = match codec::decode(self.payload()).and_then(|json| codec::essentials(&json)) {
+            Err(error) if error.is_own_limit() => match large::essentials(self.payload()) {
+                // Helm reads it, whatever it holds: what the label says is the most that is known.
+                Err(error) if error.is_own_limit() => {
+                    Ok(codec::Essentials { status: label, is_large: true, ..codec::Essentials::default() })
+                }
+                body => body,
+            },
+            body => body,
+        };
+        let mut body = body.map_err(|error| error.to_string());
+        if let Some(body) = body.as_mut().ok().filter(|body| body.no_info) {
+            body.status = label;
+        }
         Record { revision: revision.unwrap_or_default(), label, stored: self, body }
     }
 }

@@ -10,6 +10,8 @@ use super::{
     terminal::{line, to_the_second, wrote},
     text::{shorten, terminal_safe},
 };
+use unicode_width::UnicodeWidthStr;
+
 use crate::progress::{Hook, Row, Trouble, View, rollout::Count, tell::Change};
 
 /// Rows of the table, its head aside.
@@ -100,11 +102,13 @@ pub(super) fn table(
     unready.sort_by_key(|row| row.trouble.as_ref().is_none_or(|trouble| trouble.is_early));
     let cells: Vec<(Tone, [String; 3])> = hooks.chain(unready.into_iter().map(row)).collect();
     let shown = cells.len().min(ROWS);
-    let names = cells.iter().take(shown).map(|(_, [object, ..])| object.chars().count());
+    let names = cells.iter().take(shown).map(|(_, [object, ..])| object.width());
     let width = names.max().unwrap_or_default().min(NAMES);
     let mut lines = vec![(Tone::Plain, terminal_safe(&head))];
     lines.extend(cells.iter().take(shown).map(|(tone, [object, count, why])| {
-        let line = format!("{:<width$}  {count:>7}  {why}", shorten(object, NAMES));
+        let object = shorten(object, NAMES);
+        let blanks = " ".repeat(width.saturating_sub(object.width()));
+        let line = format!("{object}{blanks}  {count:>7}  {why}");
         (*tone, format!("  {}", padded(&line)))
     }));
     let left = match (cells.len() - shown, ready) {

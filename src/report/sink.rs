@@ -13,6 +13,7 @@ use super::gitlab::{self, Section};
 use super::text::inert_line;
 use super::{Event, Summary, github, json, progress, terminal};
 use crate::clock::Clock;
+use crate::redact::{Redact, Redactor, Secrets};
 
 /// GitHub drops a larger job summary whole.
 const STEP_SUMMARY: usize = 1024 * 1024;
@@ -55,6 +56,8 @@ pub struct Reporter {
 
 struct State {
     summary: Summary,
+    secrets: Secrets,
+    redactor: Redactor,
     out: Stream,
     err: Stream,
     /// The status, while there is one.
@@ -105,6 +108,8 @@ impl Reporter {
     ) -> Self {
         let state = State {
             summary: Summary::default(),
+            secrets: Secrets::default(),
+            redactor: Redactor::default(),
             out: Stream { writer: out, midline: false, begun: Vec::new() },
             err: Stream { writer: err, midline: false, begun: Vec::new() },
             status: None,
@@ -115,9 +120,22 @@ impl Reporter {
         Self { sinks, clock, state: Mutex::new(state) }
     }
 
-    /// Reports an event everywhere.
-    pub fn emit(&self, event: Event) {
+    /// From now on these are in no report.
+    pub fn learn(&self, secrets: &Secrets) {
         let mut state = self.lock();
+        state.secrets.join(secrets);
+        state.redactor = state.secrets.redactor();
+    }
+
+    /// What takes out all that was learned.
+    pub fn redactor(&self) -> Redactor {
+        self.lock().redactor.clone()
+    }
+
+    /// Reports an event everywhere, without the secrets that are known by now.
+    pub fn emit(&self, mut event: Event) {
+        let mut state = self.lock();
+        event.redact(&state.redactor);
         state.summary.apply(&event, self.clock.monotonic());
         let finished = matches!(event, Event::Finished { .. });
         if matches!(event, Event::Finished { .. } | Event::HelmEnded { .. }) {
@@ -147,7 +165,7 @@ impl Reporter {
         }
         // What is only shown changes no file.
         if !matches!(event, Event::Seen { .. } | Event::Told(_)) {
-            self.save(&mut state);
+            self.save(&mut state, finished);
         }
         if finished && self.sinks.github {
             let commands = github::annotations(&state.summary);
@@ -155,7 +173,7 @@ impl Reporter {
         }
         // With the lock too, since a killed step's outputs are read as well: a later step can free the lock by its id.
         if finished || matches!(event, Event::LockAcquired { .. }) {
-            let saved = self.save_outputs(&state.summary);
+            let saved = self.save_outputs(&state.summary, finished);
             self.note(&mut state, "outputs", saved);
         }
     }
@@ -251,18 +269,24 @@ impl Reporter {
         state.err.line(Section::History.end(now).trim_end_matches('\n'));
     }
 
-    fn save(&self, state: &mut State) {
-        if let Some(path) = &self.sinks.report_file {
+    /// What cannot be replaced is written once, at the end: a pipe, a terminal, `/dev/stdout`.
+    fn save(&self, state: &mut State, finished: bool) {
+        let is_due = |path: &&PathBuf| finished || !is_stream(path);
+        if let Some(path) = self.sinks.report_file.as_ref().filter(is_due) {
             let saved = replace_file(path, json::render(&state.summary).as_bytes());
             self.note(state, "report", saved);
         }
-        if let Some(path) = &self.sinks.summary_file {
+        if let Some(path) = self.sinks.summary_file.as_ref().filter(is_due) {
             let text = github::summary(&state.summary, STEP_SUMMARY);
             let saved = replace_file(path, text.as_bytes());
             self.note(state, "summary", saved);
         }
-        if let Some(path) = &self.sinks.step_summary {
-            let saved = save_part(path, &mut state.part, &state.summary);
+        if let Some(path) = self.sinks.step_summary.as_ref().filter(is_due) {
+            let saved = if is_stream(path) {
+                write_stream(path, github::summary(&state.summary, STEP_SUMMARY).as_bytes())
+            } else {
+                save_part(path, &mut state.part, &state.summary)
+            };
             self.note(state, "job summary", saved);
         }
     }
@@ -278,16 +302,20 @@ impl Reporter {
         }
     }
 
-    fn save_outputs(&self, summary: &Summary) -> io::Result<()> {
+    fn save_outputs(&self, summary: &Summary, finished: bool) -> io::Result<()> {
+        let is_due = |path: &&PathBuf| finished || !is_stream(path);
         let report = self.sinks.report_file.as_deref().map(Path::to_string_lossy).unwrap_or_default();
-        if let Some(path) = &self.sinks.dotenv {
+        if let Some(path) = self.sinks.dotenv.as_ref().filter(is_due) {
             replace_file(path, gitlab::dotenv(summary, &report).as_bytes())?;
         }
-        let Some(path) = &self.sinks.github_output else { return Ok(()) };
+        let Some(path) = self.sinks.github_output.as_ref().filter(is_due) else { return Ok(()) };
         let text: String = github::outputs(summary, &report)
             .iter()
             .map(|(name, value)| github::encode_output(name, value, &self.sinks.delimiter))
             .collect();
+        if is_stream(path) {
+            return write_stream(path, text.as_bytes());
+        }
         OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
     }
 }
@@ -455,15 +483,31 @@ fn save_part(path: &Path, part: &mut Option<Part>, summary: &Summary) -> io::Res
     file.set_len(length)
 }
 
-/// Replaces a file by rename, so that a reader (or a kill) finds the old or the new text, never half of one. What is
-/// not a regular file, such as a pipe or `/dev/stdout`, is written to instead.
+/// Is this one of the process's own open files, by whatever it is redirected to, or no regular file?
+fn is_stream(path: &Path) -> bool {
+    const OWN: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/"];
+    let is_own = path.to_str().is_some_and(|path| OWN.iter().any(|own| path.starts_with(own)));
+    is_own || fs::metadata(path).is_ok_and(|found| !found.is_file())
+}
+
+/// Writes behind what was written to it before.
+fn write_stream(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = OpenOptions::new();
+    // The opening of a named pipe that nobody reads would never end.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let mut file = options.append(true).custom_flags(flags).open(path)?;
+    fcntl_setfl(&file, OFlags::APPEND)?;
+    file.write_all(bytes)
+}
+
+/// Replaces a file by rename, so that a reader (or a kill) finds the old or the new text, never half of one. A link stays one.
 fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() => {
-            return OpenOptions::new().write(true).truncate(true).open(path)?.write_all(bytes);
-        }
-        _ => {}
+    if is_stream(path) {
+        return write_stream(path, bytes);
     }
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part = path.with_file_name(name);

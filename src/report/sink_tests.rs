@@ -302,3 +302,61 @@ fn colour_changes_no_word() {
     assert_eq!(colored("helm-guard: hint: x"), "\u{1b}[2mhelm-guard:\u{1b}[0m \u{1b}[36mhint:\u{1b}[0m x");
     assert_eq!(terminal_safe(&colored("helm-guard: deployed: y")), "helm-guard: deployed: y");
 }
+
+/// A pipe, by whatever name, cannot be replaced: it gets one document, when all is known.
+#[test]
+fn what_cannot_be_replaced_is_written_once_at_the_end() {
+    use std::os::fd::AsRawFd;
+    let pipes: Vec<_> = (0..4).map(|_| io::pipe().unwrap()).collect();
+    let path = |number: usize| Some(PathBuf::from(format!("/dev/fd/{}", pipes[number].1.as_raw_fd())));
+    let sinks = Sinks {
+        report_file: path(0),
+        summary_file: path(1),
+        step_summary: path(2),
+        github_output: path(3),
+        ..github()
+    };
+    let (reporter, _, err) = reporter(sinks);
+    for event in ex::healthy() {
+        reporter.emit(event);
+    }
+    drop(reporter);
+    let read = pipes.into_iter().map(|(mut reader, writer)| {
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    });
+    let texts: Vec<String> = read.collect();
+    assert_eq!(texts[0].matches("\"schemaVersion\"").count(), 1, "{}", texts[0]);
+    assert!(!texts[1].is_empty() && texts[2].contains(texts[1].trim()), "{texts:?}");
+    assert_eq!(texts[3].matches("outcome<<").count(), 1, "{}", texts[3]);
+    assert!(!err.text().contains("cannot write"), "{}", err.text());
+}
+
+/// Nothing waits for somebody who might read.
+#[test]
+fn a_named_pipe_that_nobody_reads_is_a_warning() {
+    let path = directory("fifo").join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (reporter, _, err) = reporter(Sinks { report_file: Some(path), ..Sinks::default() });
+    for event in ex::healthy() {
+        reporter.emit(event);
+    }
+    assert!(err.text().contains("cannot write the report"), "{}", err.text());
+}
+
+/// The file behind a link is replaced, not the link.
+#[test]
+fn a_link_to_a_report_stays_a_link() {
+    let directory = directory("link");
+    let (file, link) = (directory.join("report.json"), directory.join("link.json"));
+    fs::write(&file, "old").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let (reporter, ..) = reporter(Sinks { report_file: Some(link.clone()), ..Sinks::default() });
+    for event in ex::healthy() {
+        reporter.emit(event);
+    }
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::read_to_string(&file).unwrap().contains("schemaVersion"));
+}

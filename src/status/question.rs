@@ -107,7 +107,7 @@ mod tests {
     fn lock(namespace: &str, releases: &str) -> Row {
         let holder = Holder { release: releases.into(), ..Holder::default() };
         let duration = Duration::from_secs(15);
-        let view = LeaseView { holder: Some(holder), renewed: String::new(), duration };
+        let view = LeaseView { holder: Some(holder), renewed: String::new(), duration, members: Vec::new() };
         Row::new(namespace, "lease", &view, Life::Unknown, None)
     }
 

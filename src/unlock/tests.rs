@@ -15,7 +15,12 @@ fn held(operation: &str) -> LeaseView {
         operation: operation.into(),
         ..Holder::default()
     };
-    LeaseView { holder: Some(holder), renewed: "1".into(), duration: Duration::from_secs(15) }
+    LeaseView {
+        holder: Some(holder),
+        renewed: "1".into(),
+        duration: Duration::from_secs(15),
+        members: Vec::new(),
+    }
 }
 
 /// `--id right --force --yes`, `at a terminal`, `said no`.

@@ -172,7 +172,7 @@ fn names(stage: &Stage) -> BTreeSet<String> {
 
 /// All copies of records that a repair made.
 fn backup(stage: &Stage) -> String {
-    let entries = std::fs::read_dir(stage.temporary.path().join("helm-guard-backups"));
+    let entries = std::fs::read_dir(stage.backups());
     let files =
         entries.into_iter().flatten().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
     files.collect()

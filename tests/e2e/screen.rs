@@ -125,6 +125,17 @@ impl Terminal {
         Self { child, master: File::from(pty.master), screen: Screen::of(columns.into()) }
     }
 
+    /// The same with the terminal as the command's own, as a shell starts it: keys like Ctrl-C reach it.
+    pub fn foreground(command: &Command, size: (u16, u16)) -> Self {
+        let mut session = Command::new("setsid");
+        session.arg("--ctty").arg(command.get_program()).args(command.get_args()).env_clear();
+        session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(directory) = command.get_current_dir() {
+            session.current_dir(directory);
+        }
+        Self::start(session, size)
+    }
+
     /// Presses keys. That they are echoed is all that comes of them: the command is not the terminal's own.
     pub fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();

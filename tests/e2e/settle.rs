@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use helm_guard::{helm::child::MARK, process};
+use helm_guard::{helm::launch::MARK, process};
 use serde_json::{Value, json};
 use testbed::tools::Helm;
 
@@ -185,6 +185,39 @@ fn a_run_that_outlives_its_step_is_ended() {
     assert!(job.lease()["spec"]["holderIdentity"].is_null(), "{}", said.err);
 }
 
+/// Without a lock another run may be at work: only what the killed run wrote itself is set right.
+fn without_a_lock_only_its_own_records_are_settled(version: Helm) {
+    let job = Job::new("unlocked", version);
+    Stage::ok(job.stage.raw("install", &["--wait"]));
+    let mut guard = job.start(2, &["--lock=off"]);
+    kill(&mut guard);
+    // Only this command of Helm's passes a pending revision.
+    let mut living = job.stage.raw("rollback", &["2", "--wait", "--timeout=300s"]);
+    let mut living = living.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pending = job.stage.wait_for_record("pending-rollback");
+    let said = job.settle();
+    let history = job.stage.history();
+    kill(&mut living);
+    pending.unwrap();
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let statuses: Vec<&str> = history.iter().map(|(_, status)| status.as_str()).collect();
+    assert_eq!(statuses, ["deployed", "failed", "pending-rollback"], "{}", said.err);
+    assert!(said.err.contains("revision 3 is left as it is: this run held no lock"), "{}", said.err);
+    assert!(job.state().is_none());
+}
+
+/// A state file that was being written when its run was killed may have a token in it.
+#[test]
+fn a_begun_state_file_is_removed() {
+    let job = Job::new("begun", Helm::V4);
+    let begun = job.directory.path().join("helm-guard-state-0a1b2c3d.new");
+    std::fs::write(&begun, "{\"target\": {\"token\": \"secret\"").unwrap();
+    let said = job.settle();
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(!begun.exists());
+}
+
 crate::with_both_helms! {
+    without_a_lock_only_its_own_records_are_settled
     a_killed_run_is_settled a_killed_repair_is_settled what_another_run_has_taken_over_is_left_alone
 }

@@ -97,6 +97,13 @@ impl Stage {
         command
     }
 
+    /// Raw Helm with these words.
+    pub fn helm(&self, arguments: &[&str]) -> Command {
+        let mut helm = self.command(&self.helm);
+        helm.args(arguments);
+        helm
+    }
+
     /// Raw Helm with the chart: `helm upgrade web CHART …`.
     pub fn raw(&self, command: &str, more: &[&str]) -> Command {
         self.raw_of("web", command, more)
@@ -110,6 +117,13 @@ impl Stage {
             helm.arg(Self::chart()).arg(UNVALIDATED);
         }
         helm.args(more);
+        helm
+    }
+
+    /// Raw Helm with a chart of a story's own.
+    pub fn raw_with(&self, command: &str, chart: &Path, more: &[&str]) -> Command {
+        let mut helm = self.command(&self.helm);
+        helm.arg(command).arg("web").arg(chart).args(more);
         helm
     }
 
@@ -278,10 +292,14 @@ impl Stage {
 
     /// The copy that the repair of a deploy is undone from.
     pub fn copy_of_the_repair(&self) -> PathBuf {
-        let files = std::fs::read_dir(self.temporary.path().join("helm-guard-backups")).unwrap();
+        let files = std::fs::read_dir(self.backups()).unwrap();
         let mut files = files.map(|entry| entry.unwrap().path());
-        // Those of whole releases have the namespace before the name.
-        files.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("web-")).unwrap()
+        files.find(|path| path.to_str().unwrap().ends_with(".repair.json")).unwrap()
+    }
+
+    /// Where copies go outside of CI: the user's state directory.
+    pub fn backups(&self) -> PathBuf {
+        self.temporary.path().join(".local/state/helm-guard/backups")
     }
 
     /// Text as a snapshot wants it: without what changes from run to run.

@@ -21,7 +21,8 @@ pub fn told(stage: &Stage, command: Command, code: i32) -> String {
     let user = line.iter().find_map(|flag| flag.strip_prefix("--kubeconfig=")).map(str::to_owned);
     let output = Stage::run(command);
     assert_eq!(output.code, Some(code), "{}", output.err);
-    let ids = regex::Regex::new(r"(\block |\block ID: +|--id )[0-9a-f]{8}\b|-[0-9a-f]{8}\.json\b").unwrap();
+    let ids = regex::Regex::new(r"(\block |\block ID: +|--id )[0-9a-f]{8}\b|-[0-9a-f]{8}(\.repair)?\.json\b")
+        .unwrap();
     let text = format!(
         "$ helm-guard {}\n--- stdout\n{}--- stderr\n{}--- exit code {code}",
         line.join(" "),
@@ -29,7 +30,8 @@ pub fn told(stage: &Stage, command: Command, code: i32) -> String {
         output.err
     );
     let text = ids.replace_all(&text, |found: &regex::Captures<'_>| {
-        found.get(1).map_or("-[ID].json".to_owned(), |before| format!("{}[ID]", before.as_str()))
+        let ending = found.get(2).map_or("", |repair| repair.as_str());
+        found.get(1).map_or(format!("-[ID]{ending}.json"), |before| format!("{}[ID]", before.as_str()))
     });
     let owner = regex::Regex::new(r"\bada@[\w.-]+").unwrap();
     let text = owner.replace_all(&text, "ada@[HOST]");

@@ -29,6 +29,7 @@ impl Lock {
             holder: stored.holder.map(|who| Holder { identity: name(who), ..Holder::default() }),
             renewed: heartbeat.to_string(),
             duration: self.rules.times.duration,
+            members: Vec::new(),
         }
     }
 
@@ -117,7 +118,8 @@ impl Lock {
 
     /// Looks whose the Lease is that was its own; `shown` is what is there, if there was an answer.
     pub(crate) fn check(&self, world: &mut World, who: usize, lease: Stored, shown: Option<Option<Stored>>) {
-        let mine = Mine { identity: name(u8::try_from(who).unwrap()), uid: lease.uid.to_string() };
+        let mine =
+            Mine { identity: name(u8::try_from(who).unwrap()), uid: lease.uid.to_string(), member: None };
         let process = &mut world.processes[who];
         let hold = Hold { renewed: ago(process.renewed) };
         let seen = shown.map(|shown| shown.map(|stored| (self.view(&stored), stored.uid.to_string())));

@@ -22,13 +22,17 @@ use tokio::{
 
 use super::{
     ANSWER, Request, answer, bounded,
-    object::{change_lines, holder_identity, lines, note, refresh, view},
+    object::{
+        change_lines, forget_members, holder_identity, lines, members, refresh, refresh_member, set_members,
+        view,
+    },
     swap,
 };
 use crate::{
     clock::Clock,
     lock::{
         Standing, Times,
+        joined::Member,
         line::Lines,
         protocol::{self, Found, Hold, Mine, Next, Step},
     },
@@ -66,6 +70,8 @@ pub struct Lent {
     pub(super) operation: String,
     /// Its lock ID.
     pub(super) lock_id: String,
+    /// The lock ID of who works under it.
+    pub(super) member: String,
 }
 
 /// What others may know of a held lock: how it stands at any moment.
@@ -100,8 +106,9 @@ pub(super) fn hold(
         changed: Notify::default(),
         written: Mutex::new(lease.clone()),
     });
-    let (me, under) = (request.me.clone(), work.clone());
-    let renewal = tokio::spawn(renew(api.clone(), lease, me, request.times, renewed, clock, under, sender));
+    let (me, under, joined) = (request.me.clone(), work.clone(), lent.is_some());
+    let renewal =
+        tokio::spawn(renew(api.clone(), lease, me, joined, request.times, renewed, clock, under, sender));
     let claim = Claim { state, times: request.times, clock };
     let (me, lease) = (request.me.clone(), request.lease.clone());
     Held { api, me, lease, claim, lent, work, deployed_at: None, renewal }
@@ -112,13 +119,18 @@ async fn renew(
     api: Api<Lease>,
     mut lease: Lease,
     me: Holder,
+    joined: bool,
     times: Times,
     renewed: Duration,
     clock: Clock,
     work: Arc<Work>,
     state: watch::Sender<State>,
 ) {
-    let mine = Mine { identity: holder_identity(&lease).to_owned(), uid: lease.uid().unwrap_or_default() };
+    let mine = Mine {
+        identity: holder_identity(&lease).to_owned(),
+        uid: lease.uid().unwrap_or_default(),
+        member: joined.then(|| me.lock_id.clone()),
+    };
     let mut hold = Hold { renewed };
     let mut next = Next::Renew(hold.first_renewal(&times, clock.monotonic()));
     let mut limit = times.renew_every;
@@ -132,6 +144,9 @@ async fn renew(
                 // Taken before the renewal is sent: the server counts from a later moment than we do.
                 let asked = clock.monotonic();
                 refresh(&mut lease, clock);
+                if joined {
+                    refresh_member(&mut lease, &me.lock_id, clock);
+                }
                 if work.helm_started.load(Ordering::Relaxed) {
                     change_lines(&mut lease, |lines| lines.start(&me));
                 }
@@ -413,11 +428,21 @@ async fn give_back_after(
                 if let Some(spec) = &mut lease.spec {
                     spec.holder_identity = None;
                 }
+                forget_members(&mut lease);
                 bounded(ANSWER, swap(api, &lease)).await.map(drop)
             }
             End::Return(lent) => {
-                note(&mut lease, "operation", &lent.operation);
-                note(&mut lease, "lock-id", &lent.lock_id);
+                let mut members = members(&lease);
+                match members.iter().position(|member| member.lock_id == lent.member) {
+                    Some(at) => members.truncate(at),
+                    // Taken for dead: what is under the hold now is another's.
+                    None if !members.is_empty() => return Ok(()),
+                    None => {
+                        let (lock_id, operation) = (lent.lock_id.clone(), lent.operation.clone());
+                        members.push(Member { lock_id, operation, ..Member::default() });
+                    }
+                }
+                set_members(&mut lease, &members);
                 bounded(ANSWER, swap(api, &lease)).await.map(drop)
             }
         };

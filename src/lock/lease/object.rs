@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     lock::{
         LeaseView,
+        joined::{self, Member},
         line::{self, Deployed, Lines},
     },
     report::{Holder, Owner},
@@ -34,6 +35,39 @@ pub(super) fn refresh(lease: &mut Lease, clock: Clock) {
 
 fn label(meta: &mut ObjectMeta) {
     meta.labels.get_or_insert_default().insert(LABEL.0.into(), LABEL.1.into());
+}
+
+/// The members of the hold, as `joined.rs` wants to see them.
+pub(super) fn members(lease: &Lease) -> Vec<Member> {
+    view(lease).members
+}
+
+/// Writes down who works under the hold; the last one is who works now.
+pub(super) fn set_members(lease: &mut Lease, members: &[Member]) {
+    if let Some(last) = members.last() {
+        note(lease, "lock-id", &last.lock_id);
+        note(lease, "operation", &last.operation);
+    }
+    match joined::render(members) {
+        Some(text) => note(lease, joined::NOTE, &text),
+        None => forget_members(lease),
+    }
+}
+
+/// Nobody works under the hold.
+pub(super) fn forget_members(lease: &mut Lease) {
+    if let Some(notes) = &mut lease.metadata.annotations {
+        notes.remove(&format!("{PREFIX}{}", joined::NOTE));
+    }
+}
+
+/// A sign of life of a member, beside [`refresh`].
+pub(super) fn refresh_member(lease: &mut Lease, lock_id: &str, clock: Clock) {
+    let mut members = members(lease);
+    if let Some(member) = members.iter_mut().find(|member| member.lock_id == lock_id) {
+        member.renewed = clock.wall().to_string();
+        set_members(lease, &members);
+    }
 }
 
 pub(super) fn note(lease: &mut Lease, key: &str, value: &str) {
@@ -95,8 +129,10 @@ pub fn view(lease: &Lease) -> LeaseView {
         since: note("since"),
         identity,
     });
+    let members = joined::parse(&note(joined::NOTE), &note("lock-id"));
     LeaseView {
         holder,
+        members,
         renewed: spec.renew_time.map(|time| time.0.to_string()).unwrap_or_default(),
         duration: Duration::from_secs(
             spec.lease_duration_seconds.unwrap_or_default().max(0).unsigned_abs().into(),
@@ -157,6 +193,7 @@ pub(super) fn claim(found: Option<Lease>, request: &Request, clock: Clock) -> Le
             ..LeaseSpec::default()
         }),
     };
+    forget_members(&mut lease);
     change_lines(&mut lease, |lines| lines.enter(me));
     lease
 }
