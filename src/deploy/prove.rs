@@ -68,7 +68,9 @@ impl Run<'_> {
         match template? {
             Ok(rendered) => text = Some(rendered),
             Err(refusal) => {
-                let kinds = helm::unknown_kinds(&refusal.1).filter(|_| !upgrade);
+                // With --skip-crds Helm installs none.
+                let installs_crds = !upgrade && !invocation.is_set("skip-crds");
+                let kinds = helm::unknown_kinds(&refusal.1).filter(|_| installs_crds);
                 match kinds {
                     Some(kinds) if self.chart_defines(&kinds, signals).await? => {
                         let names: Vec<String> = kinds.into_iter().map(|(kind, _)| kind).collect();
@@ -238,7 +240,7 @@ pub(super) fn read_once(invocation: &Invocation) -> Option<String> {
 }
 
 /// A file for its owner's eyes, removed when dropped.
-struct SecretFile(std::path::PathBuf);
+pub(super) struct SecretFile(pub(super) std::path::PathBuf);
 
 impl Drop for SecretFile {
     fn drop(&mut self) {
@@ -246,7 +248,7 @@ impl Drop for SecretFile {
     }
 }
 
-fn secret_file(path: std::path::PathBuf, text: &str) -> std::io::Result<SecretFile> {
+pub(super) fn secret_file(path: std::path::PathBuf, text: &str) -> std::io::Result<SecretFile> {
     use std::{
         io::Write,
         os::unix::fs::{DirBuilderExt, OpenOptionsExt},

@@ -75,6 +75,30 @@ pub fn template_argv(
     argv
 }
 
+/// The deploy itself as a dry run, which prints the release as JSON. With the release's records in memory it renders as the real
+/// run will: with its revision, as an upgrade or an install, with the cluster's capabilities and `lookup`. Asks no cluster for
+/// objects of others (Helm's memory driver comes with a client that only prints).
+pub fn rehearsal_argv(inv: &Invocation, version: &Version) -> Vec<String> {
+    let server = version.major == Major::V4 || version.minor >= 13;
+    let dry_run = if server { "--dry-run=server" } else { "--dry-run" };
+    let mut ours = vec![dry_run.to_owned(), "--output=json".to_owned()];
+    let mut argv = vec![inv.command.as_str().to_owned()];
+    for item in inv.items() {
+        match item {
+            Item::Word(word) => argv.push(word.clone()),
+            Item::End => {
+                argv.append(&mut ours);
+                argv.push("--".to_owned());
+            }
+            Item::Unknown(text) => argv.push(text.clone()),
+            Item::Flag(flag, _) if matches!(flag.name, "dry-run" | "output" | "debug") => {}
+            Item::Flag(flag, value) => argv.push(written(flag, value.as_deref())),
+        }
+    }
+    argv.append(&mut ours);
+    argv
+}
+
 /// The flags that say where a chart comes from.
 const OF_CHARTS: [&str; 13] = [
     "ca-file",
