@@ -183,7 +183,11 @@ async fn too_tight(cluster: &Cluster, deploy: &Deploy) -> Vec<Finding> {
     let Deploy { manifest, hooks, before, .. } = deploy;
     let mut found = timeouts::too_tight(manifest, hooks, before, deploy.patience);
     for late in found.iter_mut().filter(|late| late.cannot_fit) {
-        let lives = uid(&cluster.client, &late.key).await.ok().map(|uid| uid.is_some());
+        // What is reckoned of an update says nothing of an object that is gone.
+        let lives = match late.is_new {
+            true => uid(&cluster.client, &late.key).await.ok().map(|uid| uid.is_some()),
+            false => Some(true),
+        };
         let earlier = order::before_object(manifest, hooks, deploy.first, &late.key);
         let unstable = deploy.unstable.contains(&late.key);
         let situation = Situation { key: Some(&late.key), earlier, unstable };

@@ -54,6 +54,9 @@ pub(super) fn of<'a>(key: &ObjectKey, answer: &'a Answer, refusal: &Refusal, tra
     let native = resource::is_native(&key.api_version);
     let conflicts = refusal.causes.iter().any(|cause| cause.reason == "FieldManagerConflict");
     match refusal.code {
+        _ if answer.live.as_ref().is_some_and(is_going) => {
+            Ground::Shared("an object that is about to be deleted")
+        }
         409 if conflicts => Ground::Live,
         404 if message.contains("namespaces \"") => Ground::Namespace,
         _ if is_policy(refusal) => Ground::Shared("webhooks and policies"),
@@ -75,6 +78,12 @@ pub(super) fn of<'a>(key: &ObjectKey, answer: &'a Answer, refusal: &Refusal, tra
         _ if transition && !cannot_change(message) => Ground::Transition,
         _ => Ground::Live,
     }
+}
+
+/// Is an object being deleted, or a Job that has ended and is deleted after a time? Helm may find it gone.
+fn is_going(live: &serde_json::Value) -> bool {
+    !live["metadata"]["deletionTimestamp"].is_null()
+        || (!live["spec"]["ttlSecondsAfterFinished"].is_null() && !live["status"]["completionTime"].is_null())
 }
 
 /// A claim whose class cannot resize it, that is to shrink, or of which another field is to change.

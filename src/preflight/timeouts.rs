@@ -51,6 +51,8 @@ pub struct Late {
     pub finding: Finding,
     /// It takes longer, if its pods start anew. Else a limit of the chart is only wider than Helm's.
     pub cannot_fit: bool,
+    /// The manifest in force does not have it.
+    pub is_new: bool,
 }
 
 /// Workloads whose rollout cannot end in time, and limits that are wider than Helm's.
@@ -68,7 +70,7 @@ pub fn too_tight(manifest: &Manifest, hooks: &Manifest, before: &Manifest, patie
             let wider =
                 || limit(object).filter(|limit| limit.seconds > timeout && waits_for(object, patience.until));
             found.extend(match least {
-                Some(least) => Some(cannot_fit(key, &least, timeout)),
+                Some(least) => Some(Late { is_new, ..cannot_fit(key, &least, timeout) }),
                 None => wider().map(|limit| may_not_fit(key, &limit, timeout)),
             });
         }
@@ -92,7 +94,7 @@ fn cannot_fit(key: &ObjectKey, least: &Least, timeout: u64) -> Late {
         cause: format!("its rollout takes at least {} s: {}", least.seconds, least.why),
         ..base(key, least, timeout)
     };
-    Late { key: key.clone(), finding, cannot_fit: true }
+    Late { key: key.clone(), finding, cannot_fit: true, is_new: false }
 }
 
 fn may_not_fit(key: &ObjectKey, limit: &Least, timeout: u64) -> Late {
@@ -100,7 +102,7 @@ fn may_not_fit(key: &ObjectKey, limit: &Least, timeout: u64) -> Late {
         cause: format!("{}, longer than helm waits: helm gives up first", limit.why),
         ..base(key, limit, timeout)
     };
-    Late { key: key.clone(), finding, cannot_fit: false }
+    Late { key: key.clone(), finding, cannot_fit: false, is_new: false }
 }
 
 fn base(key: &ObjectKey, least: &Least, timeout: u64) -> Finding {

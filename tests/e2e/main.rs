@@ -14,6 +14,7 @@ mod canary;
 mod cancels;
 mod causes;
 mod diagnose;
+mod differential;
 mod faults;
 mod fence;
 mod fleet;

@@ -113,6 +113,13 @@ impl Stage {
         helm
     }
 
+    /// Raw Helm with these arguments alone.
+    pub fn helm(&self, arguments: &[&str]) -> Command {
+        let mut helm = self.command(&self.helm);
+        helm.args(arguments);
+        helm
+    }
+
     /// helm-guard with the chart: `helm-guard upgrade web CHART …`.
     pub fn guard(&self, command: &str, more: &[&str]) -> Command {
         let mut guard = self.command(Path::new(env!("CARGO_BIN_EXE_helm-guard")));
