@@ -1,7 +1,7 @@
 //! The command lines that prove a deploy before anything is repaired, and what Helm's answers to them mean.
 //! Pure: `deploy/prove.rs` runs them.
 
-use super::argv::{Invocation, Item};
+use super::argv::{Command, Invocation, Item};
 use super::flags::{self, Column};
 use super::go::csv_field;
 use super::version::{Major, Version};
@@ -82,6 +82,10 @@ pub fn rehearsal_argv(inv: &Invocation, version: &Version) -> Vec<String> {
     let server = version.major == Major::V4 || version.minor >= 13;
     let dry_run = if server { "--dry-run=server" } else { "--dry-run" };
     let mut ours = vec![dry_run.to_owned(), "--output=json".to_owned()];
+    if inv.command == Command::Upgrade {
+        // A release that is not there yet is rendered as an install, by `check` too.
+        ours.push("--install".to_owned());
+    }
     let mut argv = vec![inv.command.as_str().to_owned()];
     for item in inv.items() {
         match item {
