@@ -11,6 +11,7 @@ pub mod redact;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::redact::MASK;
 use crate::release::{
     History, Record, Status,
     codec::{self, unquoted},
@@ -60,7 +61,7 @@ impl Copy {
     pub fn edit(&self) -> Option<codec::Edit> {
         let info = self.body.get("info")?;
         let text = |name: &str| info.get(name).and_then(Value::as_str).map(str::to_owned);
-        let description = text("description").filter(|text| !text.contains(redact::GONE));
+        let description = text("description").filter(|text| !text.contains(MASK));
         Some(codec::Edit {
             status: Some(Status::parse(&text("status")?)),
             description,

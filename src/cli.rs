@@ -10,7 +10,9 @@ mod release;
 
 pub use deploy::{BackupFlags, Deploy, Fence, GuardFlags, Lock, OWN_FLAGS, Outdated, Preflight, RunFlags};
 pub use lock::{LockAcquire, LockCommand, LockRelease, LockRun, LockStatus, LockWanted};
-pub use release::{AloneStrategy, Backup, Diagnose, History, Repair, Restore, Settle, Status, Unlock};
+pub use release::{
+    AloneStrategy, Backup, Diagnose, History, KubernetesVersion, Repair, Restore, Settle, Status, Unlock,
+};
 
 /// Guards a Helm deploy: one at a time, repairs stuck releases, says why it failed.
 #[derive(Debug, Parser)]

@@ -131,6 +131,10 @@ impl Cluster {
         if target.tls_server_name.is_some() {
             config.tls_server_name.clone_from(&target.tls_server_name);
         }
+        if let Some(plugin) = &mut config.auth_info.exec {
+            // A plugin that logs in has no use for our own token.
+            plugin.drop_env.get_or_insert_default().push(crate::ci::TOKEN.to_owned());
+        }
         if target.as_user.is_some() {
             config.auth_info.impersonate.clone_from(&target.as_user);
         }

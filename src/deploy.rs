@@ -1,7 +1,9 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
 mod end;
+mod given;
 mod health;
+mod leftovers;
 mod locks;
 mod mend;
 mod outcome;
@@ -16,13 +18,14 @@ mod settle;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use end::{End, unless_stopped};
+use end::{End, in_time, unless_stopped};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
 use locks::{NoLocks, identity, lease_names, release, take_locks};
 use mend::Mended;
+use settle::Histories;
 
 pub(crate) use mend::{manifest_of, precious};
 pub(crate) use prove::VALUES_FILE;
@@ -36,7 +39,11 @@ use crate::{
     },
     exit,
     fence::server::{self, Fence},
-    helm::{Command, Invocation, Mask, Version, binary, child, phases::Ran},
+    helm::{
+        Command, Invocation, Version, binary, child,
+        launch::{self, Launch},
+        phases::Ran,
+    },
     lock::{
         Standing,
         lease::{self, Claims},
@@ -52,9 +59,13 @@ use crate::{
 
 /// How often the status line on a terminal is renewed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// How long the records are waited for, for what must not be shown of a failure.
+const RECORDS: Duration = Duration::from_secs(5);
 
 /// Does what was asked, and reports it. Gives the exit code.
 pub async fn deploy(request: &Request, reporter: &Arc<Reporter>, clock: Clock, signals: Signals) -> u8 {
+    // Before anything is said.
+    reporter.learn(&given::secrets(request));
     let releases = request.releases();
     let namespace = request.target.namespace.clone().unwrap_or_default();
     reporter.emit(Event::Started(request.subject(&releases.join(", "), &namespace)));
@@ -96,7 +107,7 @@ struct Run<'a> {
     version: HelmVersion,
     /// What Helm is told: what was asked, less what only the fence may know.
     invocation: Invocation,
-    launch: child::Launch,
+    launch: Launch,
     /// Up as long as Helm may run.
     fence: Option<Fence>,
     locks: Vec<lease::Held>,
@@ -115,7 +126,7 @@ impl<'a> Run<'a> {
         signals: &Signals,
     ) -> Result<Self, End> {
         if request.needs_helm() {
-            child::find(&request.helm).map_err(|error| unusable_helm(&request.helm, &error.to_string()))?;
+            launch::find(&request.helm).map_err(|error| unusable_helm(&request.helm, &error.to_string()))?;
         }
         let connect = Cluster::connect(&request.target);
         let cluster = unless_stopped(signals, "reading the kubeconfig", connect)
@@ -138,9 +149,8 @@ impl<'a> Run<'a> {
         let home = crate::cluster::absolute(&request.temporary.join(format!("helm-guard-fence-{lock_id}")));
         let ledger = open_ledger(request, reporter, &cluster, &lock_id, &home);
         let (helm, environment) = (request.helm.clone(), Vec::new());
-        let mask = Mask::of(invocation).and(request.storage.secrets());
-        let memory = request.helm_memory;
-        let mut launch = child::Launch { helm, lock_id: lock_id.clone(), environment, memory, mask };
+        let (memory, redactor) = (request.helm_memory, reporter.redactor());
+        let mut launch = Launch { helm, lock_id: lock_id.clone(), environment, memory, redactor };
         let version = ask_version(launch.clone());
         let locks = async {
             if makes_namespace {
@@ -286,6 +296,10 @@ impl<'a> Run<'a> {
                 return Some(unusable_helm(&self.request.helm, &error.to_string()));
             }
         };
+        if ended.code != Some(0) {
+            // What Helm said may quote what only its record knows, where no fence saw it being written.
+            self.learn_records(&plans).await;
+        }
         let refused = self.judged.refused();
         if refused.is_none() {
             self.reporter.emit(Event::HelmEnded {
@@ -298,7 +312,13 @@ impl<'a> Run<'a> {
         if let Some(why) = &ended.lock_lost {
             return Some(End::lock_lost("helm ran", why));
         }
-        let histories = if ended.settles { self.settle(&mut plans, signals, done).await } else { Vec::new() };
+        let mut histories =
+            if ended.settles { self.settle(&mut plans, signals, done).await } else { Histories::default() };
+        if ended.code == Some(0) && !uninstall && !done.unsettled {
+            in_time(signals, self.clear_leftovers(&mut plans, &mut histories)).await;
+        } else if ended.code != Some(0) {
+            in_time(signals, self.tell_what_is_left(&plans, &histories)).await;
+        }
         if let Some(findings) = refused {
             self.take_back().await;
             return Some(preflight::refusal(&findings));
@@ -318,6 +338,16 @@ impl<'a> Run<'a> {
         Some(self.outcome(&ended, &histories, signals, done, (scope, seen)).await)
     }
 
+    async fn learn_records(&self, plans: &[(String, Mended<'_>)]) {
+        for (release, _) in plans {
+            // Who cannot be asked in a moment is not waited for: the report comes first.
+            let read = tokio::time::timeout(RECORDS, self.store.history(release)).await;
+            if let Ok(Ok(history)) = read {
+                self.reporter.learn(&history.secrets());
+            }
+        }
+    }
+
     /// The repair was all that was asked for.
     async fn repaired(&self, plans: &mut [(String, Mended<'_>)], signals: &Signals, done: &mut Done) -> End {
         let planned = plans.iter().any(|(_, mended)| mended.plan.is_some());
@@ -326,14 +356,13 @@ impl<'a> Run<'a> {
         };
         let uninstalled = plans.iter().any(uninstalls);
         let histories = self.settle(plans, signals, done).await;
-        done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
-        let is_pending = |record: &crate::release::Record| record.status().is_pending();
-        if done.unsettled || histories.iter().any(|history| history.records.iter().any(is_pending)) {
+        done.gone = histories.are_gone();
+        if done.unsettled || histories.are_pending() {
             let reason = "not all is settled: is another helm at work?";
             return End::new(Outcome::Failed, 1, reason, &["run the same command again"]);
         }
         if planned && !uninstalled {
-            for ((_, mended), history) in plans.iter().zip(&histories) {
+            for ((_, mended), history) in histories.with(plans) {
                 if let Err(end) = self.verify(mended.plan.as_ref(), history, signals).await {
                     return end;
                 }
@@ -410,9 +439,9 @@ fn warn_of_ledger(reporter: &Reporter, saved: std::io::Result<()>) {
 /// which takes longer than all that the guard does. A Helm behind the fence tells its version there, unasked.
 type HelmVersion = Shared<BoxFuture<'static, Result<Version, String>>>;
 
-fn ask_version(launch: child::Launch) -> HelmVersion {
+fn ask_version(launch: Launch) -> HelmVersion {
     let answer = async move {
-        if let Some(version) = child::find(&launch.helm).ok().and_then(|helm| binary::version(&helm)) {
+        if let Some(version) = launch::find(&launch.helm).ok().and_then(|helm| binary::version(&helm)) {
             return Ok(version);
         }
         let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);

@@ -1,12 +1,13 @@
 //! Helm 3 and 4: argument vectors, versions.
-//! Pure: the child process is in `helm/child.rs`, its file is read in `helm/binary.rs`.
+//! Pure: Helm is started in `helm/launch.rs` and run in `helm/child.rs`, its file is read in `helm/binary.rs`.
 
 pub mod argv;
 pub mod binary;
 pub mod child;
 pub mod flags;
+pub mod given;
 mod go;
-pub mod mask;
+pub mod launch;
 pub mod memory;
 pub mod phases;
 pub mod split;
@@ -15,7 +16,6 @@ pub mod template;
 pub mod version;
 
 pub use argv::{ArgvError, Command, Invocation, ValuesFrom, rollback_argv, uninstall_argv};
-pub use mask::Mask;
 pub use split::{OwnFlag, Split, split};
 pub use template::{
     defines, flags_argv, lint_argv, rehearsal_argv, show_crds_argv, template_argv, unknown_kinds,

@@ -8,6 +8,7 @@ pub mod ci;
 pub mod lock;
 
 pub mod manifest;
+pub mod redact;
 pub mod release;
 
 pub mod backup;

@@ -13,7 +13,11 @@ use helm_guard::{
     cli::{self, Cli},
     clock::Clock,
     deploy, diagnose, exit,
-    helm::{Command, child},
+    helm::{
+        Command,
+        launch::{self, Launch},
+        memory::Decided,
+    },
     lock,
     repair::walk::{self, Walk},
     report::{
@@ -27,8 +31,8 @@ use helm_guard::{
 };
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == child::STEP) {
-        return complain(&child::become_helm(std::env::args_os().skip(2)), exit::UNAVAILABLE);
+    if std::env::args_os().nth(1).is_some_and(|word| word == launch::STEP) {
+        return complain(&launch::become_helm(std::env::args_os().skip(2)), exit::UNAVAILABLE);
     }
     signals::hold_back();
     if std::process::id() == 1 {
@@ -127,8 +131,10 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
     };
     if request.invocation.dry_run() {
         // Nothing will be changed: no lock, no report, Helm alone.
-        let mut helm = std::process::Command::new(&request.helm);
-        let error = helm.arg(command.as_str()).args(request.invocation.tokens()).exec();
+        let (helm, memory) = (request.helm.clone(), request.helm_memory);
+        let mut argv = vec![command.as_str().to_owned()];
+        argv.extend(request.invocation.tokens().iter().cloned());
+        let error = Launch { helm, memory, ..Launch::default() }.alone(&argv).exec();
         return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
     }
     request.warnings.extend(checkout::oddities(env, &request.limits()));
@@ -307,7 +313,8 @@ fn help(command: Command, env: &Env) -> ExitCode {
     }
     let helm = env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map_or("helm", String::as_str);
     // Without Helm the help above is all there is, and that is no failure of --help.
-    let _ = std::process::Command::new(helm).args([command.as_str(), "--help"]).status();
+    let launch = Launch { helm: helm.into(), memory: Decided::of(env), ..Launch::default() };
+    let _ = launch.alone(&[command.as_str().to_owned(), "--help".to_owned()]).status();
     ExitCode::SUCCESS
 }
 

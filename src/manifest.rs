@@ -1,7 +1,9 @@
-//! A rendered manifest: the objects in it, what two manifests together may have left in a cluster.
+//! A rendered manifest: the objects in it.
 //! Pure: whether an object lives is asked in `cluster.rs`.
 
-use std::collections::BTreeMap;
+pub mod merge_keys;
+pub mod scaled;
+pub mod union;
 
 use serde_json::Value;
 
@@ -85,39 +87,6 @@ impl Manifest {
         self.objects.iter().map(|(key, _)| key)
     }
 
-    /// Everything that a sequence of revisions, oldest first, may have left in the cluster: each object that any of
-    /// them names, with each field that any of them sets. Where two disagree the newest wins.
-    ///
-    /// As the base of Helm's three-way merge it makes an upgrade remove all that the new manifest does not want,
-    /// whichever revision brought it; with the newest manifest alone as base, fields that an older one set would stay.
-    pub fn union(revisions: &[&Manifest]) -> Manifest {
-        let mut objects: Vec<(ObjectKey, Value)> = Vec::new();
-        let mut index: BTreeMap<(String, String, String, String), usize> = BTreeMap::new();
-        for manifest in revisions {
-            for (key, value) in &manifest.objects {
-                let (group, kind, namespace, name) = key.identity();
-                let identity = (group.to_owned(), kind.to_owned(), namespace.to_owned(), name.to_owned());
-                match index.get(&identity) {
-                    Some(&at) => {
-                        let (own, old) = &mut objects[at];
-                        // Fields of another version of the API are not fields of this one.
-                        if own.api_version == key.api_version {
-                            merge(old, value);
-                        } else {
-                            *own = key.clone();
-                            *old = value.clone();
-                        }
-                    }
-                    None => {
-                        index.insert(identity, objects.len());
-                        objects.push((key.clone(), value.clone()));
-                    }
-                }
-            }
-        }
-        Manifest { objects }
-    }
-
     /// Was this text written by [`Manifest::text`], and rendered by no Helm?
     pub fn is_own(text: &str) -> bool {
         text.starts_with("---\n{")
@@ -196,47 +165,6 @@ fn whole_numbers(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(whole_numbers),
         Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
         _ => {}
-    }
-}
-
-/// Keys by which Kubernetes merges lists of objects (`x-kubernetes-patch-merge-key`), most common first.
-const MERGE_KEYS: [&str; 8] =
-    ["name", "mountPath", "devicePath", "containerPort", "port", "ip", "topologyKey", "type"];
-
-fn merge(old: &mut Value, new: &Value) {
-    match (old, new) {
-        (Value::Object(old), Value::Object(new)) => {
-            for (key, value) in new {
-                match old.get_mut(key) {
-                    Some(own) => merge(own, value),
-                    None => {
-                        old.insert(key.clone(), value.clone());
-                    }
-                }
-            }
-        }
-        (Value::Array(old), Value::Array(new)) => merge_lists(old, new),
-        (old, new) => *old = new.clone(),
-    }
-}
-
-fn merge_lists(old: &mut Vec<Value>, new: &[Value]) {
-    let objects = |list: &[Value]| list.iter().all(Value::is_object);
-    if objects(old) && objects(new) {
-        let keyed = |key: &str| old.iter().chain(new).all(|item| item.get(key).is_some());
-        let Some(key) = MERGE_KEYS.into_iter().find(|key| keyed(key)) else {
-            // Not a list that Kubernetes merges: the newest one is what the cluster has.
-            *old = new.to_vec();
-            return;
-        };
-        for item in new {
-            match old.iter_mut().find(|own| own.get(key) == item.get(key)) {
-                Some(own) => merge(own, item),
-                None => old.push(item.clone()),
-            }
-        }
-    } else {
-        *old = new.to_vec();
     }
 }
 
@@ -324,35 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn a_union_has_every_object_and_every_field_and_the_newest_value() {
-        let old = manifest(
-            "kind: A\napiVersion: v1\nmetadata: {name: a}\nspec: {x: 1, old: 1, l: [{name: c, e: 1}, {name: d}]}\n---\nkind: B\napiVersion: v1\nmetadata: {name: b}\n",
-        );
-        let new = manifest(
-            "kind: A\napiVersion: v1\nmetadata: {name: a}\nspec: {x: 2, new: 1, l: [{name: c, f: 2}]}\n---\nkind: C\napiVersion: v1\nmetadata: {name: c}\n",
-        );
-        let union = Manifest::union(&[&old, &new]);
-        assert_eq!(union.keys().map(ToString::to_string).collect::<Vec<_>>(), ["A/a", "B/b", "C/c"]);
-        assert_eq!(
-            union.objects[0].1["spec"],
-            serde_json::json!({"x": 2, "old": 1, "new": 1, "l": [{"name": "c", "e": 1, "f": 2}, {"name": "d"}]})
-        );
-    }
-
-    #[test]
     fn the_union_survives_its_own_text() {
         let union =
             manifest("kind: A\napiVersion: v1\nmetadata: {name: a}\ndata: {k: \"--- not a document\"}\n");
         assert_eq!(manifest(&union.text()), union);
         assert!(Manifest::is_own(&union.text()) && !Manifest::is_own("---\n# Source: web/a.yaml\nkind: A\n"));
-    }
-
-    #[test]
-    fn another_api_version_is_the_same_object_but_not_the_same_fields() {
-        let old = manifest("kind: A\napiVersion: g/v1beta1\nmetadata: {name: a}\nspec: {x: 1}\n");
-        let new = manifest("kind: A\napiVersion: g/v1\nmetadata: {name: a}\nspec: {y: 1}\n");
-        let union = Manifest::union(&[&old, &new]);
-        assert_eq!(union, new);
     }
 
     /// What a chart or a record may hold: all of it is read or refused, in little memory.

@@ -7,6 +7,7 @@
 pub mod act;
 pub mod applied;
 pub mod certainty;
+pub mod claims;
 pub mod definitions;
 mod ground;
 pub mod helm_request;
@@ -31,7 +32,7 @@ use crate::{
 };
 use certainty::{Ground, Situation, Weight};
 use resource::group;
-use words::{redacted, said, secrets_of};
+use words::{said, secrets_of};
 
 /// Something that will, or may, stop a deploy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -197,7 +198,7 @@ pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Fin
     for finding in &mut findings {
         finding.cause = said(&finding.cause, key, &secret);
         for text in [&mut finding.live, &mut finding.wanted] {
-            *text = shorten(&redacted(text, &secret), 120);
+            *text = shorten(&secret.clean(text), 120);
         }
     }
     findings

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
-use crate::helm::child;
+use crate::helm::launch;
 use crate::{
     ci::Env,
     cli::{ClusterFlags, Command},
@@ -31,7 +31,7 @@ const STATE_FILE: &str = "helm-guard-state-";
 /// What a run leaves beside it while it works, so that `settle` can end its work if it is killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`child::MARK`].
+    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`launch::MARK`].
     pub lock_id: String,
     /// The run's own process.
     pub guard: Option<Process>,
@@ -60,6 +60,9 @@ pub struct Debt {
     pub good: Option<u32>,
     /// Revisions that were lent something.
     pub lent: Vec<u32>,
+    /// Revisions whose records cannot be written, but only be deleted and created anew.
+    #[serde(default)]
+    pub replaced: Vec<u32>,
     /// Where the copies of the records are.
     pub backup: Option<PathBuf>,
 }

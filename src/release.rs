@@ -3,11 +3,15 @@
 
 pub mod codec;
 pub mod database;
+pub mod removed_apis;
+pub mod secrets;
+pub mod set_aside;
 pub mod store;
 pub mod stored;
 
 use serde::Serialize;
 
+use crate::redact::Redact;
 use codec::{Essentials, HookRun};
 
 /// Status of a revision, Helm's closed set.
@@ -126,7 +130,9 @@ impl Record {
     pub fn completed(&self) -> bool {
         match &self.body {
             Ok(body) if body.status == Status::Deployed => true,
-            Ok(body) if body.status == Status::Superseded => !is_unfinished(&body.description),
+            Ok(body) if body.status == Status::Superseded => {
+                !body.set_aside && !is_unfinished(&body.description)
+            }
             _ => false,
         }
     }
@@ -140,14 +146,27 @@ impl Record {
             })
     }
 
+    /// Is it the record of a dead install that is set aside (see `set_aside`)?
+    pub fn is_set_aside(&self) -> bool {
+        self.body.as_ref().is_ok_and(|body| body.set_aside)
+    }
+
     /// Install hooks that the record does not say succeeded: an upgrade over it would never run them.
     pub fn unfinished_install_hooks(&self) -> Vec<String> {
         let Ok(body) = &self.body else { return Vec::new() };
         body.hooks.iter().filter(|hook| hook.is_install() && !hook.succeeded()).map(HookRun::label).collect()
     }
 
-    /// The row that people see.
+    /// The row that people see: without the secrets that the record itself knows.
     pub fn row(&self) -> Revision {
+        let mut row = self.raw_row();
+        if !secrets::is_plain(&row.description) {
+            row.description.redact(&self.secrets().redactor());
+        }
+        row
+    }
+
+    fn raw_row(&self) -> Revision {
         let (body, undecodable) = match &self.body {
             Ok(body) => (body.clone(), String::new()),
             Err(why) => (Essentials::default(), why.clone()),
@@ -222,9 +241,15 @@ impl History {
         self.records.iter().find(|record| record.revision == revision)
     }
 
-    /// All rows, oldest first.
+    /// All rows, oldest first: without the secrets that any of the records knows. Helm writes into a description what the API
+    /// server said, and that quotes values.
     pub fn rows(&self) -> Vec<Revision> {
-        self.records.iter().map(Record::row).collect()
+        let mut rows: Vec<Revision> = self.records.iter().map(Record::raw_row).collect();
+        if rows.iter().any(|row| !secrets::is_plain(&row.description)) {
+            let by = self.secrets().redactor();
+            rows.iter_mut().for_each(|row| row.description.redact(&by));
+        }
+        rows
     }
 
     /// Did Helm die between "the old one is superseded" and "the new one is deployed"?

@@ -9,7 +9,12 @@
 
 pub mod adopt;
 pub mod alone;
+pub mod finish_install;
+pub mod leftovers;
+pub mod map_apis;
+pub mod odd_records;
 pub mod steps;
+pub mod uninstall;
 pub mod walk;
 
 use adopt::Proof;
@@ -36,8 +41,10 @@ pub enum Strategy {
     MarkFailed,
     /// Delete the records of dead revisions.
     DeleteRecord,
-    /// Uninstall a first install that never finished.
+    /// Uninstall a first install that never finished; lists what it deletes, and refuses what the release did not create.
     Uninstall,
+    /// Only name objects in records by APIs that the cluster serves.
+    MapApis,
     /// Change nothing; Helm says what it says.
     Off,
 }
@@ -133,10 +140,29 @@ pub enum Step {
         /// Which.
         revision: u32,
     },
+    /// Name the objects in a record by APIs that the cluster serves.
+    MapApis {
+        /// Which.
+        revision: u32,
+        /// What changes.
+        changes: map_apis::Changes,
+    },
     /// `helm rollback` to a revision, without hooks.
     Rollback {
         /// Which.
         to: u32,
+    },
+    /// Let Helm install over a dead record, which stays in the history (see `finish_install`).
+    SetAside {
+        /// Which.
+        revision: u32,
+        /// Revisions whose objects may live, oldest first, this one included.
+        of: Vec<u32>,
+    },
+    /// End that: the record is failed, and nothing is left to be done for it.
+    EndAside {
+        /// Which.
+        revision: u32,
     },
     /// `helm uninstall`, without hooks.
     Uninstall,
@@ -149,6 +175,9 @@ impl Step {
             Self::Mark { revision, .. }
             | Self::Lend { revision, .. }
             | Self::Return { revision }
+            | Self::SetAside { revision, .. }
+            | Self::EndAside { revision }
+            | Self::MapApis { revision, .. }
             | Self::Delete { revision } => Some(*revision),
             Self::Rollback { .. } | Self::Uninstall => None,
         }
@@ -170,6 +199,13 @@ impl std::fmt::Display for Step {
             }
             Self::Return { revision } => write!(f, "revision {revision} as it was"),
             Self::Delete { revision } => write!(f, "delete the record of revision {revision}"),
+            Self::SetAside { revision, .. } => {
+                write!(f, "revision {revision} → set aside, so that helm installs over what lives")
+            }
+            Self::EndAside { revision } => write!(f, "revision {revision} → failed"),
+            Self::MapApis { revision, changes } => {
+                write!(f, "the manifest of revision {revision}: {}", changes.lines().join(", "))
+            }
             Self::Rollback { to } => write!(f, "helm rollback to revision {to}, without hooks"),
             Self::Uninstall => write!(f, "helm uninstall"),
         }
@@ -177,7 +213,7 @@ impl std::fmt::Display for Step {
 }
 
 fn fail(record: &Record) -> Step {
-    let description = dead_description(record.status());
+    let description = finish_install::death(record);
     Step::Mark { revision: record.revision, status: Status::Failed, description }
 }
 
@@ -193,7 +229,7 @@ pub fn at_stake(living: Option<&[ObjectKey]>) -> Vec<String> {
 /// Decides.
 pub fn plan(question: &Question<'_>) -> Answer {
     let history = question.history;
-    if history.records.is_empty() || question.strategy == Strategy::Off {
+    if history.records.is_empty() || matches!(question.strategy, Strategy::Off | Strategy::MapApis) {
         return Answer::Healthy;
     }
     let case = Case::of(question);
@@ -210,7 +246,7 @@ pub fn plan(question: &Question<'_>) -> Answer {
         Strategy::DeleteRecord => case.deleted(last),
         Strategy::Rollback => case.rolled_back(last),
         Strategy::Uninstall => case.uninstalled(last),
-        Strategy::Auto | Strategy::Rebase | Strategy::Off => case.automatic(last),
+        Strategy::Auto | Strategy::Rebase | Strategy::MapApis | Strategy::Off => case.automatic(last),
     }
 }
 
@@ -234,9 +270,15 @@ impl<'a> Case<'a> {
         let after = good.map_or(0, |good| good.revision);
         let readable = history.records.iter().filter(|record| record.body.is_ok());
         let dead = readable.filter(|record| record.revision > after && !record.completed());
+        let is_last = |record: &Record| history.last().is_some_and(|last| last.revision == record.revision);
+        // What an earlier one that is set aside left is looked at when an install is complete.
+        let is_dead = |record: &&Record| match record.is_set_aside() {
+            true => is_last(record),
+            false => record.status() != Status::Uninstalled,
+        };
         let dead = match (uninstalling, history.last()) {
             (true, Some(last)) => vec![last],
-            _ => dead.filter(|record| record.status() != Status::Uninstalled).collect(),
+            _ => dead.filter(is_dead).collect(),
         };
         Self { question, good, dead }
     }
@@ -260,7 +302,10 @@ impl<'a> Case<'a> {
         let dead: Vec<String> = self
             .dead
             .iter()
-            .map(|record| format!("revision {} is {}", record.revision, record.status()))
+            .map(|record| match record.status() {
+                Status::Uninstalled => format!("revision {} is set aside", record.revision),
+                status => format!("revision {} is {status}", record.revision),
+            })
             .collect();
         let dead = if dead.is_empty() { "the history is not in order".to_owned() } else { dead.join(", ") };
         match self.good {
@@ -377,21 +422,31 @@ impl<'a> Case<'a> {
         let records = || self.question.history.records.iter().filter(|record| record.body.is_ok());
         let deployed = self.deployed();
         let mut steps = Vec::new();
+        let last = self.question.history.last().map(|last| last.revision);
         for record in records().rev().filter(|record| Some(record.revision) != except) {
             if record.status().is_pending() {
+                steps.push(fail(record));
+            } else if record.is_set_aside() && Some(record.revision) == last {
+                steps.push(Step::EndAside { revision: record.revision });
+            } else if record.is_set_aside() && record.status() != Status::Failed {
                 steps.push(fail(record));
             }
         }
         for record in
             records().filter(|record| Some(record.revision) != except && !record.status().is_pending())
         {
+            if steps.iter().any(|step: &Step| step.revision() == Some(record.revision)) {
+                continue;
+            }
             let status = record.status();
             let mark = |status| Step::Mark { revision: record.revision, status, description: None };
             if status == Status::Deployed && Some(record.revision) != deployed {
                 steps.push(mark(Status::Superseded));
             } else if status == Status::Superseded && !record.completed() {
                 steps.push(mark(Status::Failed));
-            } else if record.label != status {
+            } else if record.label != status
+                || odd_records::needs_writing(record, Some(record.revision) == last)
+            {
                 steps.push(mark(status));
             }
         }
@@ -404,11 +459,13 @@ impl<'a> Case<'a> {
         if steps.is_empty() {
             return Answer::Healthy;
         }
-        self.plan(
-            "mark-failed",
-            "the newest revision is fine; only the statuses of older ones are wrong",
-            steps,
-        )
+        let odd = |record: &Record| odd_records::needs_writing(record, true);
+        let why = if self.question.history.records.iter().any(odd) {
+            "records that helm cannot read or write are written anew"
+        } else {
+            "the newest revision is fine; only the statuses of older ones are wrong"
+        };
+        self.plan("mark-failed", why, steps)
     }
 
     fn marked(&self, last: &Record) -> Answer {
@@ -424,8 +481,9 @@ impl<'a> Case<'a> {
     }
 
     fn deleted(&self, last: &Record) -> Answer {
-        let stuck =
-            |record: &&&Record| record.status().is_pending() || record.status() == Status::Uninstalling;
+        let stuck = |record: &&&Record| {
+            record.status().is_pending() || record.status() == Status::Uninstalling || record.is_set_aside()
+        };
         let mut steps: Vec<Step> =
             self.dead.iter().filter(stuck).map(|record| Step::Delete { revision: record.revision }).collect();
         if steps.is_empty() && !last.status().is_pending() {
@@ -484,7 +542,11 @@ impl<'a> Case<'a> {
             None if !self.question.precious.is_empty() => {
                 refuse(format!("it would delete {}", self.precious()))
             }
-            None => self.plan("uninstall", ASKED_FOR, vec![Step::Uninstall]),
+            None => {
+                // Of a release that counts as uninstalled Helm would delete the records, and no object.
+                let ended = last.is_set_aside().then_some(Step::EndAside { revision: last.revision });
+                self.plan("uninstall", ASKED_FOR, ended.into_iter().chain([Step::Uninstall]).collect())
+            }
         }
     }
 
@@ -493,25 +555,26 @@ impl<'a> Case<'a> {
     }
 
     fn automatic(&self, last: &Record) -> Answer {
-        let first_install = self.good.is_none() && matches!(last.status(), Status::PendingInstall);
         match self.question.command {
-            Command::Install if self.good.is_none() && last.status() == Status::Uninstalling => {
-                self.plan("uninstall", "the uninstall that died is finished first", vec![Step::Uninstall])
+            Command::Install if self.holds_the_name(last) => {
+                self.install_over(last, "`helm install` needs the name to be free")
             }
-            Command::Install if first_install => {
-                self.install_anew("`helm install` needs the name to be free")
-            }
+            // Helm would not say that the name is in use, but fall over the record.
+            Command::Install if last.body.as_ref().is_ok_and(|body| body.no_info) => self.tidied(),
             // The name is in use, and Helm says so.
             Command::Install => Answer::Healthy,
-            Command::Upgrade if first_install && self.question.installing => {
+            Command::Upgrade if self.question.installing && self.is_dead_first_install(last) => {
                 let hooks = last.unfinished_install_hooks();
-                if hooks.is_empty() {
+                if last.is_set_aside() {
+                    self.install_over(last, "an install over it was cut off")
+                } else if hooks.is_empty() {
                     self.rebased(last)
                 } else {
-                    self.install_anew(&format!(
-                        "install hooks did not finish ({}), and an upgrade would never run them",
-                        hooks.join(", ")
-                    ))
+                    let hooks = hooks.join(", ");
+                    let why = format!(
+                        "install hooks did not finish ({hooks}), and an upgrade would never run them"
+                    );
+                    self.install_over(last, &why)
                 }
             }
             Command::Uninstall if last.status() == Status::Uninstalling => Answer::Healthy,
@@ -519,27 +582,14 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Install again over a first install that died. Objects that hold data stay, and Helm adopts them.
-    fn install_anew(&self, why: &str) -> Answer {
-        // Over any record that is left Helm would upgrade, or refuse the name.
-        let records = &self.question.history.records;
-        let all: Vec<Step> = records.iter().map(|r| Step::Delete { revision: r.revision }).collect();
-        if self.question.precious.is_empty() {
-            return self.plan("uninstall", format!("{why}; nothing in it holds data"), vec![Step::Uninstall]);
-        }
-        let why =
-            format!("{why}; an uninstall would delete {}, so they are kept and adopted", self.precious());
-        let mut answer = self.plan("delete-record", why, all);
-        if let Answer::Repair(plan) = &mut answer {
-            plan.caveat = "objects and fields that only the dead install had may stay".into();
-        }
-        answer
-    }
-
     /// Nothing deployed, and the last record describes all that may live.
     fn rebased(&self, last: &Record) -> Answer {
         let upgrade = self.question.command == Command::Upgrade;
-        let stuck = last.status().is_pending() || (upgrade && last.status() == Status::Uninstalling);
+        // Of a status that Helm does not know it makes no base, and then there may be none.
+        let stuck = last.status().is_pending()
+            || (upgrade && last.status() == Status::Unknown)
+            || (upgrade && last.status() == Status::Uninstalling)
+            || (last.is_set_aside() && last.status() == Status::Uninstalled);
         let leftovers = self.dead.len() > usize::from(self.good.is_none());
         if self.dead.is_empty() || !(stuck || leftovers) {
             return self.tidied();
@@ -568,6 +618,8 @@ impl<'a> Case<'a> {
         if upgrade {
             // Only now: the manifests of what makes room are in the union.
             steps.extend(self.room(last, max));
+            // One that is only written anew would stay `deployed`, and be Helm's base.
+            steps.retain(|step| !matches!(step, Step::Mark { status: Status::Deployed, .. }));
             for record in self.question.history.deployed() {
                 if !steps.iter().any(|step| step.revision() == Some(record.revision)) {
                     let (revision, status) = (record.revision, Status::Superseded);
@@ -618,7 +670,14 @@ pub fn settle(plan: Option<&Plan>, history: &History) -> Vec<Step> {
             .then(|| "Upgrade complete (saved by helm-guard)".to_owned());
         if finished && is_last {
             steps.push(Step::Mark { revision: record.revision, status: Status::Deployed, description });
-        } else if matches!(record.status(), Status::Uninstalled | Status::Uninstalling) {
+        } else if record.is_set_aside() && is_last && !lent {
+            // Helm made no record: it is as it was, and dead.
+            steps.push(Step::EndAside { revision: record.revision });
+        } else if record.is_set_aside() && record.status() == Status::Superseded && !lent {
+            steps.push(fail(record));
+        } else if matches!(record.status(), Status::Uninstalled | Status::Uninstalling)
+            && !record.is_set_aside()
+        {
             // An uninstall works on the last record itself: what it was lent is what it removes.
         } else if lent {
             steps.push(Step::Return { revision: record.revision });

@@ -20,6 +20,7 @@ pub mod github;
 pub mod gitlab;
 pub mod json;
 mod progress;
+mod secrets;
 pub mod sink;
 mod summary;
 pub mod terminal;

@@ -69,6 +69,8 @@ pub struct Request {
     pub temporary: PathBuf,
     /// The user's cache directory.
     pub cache_dir: Option<PathBuf>,
+    /// A minor release of Kubernetes 1 whose removed APIs a repair replaces too, ahead of the cluster's upgrade.
+    pub kubernetes_version: Option<u32>,
 }
 
 /// How many revisions Helm keeps where no flag says it; 0 is no limit.
@@ -206,7 +208,8 @@ impl Request {
             run: args.run.clone(),
         };
         let request = Self::of(Task::Repair, invocation, guard, Vec::new(), env, host)?;
-        Ok(Self { rollout_timeout: args.rollout_timeout, ..request })
+        let (rollout_timeout, kubernetes_version) = (args.rollout_timeout, args.kubernetes_version);
+        Ok(Self { rollout_timeout, kubernetes_version, ..request })
     }
 
     fn of(
@@ -257,9 +260,10 @@ impl Request {
             copies_dir,
             state_dir: ci_dir,
             desk: ci::desk(env, proxies(env)),
-            within: env.get(crate::helm::child::MARK).filter(|id| !id.is_empty()).cloned(),
+            within: env.get(crate::helm::launch::MARK).filter(|id| !id.is_empty()).cloned(),
             temporary,
             cache_dir,
+            kubernetes_version: None,
             invocation,
             guard,
         })
@@ -322,7 +326,7 @@ fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
         "HELM_GUARD_CACHE",
         "HELM_GUARD_KUBECONFIG",
         "HELM_GUARD_STATE",
-        crate::helm::child::MARK,
+        crate::helm::launch::MARK,
         ci::TOKEN,
         ci::JOB_ID,
     ];

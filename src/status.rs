@@ -2,6 +2,7 @@
 //! Pure: both are read in `status/act.rs`, and shown in `status/render.rs`.
 
 pub mod act;
+mod apis;
 pub mod fleet;
 pub mod health;
 pub mod question;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use crate::{
     lock::table::{Row, State as LockState},
     release::{History, Revision, Status},
-    repair::Answer,
+    repair::{Answer, map_apis},
     report::terminal::who,
     unlock::{self, Place, standing},
 };
@@ -137,7 +138,10 @@ impl Standing {
 }
 
 fn state(history: &History, at_work: bool) -> State {
-    let pending = history.records.iter().any(|record| record.status().is_pending());
+    // Over one that is set aside Helm was to install, and did not come to that.
+    let set_aside =
+        history.last().is_some_and(|last| last.is_set_aside() && last.status() == Status::Uninstalled);
+    let pending = set_aside || history.records.iter().any(|record| record.status().is_pending());
     state_of(history.last().map(crate::release::Record::status), pending, at_work)
 }
 
@@ -184,6 +188,9 @@ fn next(place: &Place, state: State, lock: Option<&Row>, repair: Option<&Planned
             next.push(format!("helm-guard repair {name}, without a deploy"));
         }
         State::Uninstalling => next.push(format!("helm-guard uninstall {name}")),
+        State::Deployed if repair.is_some_and(|planned| planned.strategy == map_apis::NAME) => {
+            next.push(format!("helm-guard repair {name}, which a deploy does by itself"));
+        }
         _ => {}
     }
     next

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 60] = [
+const ACTING: [(&str, &str); 66] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -17,6 +17,8 @@ const ACTING: [(&str, &str); 60] = [
     ("cluster/wire.rs", "opens connections to the API server"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/end.rs", "waits for signals and the time after them"),
+    ("deploy/given.rs", "reads files of values"),
+    ("deploy/leftovers.rs", "saves copies of objects that a dead install left"),
     ("deploy/locks.rs", "takes locks and gives them back"),
     ("deploy/mend.rs", "does the steps of a repair"),
     ("deploy/preflight.rs", "asks the API server before a deploy"),
@@ -33,6 +35,7 @@ const ACTING: [(&str, &str); 60] = [
     ("fence/server.rs", "receives Helm's requests"),
     ("helm/binary.rs", "reads Helm's file"),
     ("helm/child.rs", "runs Helm"),
+    ("helm/launch.rs", "starts Helm"),
     ("lock/command.rs", "reads Leases, takes and gives back a lock, prints"),
     ("lock/lease.rs", "writes the Lease"),
     ("lock/lease/hold.rs", "renews the Lease and gives it back"),
@@ -42,6 +45,7 @@ const ACTING: [(&str, &str); 60] = [
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("preflight/act.rs", "asks the API server by dry runs"),
     ("preflight/applied.rs", "asks the API server by dry runs"),
+    ("preflight/claims/look.rs", "reads the claims of a StatefulSet"),
     ("preflight/definitions.rs", "deletes CRDs of a refused deploy"),
     ("preflight/rights/ask.rs", "asks the API server for rights"),
     ("process.rs", "finds and ends processes"),
@@ -58,6 +62,8 @@ const ACTING: [(&str, &str); 60] = [
     ("release/store/sql.rs", "reads and writes records in the database"),
     ("release/stored.rs", "is about the API server's types"),
     ("repair/adopt/look.rs", "reads what lives of a release"),
+    ("repair/finish_install/objects.rs", "writes and deletes objects of a dead install"),
+    ("repair/map_apis/look.rs", "reads what the cluster serves, and what lives of a release"),
     ("repair/steps.rs", "does the steps, writes the backup file"),
     ("repair/walk.rs", "asks the person at the terminal, lets time pass"),
     ("report/sink.rs", "writes the reports"),
@@ -99,6 +105,35 @@ fn only_the_files_named_here_reach_outside() {
     }
     let named: Vec<&str> = ACTING.iter().map(|(name, _)| *name).collect();
     assert_eq!(acting, named, "a file that acts no more, or is gone, needs no mention");
+}
+
+/// Processes are started only here, and Helm only in `helm/launch.rs`: that is where secrets are taken out of its environment.
+#[test]
+fn helm_is_started_in_one_place() {
+    const STARTING: [(&str, &str); 4] = [
+        ("helm/launch.rs", "Helm"),
+        ("lock/run.rs", "the user's command"),
+        ("main.rs", "this program, for the action"),
+        ("supervise.rs", "this program, as the child of process 1"),
+    ];
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let starts = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let code = text.split_once("\n#[cfg(test)]").map_or(text.as_str(), |(code, _)| code);
+        code.lines()
+            .filter(|line| !line.trim_start().starts_with("//") && line.contains("Command::new("))
+            .count()
+    };
+    let found: Vec<(String, usize)> = sources(&src)
+        .iter()
+        .map(|path| (path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned(), starts(path)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, STARTING.map(|(name, _)| name));
+    let elsewhere: usize =
+        found.iter().filter(|(name, _)| name != "helm/launch.rs").map(|(_, count)| count).sum();
+    assert_eq!(elsewhere, 3, "one each: {found:?}");
 }
 
 /// A file of tests that nobody runs proves nothing.

@@ -139,7 +139,8 @@ pub struct GuardFlags {
     /// Whether what the API server would refuse stops an upgrade or install before anything is changed
     #[arg(long, value_enum, default_value = "enforce")]
     pub preflight: Preflight,
-    /// Delete StatefulSets whose change the API server refuses; pods and volumes stay, and Helm makes the sets anew
+    /// Delete StatefulSets whose change the API server refuses; pods and volumes stay, and Helm makes the sets anew. Claims of a
+    /// template that grew keep their size: the log names the command for each
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub recreate_statefulsets: bool,
     /// How it works under the lock

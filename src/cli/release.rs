@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::{BackupFlags, ClusterFlags, Format, Json, RunFlags, duration};
-use crate::repair::Strategy;
+use crate::{release::removed_apis, repair::Strategy};
 
 pub(super) const STATUS: &str = "\
 States: `none`; `deployed`; `failed`; `uninstalled`; `uninstalling`; `stuck`, which nobody works on; `deploying`, whose \
@@ -15,13 +15,16 @@ Health is the worst of what is found: Stuck; Missing, an object is not there; De
 say why; Progressing, it is not ready yet; Drifted (OutOfSync), a dry run of applying the manifest would change what lives; \
 Unknown, nobody may look; Healthy. Nothing is changed for it.
 
-A list reads labels and no records, so it takes a moment for thousands of releases. Without a HELM_DRIVER it looks in Secrets \
+A list reads labels and no records, so it takes a moment for thousands of releases. With --kubernetes-version it reads one record \
+of each release, which takes about a second for a thousand, and also lists the releases whose record has objects of APIs that \
+this version of Kubernetes removed: once the cluster is upgraded, Helm fails on such a record, unless helm-guard deploys. Without a HELM_DRIVER it looks in Secrets \
 and in ConfigMaps. Where all namespaces may not be listed at once, those are that may be.
 
 Exit codes: 0 said; 64 bad usage; 69 cluster unavailable; 77 no permission.
 
 Examples:
   helm-guard status -A                  # who needs somebody?
+  helm-guard status -A --kubernetes-version 1.25  # who will, once the cluster is upgraded?
   helm-guard status web -n shop
   helm-guard status web -n shop -o json";
 
@@ -81,6 +84,10 @@ else says what is missing and changes nothing; it also takes one that Helm itsel
 What was rolled back to, or marked `deployed`, is then waited for, for --rollout-timeout, and looked at: every workload of it is \
 to be ready, and every object there.
 
+A record that names APIs which the cluster does not serve stops every deploy. Its objects are named by the versions that are \
+served, where there are such and the objects live; others leave it. --strategy map-apis does this alone, and with \
+--kubernetes-version ahead of the cluster's upgrade. Nothing else of a record changes.
+
 A release whose holder is alive is left alone: its lock is waited for, for --lock-timeout.
 
 At a terminal each stuck release is shown, with its history and the ways to repair it that fit, and you choose. Without a \
@@ -95,6 +102,7 @@ Examples:
   helm-guard repair web -n shop                      # set the records right
   helm-guard repair web -n shop --strategy adopt     # deployed, if all of it is there and ready
   helm-guard repair web -n shop --strategy rollback  # and go back to the last good revision
+  helm-guard repair web -n shop --strategy map-apis --kubernetes-version 1.25
   helm-guard repair -A                               # choose for each that is stuck
   helm-guard repair -A --yes                         # set the records of all right
 
@@ -123,7 +131,7 @@ Examples:
   helm-guard unlock web -n shop --id 3f9a1c07 --force  # free it, whatever that run does
 
 Exit codes: 0 nobody holds the lock and nothing is pending; 1 freed, but a record could not be settled; 64 bad usage; \
-69 cluster unavailable; 77 refused, nothing was changed; 130/143 cancelled.";
+69 cluster unavailable, or the records cannot be read; 77 refused, nothing was changed; 130/143 cancelled.";
 
 /// `status`.
 #[derive(Debug, Args)]
@@ -142,6 +150,10 @@ pub struct Status {
     /// Say in a list how each release fares, too: its record is read, and each of its objects is compared
     #[arg(long)]
     pub health: bool,
+    /// Say which releases have objects of APIs that this version of Kubernetes does not have, by default the cluster's own:
+    /// in a list, one record of each release is read for it
+    #[arg(long, num_args = 0..=1, default_missing_value = "cluster", value_name = "VERSION")]
+    pub kubernetes_version: Option<KubernetesVersion>,
     /// Format
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub output: Format,
@@ -151,6 +163,23 @@ pub struct Status {
     /// The cluster
     #[command(flatten)]
     pub cluster: ClusterFlags,
+}
+
+/// A version of Kubernetes whose APIs are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KubernetesVersion {
+    /// The cluster's own.
+    OfCluster,
+    /// This minor release of Kubernetes 1.
+    Minor(u32),
+}
+
+impl std::str::FromStr for KubernetesVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "cluster" { Ok(Self::OfCluster) } else { removed_apis::minor(text).map(Self::Minor) }
+    }
 }
 
 /// `diagnose`.
@@ -196,6 +225,9 @@ pub struct Repair {
     /// Do not ask: repair every stuck release in the one way
     #[arg(short, long)]
     pub yes: bool,
+    /// Also replace the APIs that this version of Kubernetes has removed, ahead of the cluster's upgrade to it
+    #[arg(long, value_name = "VERSION", value_parser = removed_apis::minor)]
+    pub kubernetes_version: Option<u32>,
     /// Only say what would be done; takes no lock and writes nothing
     #[arg(long, requires = "release")]
     pub dry_run: bool,
@@ -236,8 +268,10 @@ pub enum AloneStrategy {
     Rollback,
     /// Delete the records of dead revisions; what they created stays.
     DeleteRecord,
-    /// Uninstall a first install that never finished.
+    /// Uninstall a first install that never finished; lists what it deletes, and refuses what the release did not create.
     Uninstall,
+    /// Only name the objects in records by APIs that the cluster serves; statuses stay as they are.
+    MapApis,
 }
 
 impl From<AloneStrategy> for Strategy {
@@ -249,6 +283,7 @@ impl From<AloneStrategy> for Strategy {
             AloneStrategy::Rollback => Self::Rollback,
             AloneStrategy::DeleteRecord => Self::DeleteRecord,
             AloneStrategy::Uninstall => Self::Uninstall,
+            AloneStrategy::MapApis => Self::MapApis,
         }
     }
 }

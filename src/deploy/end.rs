@@ -85,7 +85,15 @@ pub(super) fn stopped_repair(error: &anyhow::Error) -> End {
         return End::lock_lost("the release was being repaired", why);
     }
     let reason = format!("the repair stopped: {error:#}");
-    End::new(Outcome::Failed, 1, reason, &["is another helm at work? run it again"])
+    let next = match error.downcast_ref() {
+        Some(StoreError::Conflict(_)) => "is another helm at work? run it again",
+        Some(StoreError::Lost { .. }) => "helm-guard restore puts it back from the copy that is named above",
+        Some(StoreError::Codec(..)) => {
+            "--repair delete-record deletes the records of dead revisions, with a copy of each"
+        }
+        _ => "run the same command again",
+    };
+    End::new(Outcome::Failed, 1, reason, &[next])
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! How the release fares before a run and after it, for the report.
 //! What it means is decided in `status/health.rs`.
 
-use super::{Mended, Run, end::in_time};
+use super::{Mended, Run, end::in_time, settle::Histories};
 use crate::{
     changes::Changes,
     release::{History, Status},
@@ -33,11 +33,11 @@ impl Run<'_> {
     pub(super) async fn look_again(
         &self,
         plans: &[(String, Mended<'_>)],
-        histories: &[History],
+        histories: &Histories,
         succeeded: bool,
         signals: &Signals,
     ) {
-        for ((_, mended), history) in plans.iter().zip(histories) {
+        for ((_, mended), history) in histories.with(plans) {
             let changes = mended.before.changes(history, &self.cluster.namespace);
             let unchanged = succeeded && changes.as_ref().is_some_and(Changes::is_nothing);
             if let Some(changes) = changes {

@@ -18,7 +18,9 @@ use crate::{
     repair::{
         self, Answer, Plan, Question, Step, Strategy,
         adopt::{Proof, look::look},
-        steps,
+        finish_install::objects::survey,
+        map_apis::{self, Found},
+        odd_records, steps,
     },
     report::{Event, Outcome},
     request::Task,
@@ -26,6 +28,19 @@ use crate::{
 };
 
 impl Run<'_> {
+    /// What Helm may quote of the records that are there. An upgrade reuses at most the values of one, and writes a record of
+    /// its own, which is looked at (`deploy/preflight.rs`); a rollback applies what any of them says.
+    fn learn(&self, history: &History) {
+        if matches!(self.request.invocation.command, Command::Rollback | Command::Uninstall)
+            || self.request.task == Task::Repair
+        {
+            return self.reporter.learn(&history.secrets());
+        }
+        for record in history.last().into_iter().chain(history.deployed().next_back()) {
+            self.reporter.learn(&record.given());
+        }
+    }
+
     /// Looks at a release and makes it deployable.
     pub(super) async fn mend(
         &self,
@@ -36,6 +51,7 @@ impl Run<'_> {
         let invocation = &self.request.invocation;
         let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
         let mut history = history.map_err(|error| self.no_records(release, error))?;
+        self.learn(&history);
         self.reporter.emit(Event::Looked(history.rows()));
         // What was before the first run is saved.
         if !done.again {
@@ -49,10 +65,13 @@ impl Run<'_> {
             Before { last: history.last().map(|last| last.revision), good: history.last_good().cloned() };
         let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
         let rollback_to = if unnamed { history.better_rollback() } else { None };
+        let created = |record: &Record| Some((record.revision, record.stored.created()?));
         let mut mended = Mended {
             plan: None,
             base: None,
             before,
+            created: history.records.iter().filter_map(created).collect(),
+            over: None,
             known: None,
             hands: self.hands(release),
             untouchable,
@@ -62,6 +81,8 @@ impl Run<'_> {
         let precious = precious(&self.cluster, release, &history);
         let precious = unless_stopped(signals, "looking at what lives", precious).await?;
         let alone = self.request.task == Task::Repair;
+        let apis = self.unserved(release, &history, mended.rollback_to);
+        let apis = unless_stopped(signals, "looking at what the cluster serves", apis).await?;
         let (strategy, history_max) = (self.request.guard.repair, self.request.history_max);
         let proof = self.proof(release, &history);
         let proof = unless_stopped(signals, "comparing what lives with the last revision", proof).await?;
@@ -80,10 +101,28 @@ impl Run<'_> {
                 alone,
             })
         };
+        let answer = match answer {
+            Answer::Healthy if !alone && strategy != Strategy::Off => {
+                let readable = |record: &Record| read_manifest(record, &self.cluster.namespace).is_some();
+                let plan = odd_records::unreadable_base(&history, invocation.command, readable);
+                plan.map_or(Answer::Healthy, Answer::Repair)
+            }
+            Answer::Repair(plan) => {
+                let survey = survey(&self.cluster, release, &history, &plan);
+                let survey = unless_stopped(signals, "looking at what lives", survey).await?;
+                repair::uninstall::told(plan, &survey, alone)
+            }
+            answer => answer,
+        };
+        let is_healthy = answer == Answer::Healthy;
+        let answer = map_apis::join(answer, &history, &apis);
+        mended.hands.apis = apis.records;
+        if is_healthy {
+            let upgrades = invocation.command == Command::Upgrade && !alone;
+            mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
+        }
         let plan = match answer {
             Answer::Healthy => {
-                let upgrades = invocation.command == Command::Upgrade && !alone;
-                mended.base = history.deployed().next_back().map(|base| base.revision).filter(|_| upgrades);
                 self.foresee_unrepaired(release, &history, &mut mended, signals).await?;
                 return Ok(mended);
             }
@@ -92,9 +131,10 @@ impl Run<'_> {
             }
             Answer::Repair(plan) => plan,
         };
-        if !alone && let Some(rendered) = self.prove(release, &history, &plan, signals).await? {
+        let rendered = if alone { None } else { self.prove(release, &history, &plan, signals).await? };
+        if let Some(rendered) = &rendered {
             mended.sets =
-                self.foresee(release, &rendered, &history, (Some(&plan), Vec::new()), signals).await?;
+                self.foresee(release, rendered, &history, (Some(&plan), Vec::new()), signals).await?;
         }
         if alone
             && let Some(fares) =
@@ -118,7 +158,9 @@ impl Run<'_> {
                     _ => None,
                 });
                 let backup = Some(crate::cluster::absolute(&path));
-                let debt = Debt { good: plan.good, lent: lent.collect(), backup };
+                let immutable = history.records.iter().filter(|record| record.stored.is_immutable());
+                let replaced = immutable.map(|record| record.revision).collect();
+                let debt = Debt { good: plan.good, lent: lent.collect(), replaced, backup };
                 let saved = self.ledger.save(|state| drop(state.releases.insert(release.to_owned(), debt)));
                 warn_of_ledger(self.reporter, saved);
                 self.reporter.emit(Event::BackupSaved { path: path.display().to_string(), revisions });
@@ -135,7 +177,20 @@ impl Run<'_> {
             }
         }
         let mut failure = None;
+        if let Some(of) = plan.installs_over() {
+            mended.over = Some(self.union(&history, of));
+            let way = self.make_way(release, of, &history, rendered.as_ref());
+            failure = match in_time(signals, way).await {
+                Some(made) => made.err(),
+                None => {
+                    Some(End::broken_off(signals.first().await, "the API server did not answer to a repair"))
+                }
+            };
+        }
         for step in &plan.steps {
+            if failure.is_some() {
+                break;
+            }
             if let Some(signal) = signals.heard() {
                 failure = Some(End::broken_off(signal, "the release was being repaired"));
                 break;
@@ -153,6 +208,27 @@ impl Run<'_> {
                 Err(end)
             }
         }
+    }
+
+    /// The records that Helm will read and that name APIs which the cluster does not serve.
+    async fn unserved(&self, release: &str, history: &History, back_to: Option<u32>) -> Found {
+        let (invocation, alone) = (&self.request.invocation, self.request.task == Task::Repair);
+        // Helm installs over no record that lives.
+        if !map_apis::is_part_of(self.request.guard.repair) || invocation.command == Command::Install {
+            return Found::default();
+        }
+        let last = history.last().map_or(0, |last| last.revision);
+        let target = match invocation.command {
+            Command::Rollback => {
+                let named = invocation.rollback_revision().and_then(|to| to.parse::<u32>().ok());
+                named.filter(|to| *to > 0).or(back_to).or(last.checked_sub(1))
+            }
+            Command::Install | Command::Upgrade | Command::Uninstall => None,
+        };
+        let wanted =
+            if alone { map_apis::all(history) } else { map_apis::read_by_helm(history, target.as_slice()) };
+        let until = self.request.kubernetes_version;
+        map_apis::look::look(&self.cluster, release, history, &wanted, until).await
     }
 
     /// May the last revision be adopted? Only looked at where the answer matters.
@@ -199,6 +275,7 @@ impl Run<'_> {
             release: release.to_owned(),
             namespace: &self.cluster.namespace,
             lent: std::collections::BTreeMap::new(),
+            apis: std::collections::BTreeMap::new(),
         }
     }
 
@@ -274,12 +351,16 @@ pub(super) struct Mended<'a> {
     /// What is known of the release, where what Helm is about to apply is looked at when Helm has rendered it.
     pub(super) known: Option<super::preflight::Known>,
     /// StatefulSets to be made anew, as they live.
-    pub(super) sets: Vec<(ObjectKey, serde_json::Value)>,
+    pub(super) sets: Vec<super::recreate::Set>,
     pub(super) hands: steps::Hands<'a>,
     /// With `--repair off`: up to this revision nothing is changed.
     pub(super) untouchable: Option<u32>,
     /// The good revision that a rollback without a revision means, where Helm would take a dead one.
     pub(super) rollback_to: Option<u32>,
+    /// When the records were stored first, by revision, unix seconds by the API server's clock.
+    pub(super) created: std::collections::BTreeMap<u32, i64>,
+    /// What may live of a dead install, where Helm installs over it.
+    pub(super) over: Option<Manifest>,
     /// The records before anything was done.
     pub(super) before: Before,
 }
@@ -322,7 +403,7 @@ pub(crate) fn manifest_of(record: &Record, namespace: &str) -> Manifest {
     read_manifest(record, namespace).unwrap_or_default()
 }
 
-fn read_manifest(record: &Record, namespace: &str) -> Option<Manifest> {
+pub(super) fn read_manifest(record: &Record, namespace: &str) -> Option<Manifest> {
     let text = codec::decode(record.stored.payload()).and_then(|json| codec::manifest(&json)).ok()?;
     Manifest::parse(&text, namespace).ok()
 }

@@ -4,6 +4,7 @@ use super::{
     Done, Mended, Run,
     end::{End, in_time},
     mend::manifest_of,
+    settle::Histories,
 };
 use crate::{
     diagnose::{
@@ -28,13 +29,13 @@ impl Run<'_> {
     pub(super) async fn outcome(
         &self,
         ended: &child::Ended,
-        histories: &[History],
+        histories: &Histories,
         signals: &Signals,
         done: &mut Done,
         known: (Scope, Seen),
     ) -> End {
         let uninstall = self.request.invocation.command == Command::Uninstall;
-        done.gone = !histories.is_empty() && histories.iter().all(|history| history.records.is_empty());
+        done.gone = histories.are_gone();
         if ended.code == Some(0) {
             // Whoever asked it to stop came too late.
             let outcome = if uninstall { Outcome::Uninstalled } else { Outcome::Deployed };
@@ -79,8 +80,8 @@ impl Run<'_> {
     }
 
     /// What its run was made of, as the records that it made tell.
-    pub(super) fn tell_phases(&self, plans: &[(String, Mended<'_>)], histories: &[History], ran: Ran) {
-        let ([(_, mended)], [history]) = (plans, histories) else { return };
+    pub(super) fn tell_phases(&self, plans: &[(String, Mended<'_>)], histories: &Histories, ran: Ran) {
+        let ([(_, mended)], Some(history)) = (plans, histories.only()) else { return };
         let made = history.records.iter().filter(|record| Some(record.revision) > mended.before.last);
         let made: Vec<_> = made.filter_map(|record| record.body.as_ref().ok()).collect();
         let phases = phases::phases(&made, ran);
@@ -94,11 +95,11 @@ impl Run<'_> {
         &self,
         ended: &child::Ended,
         plans: &[(String, Mended<'_>)],
-        histories: &[History],
+        histories: &Histories,
         signals: &Signals,
         done: &Done,
     ) -> Option<String> {
-        let ([(_, mended)], [history]) = (plans, histories) else { return None };
+        let ([(_, mended)], Some(history)) = (plans, histories.only()) else { return None };
         let is_over = ended.code == Some(0) || done.again || done.unsettled || self.invocation.atomic();
         if is_over || mended.plan.is_some() || signals.heard().is_some() || self.lost().is_some() {
             return None;

@@ -28,7 +28,7 @@ use crate::{
     cluster::Cluster,
     exit,
     fence::ahead::Inspector,
-    helm::{self, Command, Invocation, Major, child},
+    helm::{self, Command, Invocation, Major, Version, child},
     manifest::Manifest,
     preflight::{
         Finding,
@@ -40,7 +40,8 @@ use crate::{
         rights::Records,
         timeouts::{Patience, Until},
     },
-    release::{History, Record, Status, codec},
+    redact::Secrets,
+    release::{self, History, Record, Status, codec},
     repair::{self, Plan, Step},
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
@@ -183,6 +184,9 @@ impl Judge {
         let events = if upgrade { ["pre-upgrade", "post-upgrade"] } else { ["pre-install", "post-install"] };
         match Manifest::parse(text, &self.cluster.namespace) {
             Ok(all) => {
+                let mut secrets = Secrets::default();
+                all.objects.iter().for_each(|(_, object)| secrets.add_object(object));
+                self.reporter.learn(&secrets);
                 let (objects, hooks) = part(all, events);
                 Some((objects, if runs_hooks { hooks } else { Manifest::default() }))
             }
@@ -263,6 +267,9 @@ impl Run<'_> {
         let release = self.request.releases().remove(0);
         let history = unless_stopped(signals, "reading the records", self.store.history(&release)).await?;
         let history = history.map_err(|error| self.no_records(&release, error))?;
+        if let Some(last) = history.last() {
+            self.reporter.learn(&last.given());
+        }
         self.reporter.emit(Event::Looked(history.rows()));
         let (rendered, linted) =
             tokio::try_join!(self.render(&release, &history, signals), self.lint(signals))?;
@@ -305,6 +312,7 @@ impl Run<'_> {
     fn in_force_after(&self, plan: &Plan, history: &History) -> Manifest {
         let base = plan.steps.iter().find_map(|step| match step {
             Step::Lend { union_of, .. } => Some(union_of.clone()),
+            Step::SetAside { of, .. } => Some(of.clone()),
             Step::Mark { revision, status: Status::Deployed, .. } => Some(vec![*revision]),
             _ => None,
         });
@@ -321,7 +329,7 @@ impl Run<'_> {
         self.union(history, &since.collect::<Vec<_>>())
     }
 
-    fn union(&self, history: &History, revisions: &[u32]) -> Manifest {
+    pub(super) fn union(&self, history: &History, revisions: &[u32]) -> Manifest {
         let records = revisions.iter().filter_map(|revision| history.get(*revision));
         let manifests: Vec<Manifest> =
             records.map(|record| manifest_of(record, &self.cluster.namespace)).collect();
@@ -354,14 +362,7 @@ impl Run<'_> {
             manifest.objects.extend(Manifest::parse(&namespace, "").unwrap_or_default().objects);
         }
         let version = self.version().await?;
-        let last = history.last().and_then(|last| last.body.as_ref().ok());
-        let was_server_side = last.is_some_and(|last| last.apply_method == "ssa");
-        let server_side = version.major == Major::V4
-            && match self.invocation.server_side() {
-                Some("true") => true,
-                Some("false") => false,
-                _ => !rendered.upgrade || was_server_side,
-            };
+        let server_side = self.applies_on_the_server(&version, rendered.upgrade, history);
         let past = self.past(history);
         let before = match plan {
             Some(plan) => self.in_force_after(plan, history),
@@ -395,6 +396,24 @@ impl Run<'_> {
         }
         let judged = judge.tell(&deploy, found, self.clock.monotonic() - started);
         judged.map_err(|stopping| refusal(&stopping))
+    }
+
+    /// Is it a Helm that applies on the server's side, and will it?
+    fn applies_on_the_server(&self, version: &Version, upgrade: bool, history: &History) -> bool {
+        let last = history.last().and_then(|last| last.body.as_ref().ok());
+        let was_server_side = last.is_some_and(|last| last.apply_method == "ssa");
+        version.major == Major::V4
+            && match self.invocation.server_side() {
+                Some("true") => true,
+                Some("false") => false,
+                _ => !upgrade || was_server_side,
+            }
+    }
+
+    /// How Helm will write the objects that live when it installs.
+    pub(super) async fn install_applies(&self, history: &History) -> Result<Apply, End> {
+        let version = self.version().await?;
+        Ok(apply(&self.invocation, self.applies_on_the_server(&version, false, history)))
     }
 
     /// Which objects are the records; empty where they are rows.
@@ -437,6 +456,7 @@ impl Run<'_> {
                         return Ok(());
                     }
                 };
+                judge.reporter.learn(&release::secrets::of_config(&json));
                 let Known { past, mut findings } = known;
                 findings.extend(records::size(&format!("the record of {release}"), payload.len(), &json));
                 let major = if planned.is_v4 { Major::V4 } else { Major::V3 };

@@ -153,7 +153,8 @@ impl Run<'_> {
     pub(super) fn unrenderable(&self, (code, error): Refusal, reason: &str) -> End {
         // Helm's own words, as it would have said them had it been run.
         self.reporter.begin_untrusted();
-        self.reporter.child_line(true, format!("{error}\n").as_bytes());
+        let shown = self.reporter.redactor().clean(&error);
+        self.reporter.child_line(true, format!("{shown}\n").as_bytes());
         self.reporter.end_untrusted();
         let snapshot = Snapshot {
             command: self.invocation.command.as_str().to_owned(),
@@ -193,6 +194,7 @@ fn installs_anew(history: &History, plan: &Plan) -> bool {
             .any(|step| matches!(step, Step::Delete { revision } if *revision == record.revision))
     };
     plan.steps.contains(&Step::Uninstall)
+        || plan.installs_over().is_some()
         || history.records.iter().all(is_deleted)
         || history.last().is_some_and(|last| last.status() == Status::Uninstalled)
 }

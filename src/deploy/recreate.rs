@@ -10,12 +10,12 @@ use super::{Run, preflight::Judged};
 use crate::{
     helm::child,
     manifest::ObjectKey,
-    preflight::act,
+    preflight::{act, claims},
     report::{Event, sink::Reporter},
 };
 
-/// A StatefulSet as it lives.
-pub(super) type Set = (ObjectKey, Value);
+/// A StatefulSet as it lives, and as it is wanted.
+pub(super) type Set = (ObjectKey, Value, Value);
 
 /// Deletes StatefulSets, their pods and volumes left, with a copy of each saved first.
 #[derive(Clone)]
@@ -25,6 +25,7 @@ pub(super) struct Recreator {
     directory: std::path::PathBuf,
     lock_id: String,
     judged: Arc<Judged>,
+    namespace: String,
 }
 
 impl Recreator {
@@ -33,8 +34,8 @@ impl Recreator {
     /// # Errors
     /// Why one was not deleted.
     pub(super) async fn recreate(&self, sets: Vec<Set>) -> Result<(), String> {
-        for (key, live) in sets {
-            let path = self.directory.join(format!("statefulset-{}-{}.json", key.name, self.lock_id));
+        for (key, live, wanted) in sets {
+            let path = self.directory.join(copy_name(&key, &self.lock_id));
             let save = || -> std::io::Result<()> {
                 std::fs::create_dir_all(&self.directory)?;
                 let mut file =
@@ -46,12 +47,29 @@ impl Recreator {
             act::orphan(&self.client, &key, &live)
                 .await
                 .map_err(|why| format!("{key} was not deleted: {why}"))?;
-            let said = format!("{key} deleted, its pods and volumes left; a copy is in {}", path.display());
+            let said = format!(
+                "{} deleted, its pods and volumes left; a copy is in {}",
+                named(&key, &self.namespace),
+                path.display()
+            );
             self.reporter.emit(Event::Recreated(said));
-            self.judged.recreate((key, live));
+            for kept in claims::look::kept(&self.client, &key, &live, &wanted).await {
+                self.reporter.emit(Event::Recreated(kept));
+            }
+            self.judged.recreate((key, live, wanted));
         }
         Ok(())
     }
+}
+
+/// Name of the copy's file: sets of one name may be in several namespaces. No namespace has a dot in its name.
+fn copy_name(key: &ObjectKey, lock_id: &str) -> String {
+    format!("statefulset-{}.{}-{lock_id}.json", key.namespace, key.name)
+}
+
+/// With its namespace, if that is not the release's.
+fn named(key: &ObjectKey, own: &str) -> String {
+    if key.namespace == own { key.to_string() } else { format!("{key} in namespace {}", key.namespace) }
 }
 
 impl Run<'_> {
@@ -64,13 +82,16 @@ impl Run<'_> {
             directory: self.request.backup_dir.clone(),
             lock_id: self.lock_id.clone(),
             judged: self.judged.clone(),
+            namespace: self.cluster.namespace.clone(),
         }
     }
 
     /// Are the StatefulSets that were deleted there again?
     pub(super) async fn look_after(&self, ended: &child::Ended) {
-        for (key, was) in self.judged.recreated() {
-            let said = match act::uid(&self.cluster.client, &key).await {
+        for (key, was, _) in self.judged.recreated() {
+            let uid = act::uid(&self.cluster.client, &key).await;
+            let key = named(&key, &self.cluster.namespace);
+            let said = match uid {
                 Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
                     format!("{key} is there again, made anew")
                 }
@@ -82,5 +103,26 @@ impl Run<'_> {
             };
             self.reporter.emit(Event::Recreated(said));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_one_name_in_two_namespaces_have_two_copies() {
+        let set = |namespace: &str, name: &str| ObjectKey {
+            api_version: "apps/v1".into(),
+            kind: "StatefulSet".into(),
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let sets = [set("shop", "db"), set("bank", "db"), set("shop", "db.main"), set("shop-db", "main")];
+        let names: std::collections::BTreeSet<String> =
+            sets.iter().map(|key| copy_name(key, "0a1b2c3d")).collect();
+        assert_eq!(names.len(), sets.len(), "{names:?}");
+        assert_eq!(named(&sets[0], "shop"), "StatefulSet/db");
+        assert_eq!(named(&sets[1], "shop"), "StatefulSet/db in namespace bank");
     }
 }

@@ -49,6 +49,13 @@ impl Run<'_> {
         follower: &mut Option<Follower<'a>>,
     ) -> std::io::Result<child::Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
+        let over =
+            |mended: &Mended<'_>| mended.plan.as_ref().is_some_and(|plan| plan.installs_over().is_some());
+        if self.request.invocation.command == Command::Install && plans.iter().any(|(_, mended)| over(mended))
+        {
+            // The name is that of a record which is set aside.
+            argv.push("--replace".to_owned());
+        }
         argv.extend(self.invocation.tokens().iter().cloned());
         if let Some(good) = plans.first().and_then(|(_, mended)| mended.rollback_to) {
             let why = format!(

@@ -13,6 +13,7 @@ use crate::{
     cli::Diagnose,
     exit,
     lock::command::{Stop, connect},
+    redact::Redact,
     release::{Status, store::Store},
     request,
     status::act::{no_release, unreadable},
@@ -37,7 +38,9 @@ async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
     scope.leaving = last.is_some_and(|last| last.status() == Status::Uninstalling);
     // Of a run that is over, this is what is left of Helm's words.
     let failed = last.filter(|last| last.status() == Status::Failed);
-    let error = failed.map(|last| format!("Error: {}", last.row().description)).unwrap_or_default();
+    let said = failed.and_then(|_| history.rows().into_iter().rev().find(|row| row.undecodable.is_empty()));
+    let error = said.map(|row| format!("Error: {}", row.description)).unwrap_or_default();
+    let redactor = history.secrets().redactor();
     let snapshot = Snapshot {
         release: args.release.clone(),
         namespace: cluster.namespace.clone(),
@@ -47,7 +50,9 @@ async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
         ..Snapshot::default()
     };
     if let Some(path) = &args.save {
-        let text = serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n";
+        let mut shown = serde_json::to_value(&snapshot).unwrap_or_default();
+        shown.redact(&redactor);
+        let text = serde_json::to_string_pretty(&shown).unwrap_or_default() + "\n";
         std::fs::write(path, text)
             .map_err(|error| Stop::new(exit::USAGE, format!("--save {}: {error}", path.display()), &[]))?;
     }
@@ -55,7 +60,7 @@ async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
         return Err(no_release(&args.release, &cluster.namespace));
     }
     let (pods, events) = facts(&snapshot.live);
-    let diagnosis = Diagnosis {
+    let mut diagnosis = Diagnosis {
         schema_version: 1,
         release: args.release.clone(),
         namespace: cluster.namespace.clone(),
@@ -65,6 +70,7 @@ async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
         events,
         hidden: snapshot.live.hidden,
     };
+    diagnosis.redact(&redactor);
     let _ = write!(std::io::stdout(), "{}", render(&diagnosis, args.output));
     Ok(())
 }

@@ -30,7 +30,10 @@ pub(super) fn record_too_large(snapshot: &Snapshot) -> Vec<Cause> {
 }
 
 pub(super) fn never_installed(snapshot: &Snapshot) -> Vec<Cause> {
-    let remedy = vec!["add --install, or check the release's name".to_owned(), list(snapshot)];
+    let remedy = vec![
+        "if the release is not there yet, use upgrade --install; check its name and namespace too".to_owned(),
+        list(snapshot),
+    ];
     when(snapshot, &["has no deployed releases"], "there is no deployed revision to upgrade from", remedy)
 }
 

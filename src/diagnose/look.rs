@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::{
     Live, Log, label, list, nodes, pods,
-    redact::Redactor,
     seats::{self, Role, Seat},
     text,
 };
@@ -19,6 +18,7 @@ use crate::{
     cluster::{Cluster, known_kind},
     manifest::{Manifest, ObjectKey},
     progress::rollout,
+    redact::{Redactor, Secrets, is_telling},
     release::{Record, codec},
 };
 
@@ -69,7 +69,7 @@ impl Scope {
         let config: Value =
             codec::config(&json).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let mut values = Vec::new();
-        leaves(&config, &mut values);
+        leaves(false, &config, &mut values);
         Self {
             manifest: manifest.unwrap_or_default(),
             hook_objects: hook_objects.unwrap_or_default(),
@@ -91,12 +91,15 @@ impl Scope {
     }
 }
 
-/// Texts of at least six characters: shorter ones are words that occur by themselves.
-fn leaves(value: &Value, into: &mut Vec<String>) {
+/// Texts of at least eight bytes, and shorter ones whose keys are telling: other short ones are words that occur by
+/// themselves, and a log would be none without them.
+fn leaves(is_within: bool, value: &Value, into: &mut Vec<String>) {
     match value {
-        Value::String(text) if text.len() >= 6 => into.push(text.clone()),
-        Value::Array(items) => items.iter().for_each(|item| leaves(item, into)),
-        Value::Object(fields) => fields.values().for_each(|field| leaves(field, into)),
+        Value::String(text) if is_within || text.len() >= 8 => into.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| leaves(is_within, item, into)),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(key, field)| leaves(is_within || is_telling(key), field, into));
+        }
         _ => {}
     }
 }
@@ -234,7 +237,7 @@ fn prune(value: &mut Value, secrets: &Redactor) {
             fields.retain(|name, _| !NEVER.contains(&name.as_str()));
             for (name, field) in fields.iter_mut() {
                 match field {
-                    Value::String(message) if name == "message" => *message = secrets.clean(message),
+                    Value::String(message) if name == "message" => *message = secrets.clean_log(message),
                     field => prune(field, secrets),
                 }
             }
@@ -256,7 +259,14 @@ pub async fn redactor(cluster: &Cluster, scope: &Scope, pod: &Value) -> Result<R
     }
     let seats: Vec<Seat<'_>> = seats::of(pod).collect();
     secrets.extend(scope.secrets(seats.iter()).cloned());
-    Ok(Redactor::new(secrets))
+    Ok(known(secrets))
+}
+
+/// What takes out these, and what is secret within them.
+fn known(texts: impl IntoIterator<Item = String>) -> Redactor {
+    let mut secrets = Secrets::default();
+    texts.into_iter().for_each(|text| secrets.add(&text));
+    secrets.redactor()
 }
 
 fn withheld_for(secret: &str) -> String {
@@ -369,7 +379,7 @@ impl Look<'_> {
         let unknown: BTreeSet<&str> =
             read.iter().filter(|(_, values)| values.is_none()).map(|(name, _)| *name).collect();
         let secrets: Vec<String> = read.iter().filter_map(|(_, values)| values.clone()).flatten().collect();
-        let all = Redactor::new(secrets.iter().chain(scope.secrets(few.iter())).cloned());
+        let all = known(secrets.iter().chain(scope.secrets(few.iter())).cloned());
         let all = &all;
         let logs = stream::iter(few).map(|seat| {
             let withheld = secret_names(seat.pod).find(|name| unknown.contains(name));
@@ -383,13 +393,13 @@ impl Look<'_> {
                     return Log { withheld: withheld_for(name), ..log };
                 }
                 Log {
-                    lines: self.log(&seat).await.map(|text| tail(&all.clean(&text))).unwrap_or_default(),
+                    lines: self.log(&seat).await.map(|text| tail(&all.clean_log(&text))).unwrap_or_default(),
                     ..log
                 }
             }
         });
         live.logs = logs.buffered(AT_ONCE).collect().await;
-        Redactor::new(secrets)
+        known(secrets)
     }
 
     async fn log(&self, seat: &Seat<'_>) -> Option<String> {

@@ -1,7 +1,8 @@
 //! What the API server refused: the deploy ended there.
 //! Pure. The words are the API server's, seen by the fence; without a fence Helm quotes them.
 
-use super::{Cause, Refusal, Snapshot, between, pods, removed, says};
+use super::{Cause, Refusal, Snapshot, between, pods, says};
+use crate::release::removed_apis;
 
 /// Something the API server, or Helm's client, said of a request.
 struct Said<'a> {
@@ -208,7 +209,7 @@ pub(super) fn api_removed(snapshot: &Snapshot) -> Vec<Cause> {
     let missing = said(snapshot);
     let missing = missing.iter().filter_map(|said| {
         let (kind, version, plain) = unknown(said)?;
-        let now = removed::replaced_by(version, kind)?;
+        let now = removed_apis::removed(version, kind)?.successor;
         let (release, namespace) = (&snapshot.release, &snapshot.namespace);
         let mut remedy = vec![if now.is_empty() {
             format!("take {kind} out of the chart: no version of Kubernetes that is supported has it")
@@ -217,7 +218,7 @@ pub(super) fn api_removed(snapshot: &Snapshot) -> Vec<Cause> {
         }];
         if is_of_record(said) {
             remedy.insert(0, format!(
-                "the record of the last revision names it, which the plugin mapkubeapis rewrites: helm mapkubeapis {release} -n {namespace}"
+                "the record of the last revision names it: helm-guard repair {release} -n {namespace} --strategy map-apis"
             ));
         }
         let summary = format!("this Kubernetes has removed {version} {kind}");
@@ -231,7 +232,7 @@ pub(super) fn kind_missing(snapshot: &Snapshot) -> Vec<Cause> {
     let missing = said(snapshot);
     let missing = missing.iter().filter_map(|said| {
         let (kind, version, plain) = unknown(said)?;
-        if removed::replaced_by(version, kind).is_some() {
+        if removed_apis::removed(version, kind).is_some() {
             return None;
         }
         let (group, _) = version.split_once('/').unwrap_or(("", version));
@@ -239,7 +240,10 @@ pub(super) fn kind_missing(snapshot: &Snapshot) -> Vec<Cause> {
         let remedy = vec![
             format!("kubectl api-resources --api-group={group}"),
             if is_of_record(said) {
-                "the last revision has objects of it: install its CRD again, or helm cannot upgrade".to_owned()
+                format!(
+                    "the record of the last revision names it: helm-guard repair {} -n {} --strategy map-apis",
+                    snapshot.release, snapshot.namespace
+                )
             } else {
                 "install the CRD, or the operator that brings it, before this release".to_owned()
             },

@@ -47,7 +47,7 @@ pub struct Moment {
 }
 
 /// The longest pause.
-const PAUSE: Duration = Duration::from_secs(4);
+pub(super) const PAUSE: Duration = Duration::from_secs(4);
 
 /// Who is told of moments, if anybody.
 pub type Attention = Arc<Mutex<Option<mpsc::UnboundedSender<Moment>>>>;
@@ -98,6 +98,8 @@ pub struct Proxy {
     pub attention: Attention,
     /// The namespace that Helm does not know of until it creates it.
     pub hidden: Hidden,
+    /// How long Helm's deletes of hooks may still wait for looks, all of them together.
+    pub patience: Arc<Mutex<Duration>>,
 }
 
 /// A namespace that is there and that Helm is told is not, if there is one.
@@ -219,9 +221,19 @@ impl Proxy {
         let attention = self.attention.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (pause, over) = oneshot::channel();
         let told = attention.is_some_and(|to| to.send(Moment { gives_up, _pause: pause }).is_ok());
-        if told {
-            let _ = tokio::time::timeout(PAUSE, over).await;
+        if !told {
+            return;
         }
+        if gives_up {
+            let _ = tokio::time::timeout(PAUSE, over).await;
+            return;
+        }
+        // A chart may have many hooks: a slow API server must not hold Helm up at each of them.
+        let left = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = tokio::time::Instant::now();
+        let _ = tokio::time::timeout(left, over).await;
+        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        *patience = patience.saturating_sub(started.elapsed());
     }
 
     /// Whether a look at records that are elsewhere says that Helm has given up, for the first time. Where they do not answer,

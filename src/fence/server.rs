@@ -23,7 +23,7 @@ use super::{
     home::Home,
     log::{Log, Written},
     memory::Memory,
-    proxy::{Attention, Hidden, Moment, Peek, Peeker, Proxy},
+    proxy::{Attention, Hidden, Moment, PAUSE, Peek, Peeker, Proxy},
     record::Definition,
 };
 use crate::{
@@ -154,6 +154,7 @@ impl Fence {
             asked: asked.clone(),
             attention: attention.clone(),
             hidden: hidden.clone(),
+            patience: Arc::new(Mutex::new(PAUSE)),
         });
         let server = tokio::spawn(async move {
             tokio::join!(serve(listener, proxy.clone()), proxy.warm());

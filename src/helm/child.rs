@@ -1,9 +1,8 @@
-//! Helm as a child process: its output passed through live, progress while it works, stopped gently.
+//! Helm as a child process: its output passed through live, progress while it works, stopped gently. How it is started is in
+//! `helm/launch.rs`.
 
 use std::{
     collections::VecDeque,
-    ffi::OsString,
-    path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -15,17 +14,17 @@ use nix::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    process::{Child, Command},
+    process::Child,
 };
 
 use super::{
-    Mask,
-    memory::{self, Decided},
+    launch::Launch,
     stop::{self, Sent, Stop},
 };
 use crate::{
     clock::Clock,
     exit,
+    redact::Stream,
     release::codec::MAX_DECODED,
     report::{Event, sink::Reporter},
     signals::Signals,
@@ -48,87 +47,6 @@ pub struct Ended {
     pub lock_lost: Option<String>,
     /// Are the records to be settled now?
     pub settles: bool,
-}
-
-/// The variable by which Helm, and whatever it starts, is known as a run's own when the run itself is gone.
-pub const MARK: &str = "HELM_GUARD_LOCK_ID";
-
-/// How Helm is started, whatever it is to do.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// The binary.
-    pub helm: PathBuf,
-    /// Short id of the hold of the lock, for [`MARK`].
-    pub lock_id: String,
-    /// Variables that are set for it, and those that are taken from it.
-    pub environment: Vec<(&'static str, Option<String>)>,
-    /// What the user has decided of its memory.
-    pub memory: Decided,
-    /// What must not be seen of its errors.
-    pub mask: Mask,
-}
-
-impl Launch {
-    fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.envs(self.memory.variables(memory_available()));
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        // Charts and plugins have no use for it.
-        command.env_remove(crate::ci::TOKEN);
-        command.env(MARK, &self.lock_id).process_group(0)
-    }
-}
-
-/// Bytes; `None` where the system does not tell.
-fn memory_available() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let files = memory::limit_files(&read("/proc/self/cgroup").unwrap_or_default());
-    let limits: Vec<String> = files.iter().filter_map(|path| read(path)).collect();
-    memory::available(&read("/proc/meminfo")?, limits.iter().map(String::as_str))
-}
-
-/// The hidden command that a Helm which changes things is started by: this program again, which asks the system to be
-/// killed with its parent, and then becomes Helm. Only a process itself can ask that, and between `fork` and `exec` only
-/// unsafe code could.
-pub const STEP: &str = "exec-helm";
-
-/// The step. `arguments` are the parent's process id, the binary and its arguments; returns only if it fails.
-///
-/// SIGKILL: a Helm whose fence is gone can save nothing, but would try for as long as its timeout.
-pub fn become_helm(mut arguments: impl Iterator<Item = OsString>) -> String {
-    use std::os::unix::process::CommandExt;
-    let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok());
-    let (Some(parent), Some(helm)) = (parent, arguments.next()) else {
-        return format!("{STEP}: for this program itself");
-    };
-    if let Err(error) = nix::sys::prctl::set_pdeathsig(Kill::SIGKILL) {
-        return format!("helm cannot be bound to this process: {error}");
-    }
-    // It may have died before the request was made.
-    if nix::unistd::getppid() != Pid::from_raw(parent) {
-        return "the process that started helm is gone".to_owned();
-    }
-    let error = std::process::Command::new(&helm).args(arguments).exec();
-    format!("helm binary {}: {error}", Path::new(&helm).display())
-}
-
-/// Whether there is a program to run at all, by path or on `PATH`. Else why not: better known before the lock is taken than
-/// from the step that would become it.
-///
-/// # Errors
-/// When there is none, or it may not be executed.
-pub fn find(helm: &Path) -> std::io::Result<PathBuf> {
-    which::which(helm).map_err(|_| match helm.components().count() {
-        0 | 1 => std::io::Error::new(std::io::ErrorKind::NotFound, "not found on PATH"),
-        _ => match std::fs::metadata(helm) {
-            Ok(_) => std::io::Error::new(std::io::ErrorKind::PermissionDenied, "not executable"),
-            Err(error) => error,
-        },
-    })
 }
 
 /// Most bytes of stderr that are kept for the report.
@@ -163,21 +81,18 @@ pub async fn run(
     tick: impl AsyncFn(Duration),
 ) -> std::io::Result<Ended> {
     let started = clock.monotonic();
-    // This program, even when its file has been replaced.
-    let mut step = Command::new("/proc/self/exe");
-    step.arg(STEP).arg(std::process::id().to_string()).arg(&launch.helm).args(argv);
-    let mut child = launch
-        .apply(&mut step)
-        .stdin(Stdio::inherit())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut child =
+        launch.bound(argv).stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let group = group(&child);
     reporter.begin_untrusted();
     let tail = Arc::new(Mutex::new(VecDeque::new()));
     let to = reporter.clone();
-    let out = pump(child.stdout.take(), move |bytes| to.child_line(false, bytes));
-    let err = pump_errors(child.stderr.take(), launch.mask.clone(), reporter.clone(), tail.clone());
+    let out = pump(child.stdout.take(), reporter.clone(), move |bytes| to.child_line(false, bytes));
+    let (to, last) = (reporter.clone(), tail.clone());
+    let err = pump(child.stderr.take(), reporter.clone(), move |bytes| {
+        to.child_line(true, bytes);
+        keep(&last, bytes);
+    });
     let pumps = tokio::spawn(async move { tokio::join!(out, err) });
     let (mut stopped_by, mut lock_lost) = (None, None);
     let status = {
@@ -215,9 +130,8 @@ pub async fn run(
             let sent = stop.on(event, now);
             send(group, sent);
             let limit = stop.limit().map(|limit| limit.saturating_sub(now));
-            if let Some(cause) = stop::said(event, sent, limit, lock_lost.as_deref()) {
-                reporter.emit(Event::Stopping { cause });
-            }
+            let cause = stop::said(event, sent, limit, lock_lost.as_deref());
+            reporter.emit(Event::Stopping { cause });
         }
     };
     let stopped = stopped_by.is_some() || lock_lost.is_some();
@@ -225,7 +139,6 @@ pub async fn run(
         // What Helm started and left behind.
         send(group, Some(Sent::Kill));
     }
-    stop.on(stop::Event::HelmEnded, clock.monotonic());
     // What is in the pipes is read, but not waited for long.
     let abort = pumps.abort_handle();
     let limit = if stopped { LAST_WORDS_IN_A_HURRY } else { LAST_WORDS };
@@ -271,33 +184,40 @@ fn send(group: Option<Pid>, sent: Option<Sent>) {
     }
 }
 
-async fn pump(from: Option<impl AsyncRead + Unpin>, mut to: impl FnMut(&[u8])) {
+/// How long a begun line waits for its end.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What Helm prints, without secrets: those that the reporter knows by then.
+async fn pump(from: Option<impl AsyncRead + Unpin>, reporter: Arc<Reporter>, mut to: impl FnMut(&[u8])) {
     let Some(mut from) = from else { return };
     let mut buffer = vec![0; 16 << 10];
-    while let Ok(read) = from.read(&mut buffer).await {
-        if read == 0 {
-            return;
+    let mut stream = Stream::default();
+    loop {
+        let read = if stream.is_begun() {
+            match tokio::time::timeout(IDLE, from.read(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => {
+                    to(&stream.idle(&reporter.redactor()));
+                    from.read(&mut buffer).await
+                }
+            }
+        } else {
+            from.read(&mut buffer).await
+        };
+        match read {
+            Ok(0) | Err(_) => break,
+            Ok(read) => to(&stream.pass(&buffer[..read], &reporter.redactor())),
         }
-        to(&buffer[..read]);
     }
+    to(&stream.end(&reporter.redactor()));
 }
 
-/// To the reporter, and the last of it to `tail`.
-async fn pump_errors(
-    from: Option<impl AsyncRead + Unpin>,
-    mut mask: Mask,
-    reporter: Arc<Reporter>,
-    tail: Arc<Mutex<VecDeque<u8>>>,
-) {
-    let keep = |bytes: &[u8]| {
-        reporter.child_line(true, bytes);
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.extend(bytes);
-        let surplus = tail.len().saturating_sub(TAIL);
-        tail.drain(..surplus);
-    };
-    pump(from, |bytes| keep(&mask.pass(bytes))).await;
-    keep(&mask.end());
+/// Keeps the last bytes.
+fn keep(tail: &Mutex<VecDeque<u8>>, bytes: &[u8]) {
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    tail.extend(bytes);
+    let surplus = tail.len().saturating_sub(TAIL);
+    tail.drain(..surplus);
 }
 
 /// Kills a process group when it is given up.
@@ -322,7 +242,7 @@ pub async fn quiet(
     if output.status.success() {
         return Ok(Ok(output.stdout));
     }
-    let error = launch.mask.text(&String::from_utf8_lossy(&output.stderr));
+    let error = launch.redactor.clean(&String::from_utf8_lossy(&output.stderr));
     let mut start = error.len().saturating_sub(TAIL);
     while !error.is_char_boundary(start) {
         start += 1;
@@ -336,12 +256,12 @@ pub async fn quiet(
 /// When it cannot be started.
 pub async fn printed(launch: &Launch, argv: &[String]) -> std::io::Result<String> {
     let output = output(launch, argv).await?;
-    Ok(launch.mask.text(&String::from_utf8_lossy(&output.stdout)))
+    Ok(launch.redactor.clean(&String::from_utf8_lossy(&output.stdout)))
 }
 
 async fn output(launch: &Launch, argv: &[String]) -> std::io::Result<std::process::Output> {
     let mut child = launch
-        .apply(Command::new(&launch.helm).args(argv))
+        .unbound(argv)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

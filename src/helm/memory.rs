@@ -1,4 +1,4 @@
-//! How much memory Helm may take for speed. Pure: where the figures are read is `helm/child.rs`.
+//! How much memory Helm may take for speed. Pure: where the figures are read is `helm/launch.rs`.
 //!
 //! Helm lives for a second and spends a good part of its processor time on collecting garbage, most of it while it parses the
 //! API's description. Go collects when the heap has doubled; collecting when it has tripled takes a tenth of that time away,

@@ -24,7 +24,7 @@ use crate::{
     cluster::Cluster,
     deploy::random_id,
     exit,
-    helm::child::MARK,
+    helm::launch::MARK,
     recover::target,
     report::{
         Holder, color, duration,

@@ -25,7 +25,7 @@ use crate::{
     cli::LockRun,
     clock::Clock,
     exit,
-    helm::child::MARK,
+    helm::launch::MARK,
     report::text::terminal_safe,
     signals::{Signal, Signals},
 };

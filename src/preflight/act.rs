@@ -9,7 +9,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::{Method, Request, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
@@ -33,6 +33,10 @@ use crate::{
 
 /// How long all the questions together may take. Helm waits meanwhile.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Largest answer that is read, bytes. An object has at most 3 MiB when it is sent (the API server's limit of a request), and
+/// an answer is such an object with what the API server adds.
+const LARGEST: usize = 8 << 20;
 
 /// What is to be deployed, and over what.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +74,8 @@ pub struct Deploy {
 pub struct Found {
     /// The certain ones first.
     pub findings: Vec<Finding>,
-    /// StatefulSets that only a new one can change, as they live.
-    pub sets: Vec<(ObjectKey, Value)>,
+    /// StatefulSets that only a new one can change, as they live, and as they are wanted.
+    pub sets: Vec<(ObjectKey, Value, Value)>,
     /// What is not well with what lives, as far as that was seen on the way.
     pub ailing: Vec<(Health, String)>,
     /// References to what does not exist, and may by the end of the deploy: to be looked at again.
@@ -94,7 +98,7 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     let needed = rights::needed(&deploy.needs(), &resources);
     let (answers, (missing, open), denied, late) = tokio::join!(
         ask_all(cluster, deploy, &resources),
-        look_up(cluster, deploy),
+        look_up(cluster, deploy, LIMIT),
         in_time("rights", rights::ask::ask(&cluster.client, &needed, &deploy.release, end)),
         in_time("timeouts", too_tight(cluster, deploy)),
     );
@@ -114,7 +118,7 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
         let refusal = answer.refusal.as_ref().filter(|_| !answer.hook);
         let fixed = refusal.is_some_and(|refusal| is_fixed_set(&key, refusal));
         if let Some(live) = answer.live.filter(|_| fixed) {
-            found.sets.push((key, live));
+            found.sets.push((key, live, answer.wanted));
         }
     }
     found.findings = sorted(found.findings);
@@ -357,7 +361,7 @@ impl Question<'_> {
 pub(super) fn mark(object: &mut Value, deploy: &Deploy) {
     let metadata = &mut object["metadata"];
     for part in ["labels", "annotations"] {
-        if metadata[part].is_null() {
+        if !metadata[part].is_object() {
             metadata[part] = json!({});
         }
     }
@@ -394,7 +398,7 @@ pub(super) async fn send(
     let warnings = answer.headers().get_all(header::WARNING).iter();
     let warnings =
         warnings.filter_map(|value| Some(value.to_str().ok()?.split('"').nth(1)?.to_owned())).collect();
-    let bytes = match answer.into_body().collect().await {
+    let bytes = match Limited::new(answer.into_body(), LARGEST).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => return nothing(error.to_string()),
     };
@@ -418,12 +422,22 @@ fn refusal(code: u16, status: &Value) -> Refusal {
     }
 }
 
+/// What became of the look at something that is referred to.
+enum Seen {
+    /// It is there, or not.
+    Known(Option<Value>),
+    /// Who may not look cannot say that it is missing.
+    Hidden,
+    /// The API server has not said.
+    Unanswered,
+}
+
 /// Findings about what workloads refer to and is not there, and the references that may be there by the end.
-async fn look_up(cluster: &Cluster, deploy: &Deploy) -> (Vec<Finding>, Vec<Reference>) {
+async fn look_up(cluster: &Cluster, deploy: &Deploy, limit: Duration) -> (Vec<Finding>, Vec<Reference>) {
     let mut all = deploy.manifest.clone();
     all.objects.extend(deploy.hooks.objects.iter().cloned());
     let wanted = references::to_check(&all, &deploy.before);
-    let missing = absent(cluster, &wanted).await;
+    let Absent { missing, unanswered } = absent(cluster, &wanted, limit).await;
     let mut open = Vec::new();
     let findings = missing.into_iter().map(|(reference, exists)| {
         let maker = references::maker(reference, &deploy.references());
@@ -432,45 +446,59 @@ async fn look_up(cluster: &Cluster, deploy: &Deploy) -> (Vec<Finding>, Vec<Refer
         }
         references::missing(reference, exists, maker.as_deref())
     });
-    let findings = findings.collect();
+    let mut findings: Vec<Finding> = findings.collect();
+    if unanswered > 0 {
+        findings.push(too_late(&format!("{unanswered} objects that workloads refer to")));
+    }
     (findings, open)
 }
 
 /// Findings about references that were not there before the deploy, and are not there after it.
 pub async fn still_missing(cluster: &Cluster, open: &[Reference]) -> Vec<Finding> {
-    let missing = absent(cluster, open).await;
+    let missing = absent(cluster, open, LIMIT).await.missing;
     missing.into_iter().map(|(reference, exists)| references::missing(reference, exists, None)).collect()
 }
 
-/// Which of these do not exist, or lack their key: with whether the object exists.
-async fn absent<'a>(cluster: &Cluster, wanted: &'a [Reference]) -> Vec<(&'a Reference, bool)> {
+/// What became of the looks at references.
+struct Absent<'a> {
+    /// Those that do not exist, or lack their key: with whether the object exists.
+    missing: Vec<(&'a Reference, bool)>,
+    /// Objects about which the API server has not answered.
+    unanswered: usize,
+}
+
+async fn absent<'a>(cluster: &Cluster, wanted: &'a [Reference], limit: Duration) -> Absent<'a> {
     let targets: BTreeSet<&ObjectKey> = wanted.iter().map(|reference| &reference.to).collect();
+    let asked = targets.len();
     let looks = targets.into_iter().map(|key| {
         async move {
             let resource =
                 resource::known(&key.api_version, &key.kind).filter(|_| resource::is_addressable(key));
-            let path = format!("{}/{}", resource::collection(key, &resource?), key.name);
-            match send(&cluster.client, Method::GET, &path, "application/json", None).await.0 {
-                Ok(object) => Some((key, Some(object))),
-                Err(refusal) if refusal.code == 404 => Some((key, None)),
-                // Who may not look cannot say that it is missing.
-                Err(_) => None,
-            }
+            let Some(resource) = resource else { return (key, Seen::Hidden) };
+            let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+            let seen = match send(&cluster.client, Method::GET, &path, "application/json", None).await.0 {
+                Ok(object) => Seen::Known(Some(object)),
+                Err(refusal) if refusal.code == 404 => Seen::Known(None),
+                Err(refusal) if matches!(refusal.code, 401 | 403) => Seen::Hidden,
+                Err(_) => Seen::Unanswered,
+            };
+            (key, seen)
         }
         .boxed()
     });
     let looks: Vec<BoxFuture<'_, _>> = looks.collect();
-    let limit = Box::pin(tokio::time::sleep(LIMIT));
-    let seen: Vec<Option<(&ObjectKey, Option<Value>)>> =
-        stream::iter(looks).buffer_unordered(AT_ONCE).take_until(limit).collect().await;
-    let seen: BTreeMap<&ObjectKey, Option<Value>> = seen.into_iter().flatten().collect();
+    let over = Box::pin(tokio::time::sleep(limit));
+    let seen: BTreeMap<&ObjectKey, Seen> =
+        stream::iter(looks).buffer_unordered(AT_ONCE).take_until(over).collect().await;
     let is_missing = |reference: &&Reference| match seen.get(&reference.to) {
-        Some(Some(object)) => !references::has(object, reference.key.as_deref()),
-        Some(None) => true,
-        None => false,
+        Some(Seen::Known(Some(object))) => !references::has(object, reference.key.as_deref()),
+        Some(Seen::Known(None)) => true,
+        Some(Seen::Hidden | Seen::Unanswered) | None => false,
     };
-    let exists = |reference: &Reference| seen.get(&reference.to).is_some_and(Option::is_some);
-    wanted.iter().filter(is_missing).map(|reference| (reference, exists(reference))).collect()
+    let exists = |to: &ObjectKey| matches!(seen.get(to), Some(Seen::Known(Some(_))));
+    let missing = wanted.iter().filter(is_missing).map(|reference| (reference, exists(&reference.to)));
+    let answered = seen.values().filter(|seen| !matches!(seen, Seen::Unanswered)).count();
+    Absent { missing: missing.collect(), unanswered: asked - answered }
 }
 
 /// Deletes a StatefulSet and leaves its pods and volumes, if it is still the one that was looked at, and waits until it is
@@ -512,3 +540,7 @@ pub async fn uid(client: &Client, key: &ObjectKey) -> Result<Option<String>, Str
         Err(refusal) => Err(refusal.message),
     }
 }
+
+#[cfg(test)]
+#[path = "act_tests.rs"]
+mod tests;

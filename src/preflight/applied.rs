@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     cluster::{AT_ONCE, Cluster, known_kind},
-    manifest::ObjectKey,
+    manifest::{ObjectKey, merge_keys::Type},
     repair::adopt::{Applied, Object},
 };
 
@@ -76,14 +76,13 @@ impl Question<'_> {
         }
         let mut before = self.deploy.before.get(self.key).unwrap_or(wanted).clone();
         mark(&mut before, self.deploy);
-        let (patch, content) = if resource::is_native(&self.key.api_version) {
-            match patch::strategic(&before, wanted, live) {
+        let (patch, content) = match Type::of(&self.key.api_version, &self.key.kind) {
+            Some(own) => match patch::strategic(own, &before, wanted, live) {
                 Change::Patch(patch) => (patch, "application/strategic-merge-patch+json"),
                 Change::None => return Some(Ok(Value::Null)),
                 Change::Unforeseen => return None,
-            }
-        } else {
-            (patch::whole(&before, wanted), "application/merge-patch+json")
+            },
+            None => (patch::whole(&before, wanted), "application/merge-patch+json"),
         };
         Some(self.patch(content, "", &patch).await.0)
     }

@@ -6,11 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{
-    patch::{self, Change},
-    resource,
-};
-use crate::manifest::ObjectKey;
+use super::patch::{self, Change};
+use crate::manifest::{ObjectKey, merge_keys::Type};
 
 /// How Helm writes an object that lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,8 +86,8 @@ pub fn request(
     // What Helm adopts is its own original: nothing of it goes, whatever else lives in it. So of an object that lives as it is
     // wanted nothing is sent.
     let base = before.filter(|_| !manner.installs).unwrap_or(wanted);
-    let (change, content) = if resource::is_native(&key.api_version) {
-        (patch::strategic(base, wanted, live), STRATEGIC)
+    let (change, content) = if let Some(own) = Type::of(&key.api_version, &key.kind) {
+        (patch::strategic(own, base, wanted, live), STRATEGIC)
     } else if manner.installs && manner.takes_ownership {
         (three_way(wanted, live), MERGE)
     } else {

@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::manifest::merge_keys::{Field, List, Type};
+
 /// What is to be sent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
@@ -18,11 +20,11 @@ pub enum Change {
 /// The merge for types that Kubernetes' client knows: lists are merged by the keys of their items.
 ///
 /// What `before` has and `wanted` has not goes; what `wanted` has and `live` has not, or has otherwise, comes.
-pub fn strategic(before: &Value, wanted: &Value, live: &Value) -> Change {
+pub fn strategic(own: Type, before: &Value, wanted: &Value, live: &Value) -> Change {
     let empty = Map::new();
     let object = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let (before, live) = (object(before), object(live));
-    match merge_maps(&before, wanted.as_object().unwrap_or(&empty), &live, wanted["kind"] == "Service") {
+    match merge_maps((own, false), &before, wanted.as_object().unwrap_or(&empty), &live) {
         None => Change::Unforeseen,
         Some(patch) if patch.is_empty() => Change::None,
         Some(patch) => Change::Patch(Value::Object(patch)),
@@ -62,40 +64,37 @@ fn difference(before: &Value, wanted: &Value) -> Value {
 
 type Fields = Map<String, Value>;
 
-fn merge_maps(before: &Fields, wanted: &Fields, live: &Fields, service: bool) -> Option<Fields> {
+/// `retain_keys` is the strategy of that name: what is not wanted goes, whoever set it; `rollingUpdate` when the type is
+/// another, or the old source of a volume.
+fn merge_maps(
+    (own, retain_keys): (Type, bool),
+    before: &Fields,
+    wanted: &Fields,
+    live: &Fields,
+) -> Option<Fields> {
     let mut patch = Map::new();
+    let mut nothing = Map::new();
     for (name, value) in wanted {
         let was = before.get(name).unwrap_or(&Value::Null);
         let Some(now) = live.get(name) else {
-            if !is_empty(value) {
-                patch.insert(name.clone(), value.clone());
-            }
+            let part = if is_empty(value) { &mut nothing } else { &mut patch };
+            part.insert(name.clone(), value.clone());
             continue;
         };
+        let field = own.field(name);
         match (value, now) {
-            (Value::Object(value), Value::Object(now)) => {
+            (Value::Object(value), Value::Object(now)) if !field.is_some_and(|field| field.replace) => {
                 let empty = Map::new();
-                let mut inner = merge_maps(was.as_object().unwrap_or(&empty), value, now, service)?;
-                // `rollingUpdate` goes when the type is another (`patchStrategy: retainKeys`).
-                if name == "strategy" && !inner.is_empty() {
-                    inner.insert("$retainKeys".into(), value.keys().cloned().collect());
-                }
+                let was = was.as_object().unwrap_or(&empty);
+                let inner = merge_maps(inside(field), was, value, now)?;
                 if !inner.is_empty() {
                     patch.insert(name.clone(), Value::Object(inner));
                 }
             }
-            (Value::Array(value), Value::Array(now)) => match merge_key(name, value, now, service) {
-                Some(key) => {
-                    let was = was.as_array().map_or(&[][..], Vec::as_slice);
-                    let inner = merge_lists(name, key, was, value, now, service)?;
-                    if !inner.is_empty() {
-                        patch.insert(name.clone(), Value::Array(inner));
-                    }
-                }
-                None if value.len() == now.len()
-                    && value.iter().zip(now).all(|(value, now)| covers(now, value)) => {}
-                None => drop(patch.insert(name.clone(), Value::Array(value.clone()))),
-            },
+            (Value::Array(value), Value::Array(now)) => {
+                let was = was.as_array().map_or(&[][..], Vec::as_slice);
+                merge_lists(&mut patch, name, field, [was, value, now])?;
+            }
             (value, now) if covers(now, value) => {}
             (value, _) => drop(patch.insert(name.clone(), value.clone())),
         }
@@ -103,21 +102,71 @@ fn merge_maps(before: &Fields, wanted: &Fields, live: &Fields, service: bool) ->
     for name in before.keys().filter(|name| !wanted.contains_key(*name) && live.contains_key(*name)) {
         patch.insert(name.clone(), Value::Null);
     }
+    if retain_keys && (!patch.is_empty() || live.keys().any(|name| !wanted.contains_key(name))) {
+        patch.insert("$retainKeys".into(), wanted.keys().cloned().collect());
+    }
+    if !patch.is_empty() {
+        // Such as `emptyDir: {}`. Alone it changes nothing.
+        patch.extend(nothing.into_iter().filter(|(_, value)| !value.is_null()));
+    }
     Some(patch)
 }
 
+/// The type of what is in a field, and whether it has the strategy `retainKeys`.
+fn inside(field: Option<&Field>) -> (Type, bool) {
+    field.map_or((Type::PLAIN, false), |field| (field.target(), field.retain_keys))
+}
+
+/// Before, wanted, live.
 fn merge_lists(
+    patch: &mut Fields,
     name: &str,
+    field: Option<&Field>,
+    [before, wanted, live]: [&[Value]; 3],
+) -> Option<()> {
+    let list = field.map_or(&List::Atomic, |field| &field.list);
+    let key = list.key().filter(|key| wanted.iter().chain(live).all(|item| item.get(key).is_some()));
+    match (list, key) {
+        (_, Some(key)) => {
+            let inner = merge_items(key, field, [before, wanted, live])?;
+            if !inner.is_empty() || !in_order(key, wanted, live) {
+                let order = wanted.iter().map(|item| json!({key: item[key]})).collect();
+                patch.insert(format!("$setElementOrder/{name}"), order);
+            }
+            if !inner.is_empty() {
+                patch.insert(name.to_owned(), Value::Array(inner));
+            }
+        }
+        (List::Set, None) => {
+            let new: Vec<Value> = wanted.iter().filter(|item| !live.contains(item)).cloned().collect();
+            let goes = |item: &&Value| !wanted.contains(item) && live.contains(item);
+            let gone: Vec<Value> = before.iter().filter(goes).cloned().collect();
+            if !new.is_empty() {
+                patch.insert(name.to_owned(), Value::Array(new));
+            }
+            if !gone.is_empty() {
+                patch.insert(format!("$deleteFromPrimitiveList/{name}"), Value::Array(gone));
+            }
+        }
+        _ if wanted.len() == live.len() && wanted.iter().zip(live).all(|(value, now)| covers(now, value)) => {
+        }
+        _ => drop(patch.insert(name.to_owned(), Value::Array(wanted.to_vec()))),
+    }
+    Some(())
+}
+
+fn merge_items(
     key: &str,
-    before: &[Value],
-    wanted: &[Value],
-    live: &[Value],
-    service: bool,
+    field: Option<&Field>,
+    [before, wanted, live]: [&[Value]; 3],
 ) -> Option<Vec<Value>> {
     let of = |list: &[Value], item: &Value| list.iter().find(|other| other[key] == item[key]).cloned();
-    if repeats(wanted, key) || repeats(live, key) {
-        let alike =
-            wanted.len() == live.len() && wanted.iter().all(|item| live.iter().any(|now| covers(now, item)));
+    if [before, wanted, live].iter().any(|list| repeats(list, key)) {
+        let count =
+            |list: &[Value], item: &Value| list.iter().filter(|other| other[key] == item[key]).count();
+        let alike = wanted.len() == live.len()
+            && wanted.iter().all(|item| live.iter().any(|now| covers(now, item)))
+            && before.iter().all(|item| count(before, item) <= count(wanted, item));
         return alike.then(Vec::new);
     }
     let mut patch = Vec::new();
@@ -127,12 +176,9 @@ fn merge_lists(
             continue;
         };
         let was = of(before, item).and_then(|was| was.as_object().cloned()).unwrap_or_default();
-        let mut inner = merge_maps(&was, value, &now, service)?;
+        let mut inner = merge_maps(inside(field), &was, value, &now)?;
         if inner.is_empty() {
             continue;
-        }
-        if name == "volumes" {
-            inner.insert("$retainKeys".into(), value.keys().cloned().collect());
         }
         inner.insert(key.to_owned(), item[key].clone());
         patch.push(Value::Object(inner));
@@ -142,31 +188,15 @@ fn merge_lists(
     Some(patch)
 }
 
-fn repeats(list: &[Value], key: &str) -> bool {
-    list.iter().enumerate().any(|(at, item)| list[..at].iter().any(|other| other[key] == item[key]))
+/// Do the items that are wanted live in this order? Others may live between them.
+fn in_order(key: &str, wanted: &[Value], live: &[Value]) -> bool {
+    let known =
+        live.iter().map(|item| &item[key]).filter(|name| wanted.iter().any(|item| item[key] == **name));
+    known.eq(wanted.iter().map(|item| &item[key]))
 }
 
-/// By which field the items of a list are told apart (`x-kubernetes-patch-merge-key`); `None` where a list is one value.
-fn merge_key(name: &str, wanted: &[Value], live: &[Value], service: bool) -> Option<&'static str> {
-    let key = match name {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "env"
-        | "volumes"
-        | "imagePullSecrets"
-        | "secrets"
-        | "webhooks"
-        | "resourceClaims" => "name",
-        "volumeMounts" => "mountPath",
-        "volumeDevices" => "devicePath",
-        "hostAliases" => "ip",
-        "topologySpreadConstraints" => "topologyKey",
-        "ports" if service => "port",
-        "ports" => "containerPort",
-        _ => return None,
-    };
-    wanted.iter().chain(live).all(|item| item.get(key).is_some()).then_some(key)
+fn repeats(list: &[Value], key: &str) -> bool {
+    list.iter().enumerate().any(|(at, item)| list[..at].iter().any(|other| other[key] == item[key]))
 }
 
 /// Whether what lives has all that is wanted; it may have more, which the API server or others put there.
@@ -265,47 +295,125 @@ mod tests {
                 "{a: null, b: {c: null}}",
             ),
             ("what is gone need not go", "{a: 1}", "{}", "{}", "{}"),
-            (
-                "items are told apart by their key",
-                "{env: [{name: A, value: '1'}, {name: B, value: '1'}]}",
-                "{env: [{name: A, value: '2'}, {name: C, value: '1'}]}",
-                "{env: [{name: A, value: '1'}, {name: B, value: '1'}, {name: X, value: '1'}]}",
-                "{env: [{name: A, value: '2'}, {name: C, value: '1'}, {$patch: delete, name: B}]}",
-            ),
-            (
-                "a volume of another kind keeps nothing of the old one",
-                "{volumes: [{name: v, emptyDir: {}}]}",
-                "{volumes: [{name: v, secret: {secretName: s}}]}",
-                "{volumes: [{name: v, emptyDir: {}}]}",
-                "{volumes: [{name: v, secret: {secretName: s}, emptyDir: null, $retainKeys: [name, secret]}]}",
-            ),
-            (
-                "a strategy of another type keeps no parameters",
-                "{}",
-                "{strategy: {type: Recreate}}",
-                "{strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1}}}",
-                "{strategy: {type: Recreate, $retainKeys: [type]}}",
-            ),
             ("a plain list is one value", "{args: [a]}", "{args: [a, b]}", "{args: [a]}", "{args: [a, b]}"),
-            (
-                "two ports of one number, unchanged",
-                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
-                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
-                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
-                "{}",
-            ),
         ] {
-            let change = strategic(&yaml(before), &yaml(wanted), &yaml(live));
+            let change = strategic(Type::PLAIN, &yaml(before), &yaml(wanted), &yaml(live));
             let expected = match yaml(patch) {
                 Value::Object(patch) if patch.is_empty() => Change::None,
                 patch => Change::Patch(patch),
             };
             assert_eq!(change, expected, "{what}");
         }
-        let doubled =
-            yaml("{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}");
-        let other = yaml("{ports: [{containerPort: 53, protocol: UDP}]}");
-        assert_eq!(strategic(&other, &doubled, &other), Change::Unforeseen);
+    }
+
+    /// As a pod of a Deployment has it; what is deeper is at its place there.
+    #[test]
+    fn what_kubernetes_merges_is_merged_as_it_says() {
+        for (what, kind, before, wanted, live, patch) in [
+            (
+                "items are told apart by their key",
+                "PodSpec",
+                "{imagePullSecrets: [{name: A}, {name: B}]}",
+                "{imagePullSecrets: [{name: A}, {name: C}]}",
+                "{imagePullSecrets: [{name: A}, {name: B}, {name: X}]}",
+                "{imagePullSecrets: [{name: C}, {$patch: delete, name: B}],
+                  $setElementOrder/imagePullSecrets: [{name: A}, {name: C}]}",
+            ),
+            (
+                "one volume at two places",
+                "Container",
+                "{volumeMounts: [{name: v, mountPath: /a}, {name: v, mountPath: /b}]}",
+                "{volumeMounts: [{name: v, mountPath: /a}]}",
+                "{volumeMounts: [{name: v, mountPath: /a}, {name: v, mountPath: /b}]}",
+                "{volumeMounts: [{$patch: delete, mountPath: /b}], $setElementOrder/volumeMounts: [{mountPath: /a}]}",
+            ),
+            (
+                "another order",
+                "PodSpec",
+                "{imagePullSecrets: [{name: A}, {name: B}]}",
+                "{imagePullSecrets: [{name: B}, {name: A}]}",
+                "{imagePullSecrets: [{name: A}, {name: X}, {name: B}]}",
+                "{$setElementOrder/imagePullSecrets: [{name: B}, {name: A}]}",
+            ),
+            (
+                "a volume of another kind keeps nothing of the old one",
+                "PodSpec",
+                "{volumes: [{name: v, emptyDir: {}}]}",
+                "{volumes: [{name: v, secret: {secretName: s}}]}",
+                "{volumes: [{name: v, emptyDir: {}}]}",
+                "{volumes: [{name: v, secret: {secretName: s}, emptyDir: null, $retainKeys: [name, secret]}],
+                  $setElementOrder/volumes: [{name: v}]}",
+            ),
+            (
+                "an empty source is one",
+                "PodSpec",
+                "{volumes: [{name: v, secret: {secretName: s}}]}",
+                "{volumes: [{name: v, emptyDir: {}}]}",
+                "{volumes: [{name: v, secret: {secretName: s, defaultMode: 420}}]}",
+                "{volumes: [{name: v, emptyDir: {}, secret: null, $retainKeys: [emptyDir, name]}],
+                  $setElementOrder/volumes: [{name: v}]}",
+            ),
+            (
+                "a strategy of another type keeps no parameters",
+                "DeploymentSpec",
+                "{}",
+                "{strategy: {type: Recreate}}",
+                "{strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1}}}",
+                "{strategy: {type: Recreate, $retainKeys: [type]}}",
+            ),
+            (
+                "two ports of one number, unchanged",
+                "Container",
+                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
+                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
+                "{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}",
+                "{}",
+            ),
+            (
+                "a set",
+                "Metadata",
+                "{finalizers: [a/a, a/b]}",
+                "{finalizers: [a/b, a/c]}",
+                "{finalizers: [a/a, a/b, x/x]}",
+                "{finalizers: [a/c], $deleteFromPrimitiveList/finalizers: [a/a]}",
+            ),
+            (
+                "a list that the API takes for one value",
+                "PodSpec",
+                "{tolerations: [{key: a}]}",
+                "{tolerations: [{key: b}]}",
+                "{tolerations: [{key: a}, {key: x}]}",
+                "{tolerations: [{key: b}]}",
+            ),
+        ] {
+            let expected = match yaml(patch) {
+                Value::Object(patch) if patch.is_empty() => Change::None,
+                patch => Change::Patch(patch),
+            };
+            let change = strategic(part(kind), &yaml(before), &yaml(wanted), &yaml(live));
+            assert_eq!(change, expected, "{what}");
+        }
+    }
+
+    fn part(kind: &str) -> Type {
+        let path = match kind {
+            "Metadata" => "metadata",
+            "DeploymentSpec" => "spec",
+            "PodSpec" => "spec.template.spec",
+            _ => "spec.template.spec.containers",
+        };
+        let deployment = Type::of("apps/v1", "Deployment").unwrap();
+        path.split('.').fold(deployment, |own, name| own.field(name).unwrap().target())
+    }
+
+    /// The API server would merge both into one, or delete both.
+    #[test]
+    fn two_items_of_one_key_that_change_are_not_foreseen() {
+        let both = yaml("{ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53, protocol: TCP}]}");
+        let one = yaml("{ports: [{containerPort: 53, protocol: UDP}]}");
+        for (before, wanted, live) in [(&one, &both, &one), (&both, &one, &both), (&both, &one, &one)] {
+            assert_eq!(strategic(part("Container"), before, wanted, live), Change::Unforeseen);
+        }
     }
 
     #[test]

@@ -1,24 +1,22 @@
 //! The API server's words as they may be shown: it quotes values, and some of them are secret.
 //! Pure.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use crate::{
     manifest::{Manifest, ObjectKey},
+    redact::{Redactor, Secrets},
     report::text::shorten,
 };
 
-/// Texts that must not be seen: what Secrets hold, and what is put into the environment of containers.
-pub(super) fn secrets_of(manifest: &Manifest) -> BTreeSet<String> {
-    fn environment(value: &Value, found: &mut BTreeSet<String>) {
+/// Texts that must not be seen: what Secrets and ConfigMaps hold, and what is put into the environment of containers.
+pub(super) fn secrets_of(manifest: &Manifest) -> Redactor {
+    fn environment(value: &Value, found: &mut Secrets) {
         match value {
             Value::Object(fields) => {
                 for (name, inner) in fields {
                     match inner.as_array().filter(|_| name == "env") {
-                        Some(list) => found
-                            .extend(list.iter().filter_map(|item| item["value"].as_str()).map(str::to_owned)),
+                        Some(list) => list.iter().for_each(|item| found.add_all(&item["value"])),
                         None => environment(inner, found),
                     }
                 }
@@ -27,28 +25,20 @@ pub(super) fn secrets_of(manifest: &Manifest) -> BTreeSet<String> {
             _ => {}
         }
     }
-    let mut found = BTreeSet::new();
+    let mut found = Secrets::default();
     for (key, object) in &manifest.objects {
+        found.add_object(object);
         if matches!(key.kind.as_str(), "Secret" | "ConfigMap") {
-            let maps = ["data", "stringData"].into_iter().filter_map(|name| object[name].as_object());
-            found.extend(maps.flat_map(|map| map.values()).filter_map(Value::as_str).map(str::to_owned));
+            ["data", "stringData"].into_iter().for_each(|name| found.add_all(&object[name]));
         } else {
             environment(object, &mut found);
         }
     }
-    // Shorter ones say nothing, and are in every text.
-    found.retain(|text| text.len() >= 5);
-    found
-}
-
-pub(super) fn redacted(text: &str, secrets: &BTreeSet<String>) -> String {
-    secrets.iter().fold(text.to_owned(), |text, secret| {
-        if text.contains(secret.as_str()) { text.replace(secret.as_str(), "(hidden)") } else { text }
-    })
+    found.redactor()
 }
 
 /// The API server's words without what it quotes at length, and without what must not be seen.
-pub(super) fn said(message: &str, key: &ObjectKey, secrets: &BTreeSet<String>) -> String {
+pub(super) fn said(message: &str, key: &ObjectKey, secrets: &Redactor) -> String {
     // It quotes values of a kind that it does not know as such.
     if key.kind == "Secret" && message.contains("alue: ") {
         return "the API server refuses a value of it, which is not shown".to_owned();
@@ -67,5 +57,5 @@ pub(super) fn said(message: &str, key: &ObjectKey, secrets: &BTreeSet<String>) -
         }
     }
     out.push_str(rest);
-    shorten(&redacted(&out, secrets), 500)
+    shorten(&secrets.clean(&out), 500)
 }

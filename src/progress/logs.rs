@@ -11,7 +11,7 @@ use super::{
     lines::{Lines, Pace, SHOWN},
     watch::News,
 };
-use crate::{clock::Clock, diagnose::redact::Redactor, report::text::shorten};
+use crate::{clock::Clock, redact::Redactor, report::text::shorten};
 
 /// A container of a hook's pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,7 +115,7 @@ impl Log {
                 }
                 self.told = seen;
                 if self.pace.admits(self.clock.monotonic())
-                    && !self.say(shorten(&self.secrets.clean(&line), SHOWN)).await
+                    && !self.say(shorten(&self.secrets.clean_log(&line), SHOWN)).await
                 {
                     return true;
                 }

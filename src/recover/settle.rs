@@ -2,6 +2,7 @@
 //! its lock back. What somebody else has taken over is left to them.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::{Path, PathBuf},
     time::Duration,
@@ -18,13 +19,13 @@ use crate::{
     cluster::{Cluster, Target},
     deploy::VALUES_FILE,
     exit,
-    helm::child,
+    helm::launch,
     lock::{
         command::Stop,
         lease::{self, Claims, Held},
     },
     process::{self, Process},
-    release::{History, store::Store, stored::read_backup},
+    release::{History, Record, store::Store, stored::read_backup},
     repair::{self, Plan, Step, steps::Hands},
     report::{github, gitlab},
 };
@@ -145,7 +146,7 @@ async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<Str
     };
     // What Helm starts while it is asked to end carries the mark too.
     for limit in [gently, None] {
-        let helm = process::carrying(child::MARK, &state.lock_id);
+        let helm = process::carrying(launch::MARK, &state.lock_id);
         if !helm.is_empty() {
             process::end(&helm, limit, clock).await.context("helm's process")?;
             note(format!("helm was still running and is stopped: {}", processes(&helm)));
@@ -224,6 +225,21 @@ async fn records(
                 read_backup(&text).map_err(anyhow::Error::msg).with_context(|| file.display().to_string())?
             }
         };
+        let is_missing =
+            |copy: &&Record| debt.replaced.contains(&copy.revision) && history.get(copy.revision).is_none();
+        let missing: Vec<&Record> = copies.iter().filter(is_missing).collect();
+        for copy in &missing {
+            let created = store.create(&copy.stored).await;
+            created.with_context(|| format!("records of release {release}"))?;
+            note(format!(
+                "{release}: revision {} restored: the run was killed while it wrote it anew",
+                copy.revision
+            ));
+        }
+        if !missing.is_empty() {
+            let read = store.history(release).await;
+            history = read.with_context(|| format!("records of release {release}"))?;
+        }
         let lent = copies.into_iter().filter(|copy| debt.lent.contains(&copy.revision));
         let lend = |revision: &u32| Step::Lend {
             revision: *revision,
@@ -239,6 +255,7 @@ async fn records(
             release: release.clone(),
             namespace: &cluster.namespace,
             lent: lent.map(|copy| (copy.revision, copy)).collect(),
+            apis: BTreeMap::new(),
         };
         for step in repair::settle(Some(&plan), &history) {
             let said = hands

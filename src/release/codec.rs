@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::Status;
+use super::{Status, set_aside};
 
 /// Largest decoded body that is read, bytes. A Secret holds 1 MiB; charts compress by 5 to 20.
 pub const MAX_DECODED: u64 = 64 << 20;
@@ -74,6 +74,10 @@ pub struct Essentials {
     pub apply_method: String,
     /// Hooks and how their last run ended.
     pub hooks: Vec<HookRun>,
+    /// Is the record set aside (see `set_aside`)?
+    pub set_aside: bool,
+    /// Is there no `info`, over which Helm falls? Then the status is that of the label.
+    pub no_info: bool,
 }
 
 /// A hook of a release.
@@ -202,17 +206,23 @@ pub fn encode(json: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
 /// When it is not the JSON of a release.
 pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     #[derive(Deserialize)]
-    struct Body {
-        info: Info,
+    struct Body<'a> {
+        #[serde(default)]
+        info: Option<Info>,
+        #[serde(default)]
+        version: i64,
         #[serde(default)]
         chart: Option<Chart>,
         #[serde(default)]
         hooks: Option<Vec<HookRun>>,
         #[serde(default)]
         apply_method: String,
+        #[serde(default, borrow)]
+        manifest: Option<&'a RawValue>,
     }
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
     struct Info {
+        #[serde(default)]
         status: String,
         #[serde(default)]
         description: String,
@@ -233,10 +243,19 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
     let chart = body.chart.and_then(|chart| chart.metadata).unwrap_or_default();
+    // What does not even say which revision it is of is not the JSON of a release.
+    let missing = |field: &str| CodecError::Json(format!("missing field `{field}`"));
+    let (no_info, is_of_none) = (body.info.is_none(), body.version < 1);
+    let info = match body.info {
+        None if is_of_none => return Err(missing("info")),
+        Some(info) if is_of_none && info.status.is_empty() => return Err(missing("status")),
+        info => info.unwrap_or_default(),
+    };
     Ok(Essentials {
-        status: Status::parse(&body.info.status),
-        description: body.info.description,
-        last_deployed: body.info.last_deployed,
+        status: Status::parse(&info.status),
+        description: info.description,
+        last_deployed: info.last_deployed,
+        no_info,
         chart: if chart.name.is_empty() {
             String::new()
         } else {
@@ -245,6 +264,7 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         app_version: chart.app_version,
         apply_method: body.apply_method,
         hooks: body.hooks.unwrap_or_default(),
+        set_aside: body.manifest.is_some_and(|manifest| set_aside::is_marked(manifest.get())),
     })
 }
 
@@ -386,6 +406,8 @@ pub struct Edit {
     pub manifest: Option<String>,
     /// Decoded body of the revision whose `chart` and `config` are lent for the time of one Helm run.
     pub values_of: Option<Vec<u8>>,
+    /// New manifests of all hooks, in their order; a hook without one is taken out.
+    pub hooks: Option<Vec<Option<String>>>,
 }
 
 /// Applies an edit to a decoded body; all else keeps its bytes.
@@ -395,8 +417,11 @@ pub struct Edit {
 pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
     let error = |error: serde_json::Error| CodecError::Json(unquoted(&error));
     let mut body = parse(json)?;
-    let info = body.get("info").ok_or_else(|| CodecError::Json("no info".into()))?;
-    let mut info: IndexMap<String, Box<RawValue>> = serde_json::from_str(info.get()).map_err(error)?;
+    let mut info: IndexMap<String, Box<RawValue>> = match body.get("info").filter(|info| info.get() != "null")
+    {
+        Some(info) => serde_json::from_str(info.get()).map_err(error)?,
+        None => IndexMap::new(),
+    };
     if let Some(status) = edit.status {
         info.insert("status".into(), to_raw_value(status.as_str()).map_err(error)?);
     }
@@ -406,6 +431,16 @@ pub fn edit(json: &[u8], edit: &Edit) -> Result<Vec<u8>, CodecError> {
     body.insert("info".into(), to_raw_value(&info).map_err(error)?);
     if let Some(manifest) = &edit.manifest {
         body.insert("manifest".into(), to_raw_value(manifest).map_err(error)?);
+    }
+    if let (Some(texts), Some(hooks)) = (&edit.hooks, body.get("hooks")) {
+        let hooks: Vec<IndexMap<String, Box<RawValue>>> = serde_json::from_str(hooks.get()).map_err(error)?;
+        let mut kept = Vec::with_capacity(hooks.len());
+        for (mut hook, text) in hooks.into_iter().zip(texts) {
+            let Some(text) = text else { continue };
+            hook.insert("manifest".into(), to_raw_value(text).map_err(error)?);
+            kept.push(hook);
+        }
+        body.insert("hooks".into(), to_raw_value(&kept).map_err(error)?);
     }
     if let Some(lender) = &edit.values_of {
         let lender = parse(lender)?;

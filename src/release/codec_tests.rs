@@ -82,7 +82,7 @@ fn an_edit_changes_what_it_names_and_keeps_every_other_byte() {
             status: Some(Status::Failed),
             description: Some("died; \"so\" <it> was".into()),
             manifest: Some("---\nnew: \"ü\"\n".into()),
-            values_of: None,
+            ..Edit::default()
         };
         let edited = edit(json.as_bytes(), &changes).unwrap();
         let after = super::essentials(&edited).unwrap();
@@ -261,4 +261,18 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn the_manifests_of_hooks_are_changed_or_the_hooks_taken_out_and_all_else_is_kept() {
+    let json = r#"{"info":{"status":"deployed","x":1.0},"hooks":[{"name":"a","manifest":"old","x":1e2},{"name":"b","manifest":"gone"},{"name":"c","manifest":"kept"}],"z":1}"#;
+    let hooks = Some(vec![Some("new".to_owned()), None, Some("kept".to_owned())]);
+    let edited = edit(json.as_bytes(), &Edit { hooks, ..Edit::default() }).unwrap();
+    let expected = r#"{"info":{"status":"deployed","x":1.0},"hooks":[{"name":"a","manifest":"new","x":1e2},{"name":"c","manifest":"kept"}],"z":1}"#;
+    assert_eq!(String::from_utf8(edited).unwrap(), expected);
+    let none = r#"{"info":{"status":"deployed"}}"#;
+    assert_eq!(
+        edit(none.as_bytes(), &Edit { hooks: Some(Vec::new()), ..Edit::default() }).unwrap(),
+        none.as_bytes()
+    );
 }

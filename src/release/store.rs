@@ -15,7 +15,7 @@ use super::{
     History, Record, Status,
     codec::{self, CodecError, Edit},
     database::{Database, DatabaseError},
-    stored::Stored,
+    stored::{self, Stored},
 };
 use crate::{
     cluster::{
@@ -94,6 +94,14 @@ pub enum StoreError {
     /// The lock under which records are written is lost, or was while this was under way.
     #[error("the lock is lost, nothing more is written: {0}")]
     LockLost(String),
+    /// The record had to be deleted to be written anew, and could not be.
+    #[error("record {name} was immutable; it is deleted, and could not be created again: {}", cluster::told(.error))]
+    Lost {
+        /// Which.
+        name: String,
+        /// Why it could not be created.
+        error: kube::Error,
+    },
     /// The API server refused, or could not be reached.
     #[error("{}", cluster::told(.0))]
     Api(kube::Error),
@@ -224,6 +232,19 @@ impl Store {
         Ok(History::new(stored.into_iter().map(Stored::record).collect()))
     }
 
+    /// The record of one revision; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Store::history`].
+    pub async fn record(&self, release: &str, revision: u32) -> Result<Option<Record>, StoreError> {
+        match &self.shelf {
+            Shelf::Objects(objects) => {
+                Ok(objects.record(&stored::name(release, revision)).await?.map(Stored::record))
+            }
+            Shelf::Tables(_) => Ok(self.history(release).await?.get(revision).cloned()),
+        }
+    }
+
     /// The newest record's revision, and its status by its label.
     ///
     /// # Errors
@@ -292,7 +313,9 @@ impl Store {
     /// [`StoreError::Conflict`] when a record of that name is there, [`StoreError::LockLost`].
     pub async fn create(&self, copy: &Stored) -> Result<(), StoreError> {
         let create = async |pen: &Pen| match (&self.shelf, copy) {
-            (Shelf::Objects(objects), copy) => objects.create(pen.client.clone(), copy.as_new(false)).await,
+            (Shelf::Objects(objects), copy) => {
+                objects.create(pen.client.clone(), copy.as_new(false)).await.map(drop)
+            }
             (Shelf::Tables(tables), Stored::Row(row)) => tables.create(&pen.gate, row).await,
             (Shelf::Tables(_), _) => Err(StoreError::Conflict(copy.name().to_owned())),
         };

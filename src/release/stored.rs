@@ -22,6 +22,11 @@ use super::{
 /// What all keys of release records begin with.
 const RECORD: &str = "sh.helm.release.v1.";
 
+/// Name of the object, or key of the row, that holds a record.
+pub(super) fn name(release: &str, revision: u32) -> String {
+    format!("{RECORD}{release}.v{revision}")
+}
+
 /// A stored record: metadata and payload, whatever holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -103,6 +108,30 @@ impl Stored {
     pub(super) fn preconditions(&self) -> Option<Preconditions> {
         let meta = self.metadata()?;
         Some(Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() })
+    }
+
+    /// May nobody change its payload?
+    pub fn is_immutable(&self) -> bool {
+        match self {
+            Self::Secret(object) => object.immutable == Some(true),
+            Self::ConfigMap(object) => object.immutable == Some(true),
+            Self::Row(_) => false,
+        }
+    }
+
+    /// From now on it may be changed.
+    pub(super) fn make_mutable(&mut self) {
+        match self {
+            Self::Secret(object) => object.immutable = None,
+            Self::ConfigMap(object) => object.immutable = None,
+            Self::Row(_) => {}
+        }
+    }
+
+    /// When the API server stored the object first, unix seconds by its clock. `None` for a row: those columns are of the
+    /// clock of Helm's machine.
+    pub fn created(&self) -> Option<i64> {
+        Some(self.metadata()?.creation_timestamp.as_ref()?.0.as_second())
     }
 
     /// Name of the object, or key of the row.
@@ -260,9 +289,12 @@ impl Stored {
             }
         };
         let label = Status::parse(self.label("status").unwrap_or_default());
-        let body = codec::decode(self.payload())
+        let mut body = codec::decode(self.payload())
             .and_then(|json| codec::essentials(&json))
             .map_err(|error| error.to_string());
+        if let Some(body) = body.as_mut().ok().filter(|body| body.no_info) {
+            body.status = label;
+        }
         Record { revision: revision.unwrap_or_default(), label, stored: self, body }
     }
 }

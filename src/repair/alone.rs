@@ -99,7 +99,8 @@ pub fn plan(
 /// last one, `deployed`. `None` where only records were set right, and what lives is what dead revisions left.
 pub fn brought<'a>(plan: &Plan, after: &'a History) -> Option<&'a Record> {
     let deletes = plan.steps.iter().any(|step| matches!(step, Step::Delete { .. }));
-    after.last().filter(|last| last.status() == Status::Deployed && !deletes)
+    let is_only_named = plan.strategy == super::map_apis::NAME;
+    after.last().filter(|last| last.status() == Status::Deployed && !deletes && !is_only_named)
 }
 
 /// The strategies among which a person can choose, each with what it would do: none twice, and none that is refused.

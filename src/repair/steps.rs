@@ -7,15 +7,22 @@ use std::{
 };
 
 use anyhow::Context;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
-use super::{Step, dead_description};
+use super::{
+    Step, dead_description,
+    finish_install::death,
+    map_apis::{self, Changes},
+};
 use crate::{
     clock::Clock,
-    cluster::Cluster,
-    manifest::Manifest,
+    cluster::{AT_ONCE, Cluster},
+    manifest::{Manifest, scaled},
+    preflight::applied,
     release::{
         History, Record, Status,
         codec::{self, Edit},
+        set_aside,
         store::Store,
         stored::backup_list,
     },
@@ -68,6 +75,8 @@ pub struct Hands<'a> {
     pub namespace: &'a str,
     /// Records as they were before anything was lent, by revision.
     pub lent: BTreeMap<u32, Record>,
+    /// What changes in records that name APIs which the cluster does not serve, by revision.
+    pub apis: BTreeMap<u32, Changes>,
 }
 
 impl Hands<'_> {
@@ -88,27 +97,79 @@ impl Hands<'_> {
                 (Some(written), format!("revision {revision}: {was} → {status}"))
             }
             Step::Lend { union_of, good, values_of, .. } => {
-                let (edit, objects) = self.lending(history, revision, union_of, *good, *values_of).await?;
+                let (mut edit, objects, unread) =
+                    self.lending(history, revision, union_of, *good, *values_of).await?;
+                if was == Status::Deployed {
+                    // Its manifest is no manifest, and all else is in order.
+                    edit = Edit { status: None, description: None, ..edit };
+                }
                 self.lent.insert(revision, record.clone());
                 let written = self.store.edit(&record, &edit, now).await?;
-                let became =
-                    if was == Status::Failed { "failed".to_owned() } else { format!("{was} → failed") };
+                let became = match was {
+                    Status::Failed | Status::Deployed => was.to_string(),
+                    _ => format!("{was} → failed"),
+                };
                 let base = if objects > 0 {
                     format!(", for this run the base of the merge with {objects} objects")
                 } else {
                     String::new()
                 };
-                (Some(written), format!("revision {revision}: {became}{base}"))
+                let unread = match unread.as_slice() {
+                    [] => String::new(),
+                    unread => format!("; without what cannot be read: the manifest of {}", unread.join(", ")),
+                };
+                (Some(written), format!("revision {revision}: {became}{base}{unread}"))
+            }
+            Step::SetAside { .. } => {
+                if record.is_set_aside() && was == Status::Uninstalled {
+                    return Ok(None);
+                }
+                let json = codec::decode(record.stored.payload())?;
+                let edit = Edit {
+                    status: Some(Status::Uninstalled),
+                    description: dead_description(was),
+                    manifest: Some(set_aside::marked(&json)?),
+                    ..Edit::default()
+                };
+                let said =
+                    format!("revision {revision}: {was} → set aside, so that helm installs over what lives");
+                (Some(self.store.edit(&record, &edit, now).await?), said)
+            }
+            Step::EndAside { .. } => {
+                let json = codec::decode(record.stored.payload())?;
+                let edit = Edit {
+                    status: Some(Status::Failed),
+                    description: death(&record),
+                    manifest: Some(set_aside::unmarked(&json)?),
+                    ..Edit::default()
+                };
+                let said = if was == Status::Failed {
+                    String::new()
+                } else {
+                    format!("revision {revision}: failed")
+                };
+                (Some(self.store.edit(&record, &edit, now).await?), said)
             }
             Step::Return { .. } => {
                 let Some(copy) = self.lent.get(&revision).cloned() else { return Ok(None) };
+                if copy.status() == Status::Deployed {
+                    let manifest =
+                        codec::decode(copy.stored.payload()).and_then(|json| codec::manifest(&json))?;
+                    let edit = Edit { manifest: Some(manifest), ..Edit::default() };
+                    let written = self.store.edit(&record, &edit, now).await?;
+                    replaced(history, revision, Some(written));
+                    return Ok(None);
+                }
                 let returned = self.store.put_back(&record, &copy).await?;
-                let edit = Edit {
-                    status: Some(Status::Failed),
-                    description: dead_description(copy.status()),
-                    ..Edit::default()
-                };
+                let edit =
+                    Edit { status: Some(Status::Failed), description: death(&copy), ..Edit::default() };
                 (Some(self.store.edit(&returned, &edit, now).await?), String::new())
+            }
+            Step::MapApis { changes, .. } => {
+                let edit = mapped(&record, changes, self.namespace)?;
+                let written = self.store.edit(&record, &edit, now).await?;
+                let said = changes.lines().join(", ");
+                (Some(written), format!("the manifest of revision {revision}: {said}"))
             }
             Step::Delete { .. } => {
                 self.store.delete(&record).await?;
@@ -116,13 +177,12 @@ impl Hands<'_> {
             }
             Step::Rollback { .. } | Step::Uninstall => return Ok(None),
         };
-        history.records.retain(|record| record.revision != revision);
-        history.records.extend(written);
-        *history = History::new(std::mem::take(&mut history.records));
+        replaced(history, revision, written);
         Ok(Some(said).filter(|said| !said.is_empty()))
     }
 
-    /// What the dead record is lent: the union of manifests, less what does not live or is not this release's.
+    /// What the dead record is lent: the union of manifests, less what does not live or is not this release's. And revisions
+    /// whose manifest is not YAML: of those Helm could not have built an object either.
     async fn lending(
         &self,
         history: &History,
@@ -130,8 +190,8 @@ impl Hands<'_> {
         union_of: &[u32],
         good: Option<u32>,
         values_of: Option<u32>,
-    ) -> anyhow::Result<(Edit, usize)> {
-        let mut manifests = Vec::new();
+    ) -> anyhow::Result<(Edit, usize, Vec<String>)> {
+        let (mut manifests, mut unread) = (Vec::new(), Vec::new());
         let mut good_manifest = Manifest::default();
         let mut values = None;
         for record in
@@ -139,15 +199,21 @@ impl Hands<'_> {
         {
             let context = || format!("record of revision {}", record.revision);
             let json = codec::decode(record.stored.payload()).with_context(context)?;
-            let text = codec::manifest(&json).with_context(context)?;
-            let manifest = Manifest::parse(&text, self.namespace)
-                .map_err(anyhow::Error::msg)
-                .with_context(|| format!("manifest of revision {}", record.revision))?;
-            if good == Some(record.revision) {
-                good_manifest = manifest.clone();
+            let mut text = codec::manifest(&json).with_context(context)?;
+            if let Some(changes) = self.apis.get(&record.revision)
+                && let Ok(applied) = map_apis::apply(&text, &changes.manifest, self.namespace)
+            {
+                text = applied;
             }
             if values_of == Some(record.revision) {
                 values = Some(json);
+            }
+            let Ok(manifest) = Manifest::parse(&text, self.namespace) else {
+                unread.push(format!("revision {}", record.revision));
+                continue;
+            };
+            if good == Some(record.revision) {
+                good_manifest = manifest.clone();
             }
             manifests.push(manifest);
         }
@@ -155,13 +221,52 @@ impl Hands<'_> {
         let doubtful: Vec<_> = union.keys().filter(|key| !good_manifest.contains(key)).cloned().collect();
         let ours = self.cluster.owned(&doubtful, &self.release, self.namespace).await?;
         union.objects.retain(|(key, _)| good_manifest.contains(key) || ours.contains(key));
-        let was = history.get(revision).map(Record::status).unwrap_or_default();
+        self.forget_scaled(&mut union, &manifests).await;
         let edit = Edit {
             status: Some(Status::Failed),
-            description: dead_description(was),
+            description: history.get(revision).and_then(death),
             manifest: Some(union.text()),
             values_of: values,
+            hooks: None,
         };
-        Ok((edit, union.objects.len()))
+        Ok((edit, union.objects.len(), unread))
     }
+
+    /// Takes out of the base what others have set since: see [`scaled`]. What cannot be looked at stays as it is.
+    async fn forget_scaled(&self, union: &mut Manifest, manifests: &[Manifest]) {
+        let looks = union.objects.iter_mut().filter_map(|(key, base)| {
+            let newest = manifests.iter().rev().find_map(|manifest| manifest.get(key))?;
+            scaled::has_older_fields(base, newest).then_some(async move {
+                if let Ok(Some(live)) = applied::live(self.cluster, key).await {
+                    scaled::forget(base, newest, &live);
+                }
+            })
+        });
+        let looks: Vec<BoxFuture<'_, ()>> = looks.map(FutureExt::boxed).collect();
+        stream::iter(looks).buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+}
+
+/// The history with another record of this revision, or none.
+fn replaced(history: &mut History, revision: u32, record: Option<Record>) {
+    history.records.retain(|record| record.revision != revision);
+    history.records.extend(record);
+    *history = History::new(std::mem::take(&mut history.records));
+}
+
+/// The record with its objects named by APIs that the cluster serves. Its status stays as it is.
+fn mapped(record: &Record, changes: &Changes, namespace: &str) -> anyhow::Result<Edit> {
+    let context = || format!("record of revision {}", record.revision);
+    let json = codec::decode(record.stored.payload()).with_context(context)?;
+    let texts = codec::texts(&json).with_context(context)?;
+    let apply = |text: &str, changes: &[map_apis::Change]| {
+        map_apis::apply(text, changes, namespace).map_err(anyhow::Error::msg).with_context(context)
+    };
+    let hooks = texts.hooks.iter().map(|hook| {
+        // Of a hook that has no document left nothing can be run.
+        let text = apply(hook, &changes.hooks)?;
+        Ok(Some(text).filter(|text| text.trim() != "" || hook.trim() == ""))
+    });
+    let hooks = if changes.hooks.is_empty() { None } else { Some(hooks.collect::<anyhow::Result<_>>()?) };
+    Ok(Edit { manifest: Some(apply(&texts.manifest, &changes.manifest)?), hooks, ..Edit::default() })
 }

@@ -12,7 +12,8 @@ mod properties;
 
 /// A record as Helm leaves it with this status, written as the `written`th of all.
 ///
-/// `unreadable` does not decode. `superseded?` was superseded by a rollback that failed, without having completed;
+/// `unreadable` does not decode. `aside` is set aside for an install over it, `replaced-aside` was then replaced by that,
+/// `failed-aside` has become failed again, `dead-install` was marked by helm-guard. `superseded?` was superseded by a rollback that failed, without having completed;
 /// `replaced` was superseded by an install after it had been uninstalled. `!` says written last of all, `+hook` that
 /// an install hook did not finish, `+done` that it did, `~failed` that the label says something else.
 fn record(revision: u32, text: &str, written: u64) -> Record {
@@ -25,6 +26,10 @@ fn record(revision: u32, text: &str, written: u64) -> Record {
         "replaced" => ("superseded", "superseded by new release"),
         "failed" => (text, "Upgrade \"web\" failed: timed out"),
         "uninstalled" => (text, "Uninstallation complete"),
+        "aside" => ("uninstalled", "died while pending-install; marked by helm-guard"),
+        "replaced-aside" => ("superseded", "superseded by new release"),
+        "failed-aside" | "dead-install" => ("failed", "died while pending-install; marked by helm-guard"),
+        "dead-uninstall" => ("failed", "died while uninstalling; marked by helm-guard"),
         "uninstalling" => (text, "Deletion in progress (or silently failed)"),
         "pending-install" => (text, "Initial install underway"),
         "pending-upgrade" => (text, "Preparing upgrade"),
@@ -44,6 +49,7 @@ fn record(revision: u32, text: &str, written: u64) -> Record {
         status,
         description: description.to_owned(),
         hooks: hook.into_iter().collect(),
+        set_aside: text.ends_with("aside"),
         ..Essentials::default()
     };
     let mut object = Secret::default();
@@ -78,7 +84,10 @@ fn said(step: &Step) -> String {
         }
         Step::Return { revision } => format!("return {revision}"),
         Step::Delete { revision } => format!("delete {revision}"),
+        Step::MapApis { revision, .. } => format!("map {revision}"),
         Step::Rollback { to } => format!("roll back to {to}"),
+        Step::SetAside { revision, of } => format!("set aside {revision} {}", list(of)),
+        Step::EndAside { revision } => format!("end aside {revision}"),
         Step::Uninstall => "uninstall".to_owned(),
     }
 }
@@ -168,13 +177,13 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "upgrade", "7 deployed, 8 pending-upgrade", "rebase: lend 8 7+8, 7 superseded; good 7"),
     // A first install that died.
     ("its hooks are not known to have ended",
-        "upgrade --install", "1 pending-install+hook", "uninstall: uninstall"),
+        "upgrade --install", "1 pending-install+hook", "finish-install: set aside 1 1"),
     ("it holds data, and stands on a failed one",
-        "upgrade --install claim", "1 failed, 2 pending-install+hook", "delete-record: delete 1, delete 2"),
+        "upgrade --install claim", "1 failed, 2 pending-install+hook", "finish-install: set aside 2 1+2"),
     ("the same, and it holds data",
-        "upgrade --install claim", "1 pending-install+hook", "delete-record: delete 1"),
+        "upgrade --install claim", "1 pending-install+hook", "finish-install: set aside 1 1"),
     ("nobody knows what it holds",
-        "upgrade --install unread", "1 pending-install+hook", "delete-record: delete 1"),
+        "upgrade --install unread", "1 pending-install+hook", "finish-install: set aside 1 1"),
     ("its hooks ended",
         "upgrade --install", "1 pending-install+done", "rebase: lend 1 1"),
     ("it has no hooks",
@@ -186,23 +195,62 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("nothing is to be installed, though hooks are missing",
         "upgrade", "1 pending-install+hook", "rebase: lend 1 1"),
     ("the name must be free",
-        "install", "1 pending-install", "uninstall: uninstall"),
+        "install", "1 pending-install", "finish-install: set aside 1 1"),
     ("the name must be free, and it holds data",
-        "install claim", "1 pending-install+hook", "delete-record: delete 1"),
+        "install claim", "1 pending-install+hook", "finish-install: set aside 1 1"),
     ("an install that failed is Helm's to refuse",
         "install", "1 failed", "nothing"),
     ("an install that failed is Helm's to upgrade",
         "upgrade --install", "1 failed", "nothing"),
     ("it died after a failed one",
-        "upgrade --install", "1 failed, 2 pending-install+hook", "uninstall: uninstall"),
+        "upgrade --install", "1 failed, 2 pending-install+hook", "finish-install: set aside 2 1+2"),
     ("it died after an uninstall that kept the history",
-        "upgrade --install", "1 superseded, 2 replaced, 3 pending-install+hook", "uninstall: uninstall"),
+        "upgrade --install", "1 superseded, 2 replaced, 3 pending-install+hook", "finish-install: set aside 3 3"),
     ("the same, with the record of before",
-        "upgrade --install", "1 superseded, 2 uninstalled, 3 pending-install+hook", "uninstall: uninstall"),
+        "upgrade --install", "1 superseded, 2 uninstalled, 3 pending-install+hook", "finish-install: set aside 3 3"),
     ("a name in use is Helm's to refuse",
         "install", "1 deployed", "nothing"),
     ("a name in use, with a stuck upgrade",
         "install", "1 deployed, 2 pending-upgrade", "nothing"),
+    ("helm-guard marked it, and its hooks did not run",
+        "upgrade --install", "1 dead-install+hook", "finish-install: set aside 1 1"),
+    ("helm-guard marked it, and its hooks ran",
+        "upgrade --install", "1 dead-install+done", "nothing"),
+    ("helm-guard marked it, and the name must be free",
+        "install", "1 dead-install", "finish-install: set aside 1 1"),
+    ("helm-guard marked an uninstall, and the name must be free",
+        "install", "1 dead-uninstall", "finish-install: set aside 1 1"),
+    ("helm lists revision 10 before revision 9",
+        "upgrade --install", "8 failed, 9 failed, 10 pending-install+hook", "finish-install: delete 8, delete 9, set aside 10 10"),
+    ("install sorts them",
+        "install", "9 failed, 10 pending-install+hook", "finish-install: set aside 10 9+10"),
+    // It was set aside, and the run was cut off.
+    ("before helm began",
+        "upgrade --install", "1 aside+hook", "finish-install: set aside 1 1"),
+    ("before helm began, and its hooks had ended",
+        "upgrade --install", "1 aside+done", "finish-install: set aside 1 1"),
+    ("before helm began, and the name must be free",
+        "install", "1 aside", "finish-install: set aside 1 1"),
+    ("before helm began, and nothing is to be installed",
+        "upgrade", "1 aside+hook", "rebase: lend 1 1"),
+    ("before helm began, and now all is to go",
+        "uninstall", "1 aside+hook", "rebase: lend 1 1"),
+    ("before helm began, and the record is to go",
+        "upgrade --install --repair=delete-record", "1 aside+hook", "delete-record: delete 1"),
+    ("before helm began, and an uninstall is asked for",
+        "upgrade --install --repair=uninstall", "1 aside+hook", "uninstall: end aside 1, uninstall"),
+    ("before helm began, and a mark is asked for",
+        "upgrade --install --repair=mark-failed", "1 aside+hook", "mark-failed: end aside 1"),
+    ("in the second install",
+        "upgrade --install", "1 replaced-aside, 2 pending-install+hook", "finish-install: 1 failed, set aside 2 1+2"),
+    ("in the second install, which has no hooks",
+        "upgrade --install", "1 replaced-aside, 2 pending-install", "rebase: lend 2 2, 1 failed"),
+    ("after the second install",
+        "upgrade --install", "1 replaced-aside, 2 deployed", "mark-failed: 1 failed; good 2"),
+    ("after the second install, which helm gave up",
+        "upgrade --install", "1 failed-aside, 2 failed", "nothing"),
+    ("what it left is not the base of another repair",
+        "upgrade", "1 failed-aside, 2 deployed, 3 pending-upgrade", "rebase: lend 3 2+3, 2 superseded; good 2"),
     // A rollback that died.
     ("the one it came from is good",
         "upgrade", "1 superseded, 2 deployed, 3 pending-rollback", "rebase: lend 3 2+3, 2 superseded; good 2"),
@@ -217,8 +265,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "upgrade", "1 superseded, 2 uninstalling", "rebase: lend 2 2"),
     ("upgrade --install too",
         "upgrade --install", "1 uninstalling", "rebase: lend 1 1"),
-    ("an install needs it gone",
-        "install", "1 superseded, 2 uninstalling", "uninstall: uninstall"),
+    ("an install goes over what it left",
+        "install", "1 superseded, 2 uninstalling", "finish-install: set aside 2 2"),
     ("an uninstall goes on by itself",
         "uninstall", "1 superseded, 2 uninstalling", "nothing"),
     ("a rollback goes over it",
@@ -247,6 +295,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "upgrade", "1 superseded~deployed, 2 deployed, 3 pending-upgrade", "rebase: lend 3 2+3, 1 superseded, 2 superseded; good 2"),
     ("the label of a stuck one is wrong",
         "upgrade", "1 deployed, 2 pending-upgrade~failed", "rebase: lend 2 1+2, 1 superseded; good 1"),
+    ("the label of the good one is wrong, below a stuck one",
+        "upgrade", "1 deployed~failed, 2 pending-upgrade", "rebase: lend 2 1+2, 1 superseded; good 1"),
+    ("it is unknown, and nothing is deployed",
+        "upgrade --install", "1 unknown", "rebase: lend 1 1"),
+    ("it is unknown, over a good one",
+        "upgrade", "1 deployed, 2 unknown", "rebase: lend 2 1+2, 1 superseded; good 1"),
     ("one is superseded that never completed",
         "upgrade", "1 superseded, 2 superseded?, 3 deployed", "mark-failed: 2 failed; good 3"),
     // Records that do not decode.
@@ -364,7 +418,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("a deploy goes over what is proven all the same",
         "upgrade proven", "1 deployed, 2 pending-upgrade", "rebase: lend 2 1+2, 1 superseded; good 1"),
     ("rebases a first install by choice",
-        "upgrade --install --repair=rebase", "1 pending-install+hook", "uninstall: uninstall"),
+        "upgrade --install --repair=rebase", "1 pending-install+hook", "finish-install: set aside 1 1"),
 ];
 
 /// What a plan lent and which revision it held for good, if there was a plan.
@@ -403,6 +457,14 @@ const AFTERWARDS: &[(&str, LentAndGood, &str, &str)] = &[
         None, "1 superseded, 2 deployed", ""),
     ("a record does not decode",
         None, "1 deployed, 2 unreadable", ""),
+    ("helm made no record over one that is set aside",
+        None, "1 aside+hook", "end aside 1"),
+    ("helm replaced it and made another",
+        None, "1 replaced-aside, 2 deployed", "1 failed"),
+    ("helm replaced it and died",
+        None, "1 replaced-aside, 2 pending-install", "1 failed, 2 failed"),
+    ("what it left is still to be looked at",
+        None, "1 failed-aside, 2 failed", ""),
 ];
 
 #[test]

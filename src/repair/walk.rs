@@ -219,6 +219,7 @@ fn named(strategy: Strategy) -> AloneStrategy {
         Strategy::MarkFailed => AloneStrategy::MarkFailed,
         Strategy::DeleteRecord => AloneStrategy::DeleteRecord,
         Strategy::Uninstall => AloneStrategy::Uninstall,
+        Strategy::MapApis => AloneStrategy::MapApis,
         Strategy::Auto | Strategy::Rebase | Strategy::Off => AloneStrategy::Auto,
     }
 }

@@ -13,6 +13,7 @@ use super::gitlab::{self, Section};
 use super::text::inert_line;
 use super::{Event, Summary, github, json, progress, terminal};
 use crate::clock::Clock;
+use crate::redact::{Redact, Redactor, Secrets};
 
 /// GitHub drops a larger job summary whole.
 const STEP_SUMMARY: usize = 1024 * 1024;
@@ -55,6 +56,8 @@ pub struct Reporter {
 
 struct State {
     summary: Summary,
+    secrets: Secrets,
+    redactor: Redactor,
     out: Stream,
     err: Stream,
     /// The status, while there is one.
@@ -105,6 +108,8 @@ impl Reporter {
     ) -> Self {
         let state = State {
             summary: Summary::default(),
+            secrets: Secrets::default(),
+            redactor: Redactor::default(),
             out: Stream { writer: out, midline: false, begun: Vec::new() },
             err: Stream { writer: err, midline: false, begun: Vec::new() },
             status: None,
@@ -115,9 +120,22 @@ impl Reporter {
         Self { sinks, clock, state: Mutex::new(state) }
     }
 
-    /// Reports an event everywhere.
-    pub fn emit(&self, event: Event) {
+    /// From now on these are in no report.
+    pub fn learn(&self, secrets: &Secrets) {
         let mut state = self.lock();
+        state.secrets.join(secrets);
+        state.redactor = state.secrets.redactor();
+    }
+
+    /// What takes out all that was learned.
+    pub fn redactor(&self) -> Redactor {
+        self.lock().redactor.clone()
+    }
+
+    /// Reports an event everywhere, without the secrets that are known by now.
+    pub fn emit(&self, mut event: Event) {
+        let mut state = self.lock();
+        event.redact(&state.redactor);
         state.summary.apply(&event, self.clock.monotonic());
         let finished = matches!(event, Event::Finished { .. });
         if matches!(event, Event::Finished { .. } | Event::HelmEnded { .. }) {

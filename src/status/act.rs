@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ci::{self, Env},
-    cli::{self, ClusterFlags, Format, Repair, Status},
+    cli::{self, ClusterFlags, Format, KubernetesVersion, Repair, Status},
     clock::Clock,
     cluster::Cluster,
     deploy::{manifest_of, precious},
@@ -21,14 +21,18 @@ use crate::{
         lease, lease_name,
         table::{Row, State as LockState},
     },
+    redact::Redact,
     release::{
         History,
         store::{Storage, Store, StoreError},
     },
     repair::{
-        Strategy,
+        Answer, Strategy,
         adopt::{self, Proof},
         alone,
+        finish_install::objects::survey,
+        map_apis,
+        uninstall::told,
     },
     report::duration,
     request,
@@ -45,6 +49,11 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
         lock_name: args.lock_name.as_deref(),
         cluster: &args.cluster,
         strategy: Strategy::Auto,
+        kubernetes_version: match args.kubernetes_version {
+            Some(KubernetesVersion::Minor(minor)) => Some(minor),
+            // What the cluster does not serve counts anyway.
+            Some(KubernetesVersion::OfCluster) | None => None,
+        },
         title: "",
     };
     match look(&what, args.output, env, clock).await {
@@ -89,6 +98,7 @@ pub async fn dry_run(args: &Repair, env: &Env, clock: Clock) -> u8 {
         lock_name: args.lock_name.as_deref(),
         cluster: &args.cluster,
         strategy: args.strategy.unwrap_or_default().into(),
+        kubernetes_version: args.kubernetes_version,
         title: "Dry run",
     };
     let found = match look(&what, args.output, env, clock).await {
@@ -109,6 +119,8 @@ struct What<'a> {
     lock_name: Option<&'a str>,
     cluster: &'a ClusterFlags,
     strategy: Strategy,
+    /// A minor release of Kubernetes 1 whose removed APIs count as not served.
+    kubernetes_version: Option<u32>,
     title: &'a str,
 }
 
@@ -147,8 +159,25 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         Proof::None
     };
     let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious, &proof);
+    let answer = match answer {
+        Answer::Repair(plan) => {
+            let survey = survey(&cluster, what.release, &history, &plan).await;
+            told(plan, &survey, true)
+        }
+        answer => answer,
+    };
+    let apis = if !at_work && map_apis::is_part_of(what.strategy) {
+        let wanted = map_apis::all(&history);
+        map_apis::look::look(&cluster, what.release, &history, &wanted, what.kubernetes_version).await
+    } else {
+        map_apis::Found::default()
+    };
+    let answer = map_apis::join(answer, &history, &apis);
     let mut standing = Standing::new(&place, row, &history, answer);
     standing.health = health(&cluster, standing.state, &history).await;
+    if standing.repair.is_some() {
+        standing.redact(&history.secrets().redactor());
+    }
     let _ = write!(std::io::stdout(), "{}", render::render(&standing, format, in_color(env)));
     if let (ci::System::GitHub, Some(path)) = (ci::system(env), env.get("GITHUB_STEP_SUMMARY")) {
         let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
@@ -169,7 +198,11 @@ pub(crate) async fn health(cluster: &Cluster, state: State, history: &History) -
     let shown = shown.or(history.last())?;
     let manifest = manifest_of(shown, &cluster.namespace);
     let (objects, readiness) = tokio::join!(cluster.compared(&manifest), cluster.readiness(&manifest));
-    Some(judge(state, shown.revision, &objects, &readiness))
+    let mut found = judge(state, shown.revision, &objects, &readiness);
+    if !found.reasons.is_empty() {
+        found.redact(&history.secrets().redactor());
+    }
+    Some(found)
 }
 
 pub(crate) fn unreadable(release: &str, storage: &Storage, error: StoreError) -> Stop {

@@ -84,6 +84,10 @@ pub struct Entry {
     pub health: Option<Finding>,
     /// Its lock, if somebody has it.
     pub lock: Option<Row>,
+    /// APIs in its record that the version of Kubernetes which was asked about does not have, each as `policy/v1beta1
+    /// PodDisruptionBudget`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed_apis: Vec<String>,
     /// In one sentence: why it is in the list.
     pub cause: String,
     /// The command that mends it; empty if none does, or none is needed.
@@ -129,6 +133,7 @@ pub fn entries(seen: &[Sighting], locks: &[Row], all: bool, usual: Driver, now: 
             age_seconds: shown.since.map(|since| now.duration_since(since).as_secs().max(0)),
             health: None,
             lock: lock.cloned(),
+            removed_apis: Vec::new(),
             cause: cause(state, shown, lock),
             next: next(state, shown, lock, usual),
         };
@@ -156,6 +161,29 @@ pub fn is_watched(lock: &Row, seen: &[Sighting], whose: Watched) -> bool {
 
 fn needs_somebody(state: State) -> bool {
     !matches!(state, State::None | State::Deployed | State::Uninstalled)
+}
+
+impl Entry {
+    /// Is it in the list of those that need somebody?
+    pub fn needs_somebody(&self) -> bool {
+        needs_somebody(self.state) || !self.removed_apis.is_empty()
+    }
+
+    /// Notes what of its record minor release `minor` of Kubernetes 1 does not have.
+    pub fn note_removed(&mut self, apis: Vec<String>, minor: u32, usual: Driver) {
+        if apis.is_empty() {
+            return;
+        }
+        self.cause = format!("{}; Kubernetes 1.{minor} does not have its {}", self.cause, apis.join(", "));
+        if self.next.is_empty() && self.state != State::Deploying {
+            let (release, namespace) = (&self.release, &self.namespace);
+            let command = format!(
+                "helm-guard repair {release} -n {namespace} --strategy map-apis --kubernetes-version 1.{minor}"
+            );
+            self.next = in_storage(command, self.storage, usual);
+        }
+        self.removed_apis = apis;
+    }
 }
 
 /// A Lease may be for several releases.
@@ -196,7 +224,12 @@ fn next(state: State, shown: &Sighting, lock: Option<&Row>, usual: Driver) -> St
         // The next deploy goes over what failed, and whoever works on it is waited for.
         _ => return String::new(),
     };
-    match shown.storage {
+    in_storage(command, shown.storage, usual)
+}
+
+/// The command with the variable that makes it look there.
+fn in_storage(command: String, storage: Driver, usual: Driver) -> String {
+    match storage {
         storage if storage == usual => command,
         Driver::Secrets => format!("HELM_DRIVER=secret {command}"),
         Driver::ConfigMaps => format!("HELM_DRIVER=configmap {command}"),

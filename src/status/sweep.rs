@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use super::{
     act::health,
+    apis,
     fleet::{self, Entry, Sighting, Watched},
     health::Finding,
     question::{self, Question, UNSETTLED, Which},
@@ -48,7 +49,7 @@ use crate::{
 /// Objects of a page. Metadata of as many take half a megabyte.
 const PAGE: u32 = 500;
 /// Requests at once.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// Runs `status` for many releases. Gives the exit code.
 pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
@@ -63,10 +64,16 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
     let wanted = Wanted {
         everywhere: args.all_namespaces,
         release: args.release.as_deref(),
-        all: args.all || args.release.is_some(),
+        all: args.all || args.release.is_some() || args.kubernetes_version.is_some(),
         watch: args.check.then_some(Watched::All),
     };
-    let (mut entries, unseen) = sweep(&cluster, &wanted, env, clock).await?;
+    let (mut entries, mut unseen) = sweep(&cluster, &wanted, env, clock).await?;
+    if let Some(version) = args.kubernetes_version {
+        let unread = apis::note(&cluster, &mut entries, version, &storages(env)?).await?;
+        unread.iter().for_each(|note| say(&format!("warning: {note}")));
+        unseen.extend(unread);
+        entries.retain(|entry| args.all || args.release.is_some() || entry.needs_somebody());
+    }
     if args.health {
         let storages = storages(env)?;
         let findings = stream::iter(&entries).map(|entry| fares(&cluster, entry, &storages));
@@ -94,8 +101,7 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
 /// How a release fares; `None` when its record cannot be read.
 async fn fares(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option<Finding> {
     let cluster = Cluster { namespace: entry.namespace.clone(), ..cluster.clone() };
-    let storage = storages.iter().find(|storage| storage.driver() == entry.storage)?;
-    let store = Store::new(cluster.client.clone(), &entry.namespace, storage);
+    let store = store(&cluster, entry, storages)?;
     let history = store.history(&entry.release).await.ok()?;
     health(&cluster, entry.state, &history).await
 }
@@ -159,6 +165,12 @@ async fn sweep(
         say(&format!("warning: {note}"));
     }
     Ok((fleet::entries(&seen, &locks, wanted.all, usual, clock.wall()), unseen))
+}
+
+/// The store in which an entry's records are.
+pub(super) fn store(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option<Store> {
+    let storage = storages.iter().find(|storage| storage.driver() == entry.storage)?;
+    Some(Store::new(cluster.client.clone(), &entry.namespace, storage))
 }
 
 /// Where to look. Who says where Helm stores its records has them nowhere else.

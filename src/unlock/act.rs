@@ -26,7 +26,10 @@ use crate::{
         queue::Queue,
     },
     recover::target,
-    release::{History, store::Store},
+    release::{
+        History,
+        store::{Driver, Store, StoreError},
+    },
     repair::steps,
     report::{
         Holder, duration,
@@ -133,6 +136,7 @@ pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
     };
     let mut work = Work {
         store: Store::new(cluster.client.clone(), &cluster.namespace, &storage),
+        driver: storage.driver(),
         backup_dir: args.backup_dir.clone().unwrap_or_else(|| request::backup_dir(env)),
         flags: Flags { id: args.id.clone(), force: args.force, consent: consent(args.yes || args.dry_run) },
         dry_run: args.dry_run,
@@ -166,6 +170,7 @@ fn consent(yes: bool) -> Consent {
 struct Work<'a> {
     cluster: Cluster,
     store: Store,
+    driver: Driver,
     place: Place,
     backup_dir: PathBuf,
     flags: Flags,
@@ -369,7 +374,18 @@ impl Work<'_> {
 
     async fn history(&self) -> Result<History, Stop> {
         let read = self.store.history(&self.place.release).await;
-        read.with_context(|| format!("records of release {}", self.place.release)).map_err(Stop::Unfinished)
+        read.map_err(|error| self.unreadable(error))
+    }
+
+    /// The records cannot be read: with the code and the advice that all commands give then.
+    fn unreadable(&self, error: StoreError) -> Stop {
+        let (code, next) = error.advice(self.driver, "your Role", "get, list, create, update");
+        let error = anyhow::Error::new(error).context(format!("records of release {}", self.place.release));
+        // Once the lock was taken from its holder, it cannot be said that nothing was changed.
+        if code == exit::REFUSED && self.report.outcome != "taken" {
+            return Stop::Refused { why: format!("{error:#}"), next: vec![next] };
+        }
+        Stop::Unavailable(error)
     }
 
     /// Says how the release stands, and keeps it for the report. Can it be deployed?
@@ -411,6 +427,7 @@ impl Work<'_> {
                 release: release.clone(),
                 namespace: &self.place.namespace,
                 lent: std::collections::BTreeMap::new(),
+                apis: std::collections::BTreeMap::new(),
             };
             let said = hands.act(step, &mut history).await.map_err(Stop::Unfinished)?;
             if let Some(said) = said {

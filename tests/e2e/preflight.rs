@@ -137,6 +137,8 @@ fn a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew(version: Helm)
     let said = reported(&stage, &new, &["--recreate-statefulsets", "--wait", "--timeout=60s"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.err.contains("StatefulSet/db is there again, made anew"), "{}", said.err);
+    let keeps = "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new set wants 2Gi; ";
+    assert!(said.err.contains(keeps), "{}", said.err);
     assert_ne!(uid("statefulset/db"), set);
     assert_eq!((uid("pod/db-0"), uid("pvc/data-db-0")), (pod, claim), "{}", said.err);
     let copies = std::fs::read_dir(stage.temporary.path().join("helm-guard-backups")).unwrap();

@@ -97,6 +97,13 @@ impl Stage {
         command
     }
 
+    /// Raw Helm with these words.
+    pub fn helm(&self, arguments: &[&str]) -> Command {
+        let mut helm = self.command(&self.helm);
+        helm.args(arguments);
+        helm
+    }
+
     /// Raw Helm with the chart: `helm upgrade web CHART …`.
     pub fn raw(&self, command: &str, more: &[&str]) -> Command {
         self.raw_of("web", command, more)
@@ -117,6 +124,13 @@ impl Stage {
     pub fn helm(&self, arguments: &[&str]) -> Command {
         let mut helm = self.command(&self.helm);
         helm.args(arguments);
+        helm
+    }
+
+    /// Raw Helm with a chart of a story's own.
+    pub fn raw_with(&self, command: &str, chart: &Path, more: &[&str]) -> Command {
+        let mut helm = self.command(&self.helm);
+        helm.arg(command).arg("web").arg(chart).args(more);
         helm
     }
 

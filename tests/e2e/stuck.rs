@@ -18,7 +18,7 @@ fn a_stuck_install_with_a_claim_keeps_the_claim(version: Helm) {
         "the install hook never ran\n{}",
         said.err
     );
-    stage.assert_history(&["deployed"]);
+    stage.assert_history(&["failed", "deployed"]);
 }
 
 /// A first install that died with nothing precious, under `install`.
@@ -32,7 +32,7 @@ fn a_stuck_install_is_installed_again(version: Helm) {
         "{uids:?}\n{}",
         said.err
     );
-    stage.assert_history(&["deployed"]);
+    stage.assert_history(&["failed", "deployed"]);
 }
 
 /// A rollback that died: the revision it came from is the last good one.

@@ -205,6 +205,24 @@ pub fn at_a_terminal(mut command: Command, answers: &[(&str, &str)]) -> (Option<
     (child.wait().unwrap().code(), screen)
 }
 
+/// The database does not answer: that is no refusal and no half-done work.
+fn records_that_cannot_be_read_are_an_unavailable_storage(version: Helm) {
+    let stage = Stage::new("unreadable", version);
+    for more in [&[][..], &["--force", "--yes"], &["--dry-run"]] {
+        let mut command = stage.own(&["unlock", "web"]);
+        command.args(more).env("HELM_DRIVER", "sql");
+        // Port 9 is for what is thrown away, and nothing listens there.
+        command.env(
+            "HELM_DRIVER_SQL_CONNECTION_STRING",
+            "postgres://helm:helm@127.0.0.1:9/helm?sslmode=disable",
+        );
+        let said = Stage::run(command);
+        assert_eq!(said.code, Some(69), "{more:?}: {}", said.err);
+        assert!(said.err.contains("records of release web"), "{more:?}: {}", said.err);
+    }
+}
+
+crate::with_either_helm! { V4 records_that_cannot_be_read_are_an_unavailable_storage }
 crate::with_both_helms! {
     a_dead_run_is_unlocked_and_settled a_run_that_died_in_its_last_save_is_settled_as_deployed
     a_living_run_is_unlocked_only_by_force a_pending_record_without_a_lock_is_settled_only_by_force

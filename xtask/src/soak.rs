@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: the long versions of what `cargo xtask test` does briefly. The storm, the sweeps of kills and cancels
-//! and the larger models, round after round, each with a seed of its own that can be run again.
+//! `cargo xtask soak`: the long versions of what `cargo xtask test` does briefly. The storm, the sweeps of kills and cancels,
+//! the oracle and the larger models, round after round, each with a seed of its own that can be run again.
 
 use std::{
     process::Command,
@@ -11,7 +11,7 @@ use testbed::{Cluster, Options, SHARED_CLUSTER_VARIABLE};
 
 use crate::interrupt;
 
-/// Storms, sweeps of kills and larger models, for as long as asked; every seed is printed and can be run again
+/// Storms, sweeps of kills, rounds of the oracle and larger models, for as long as asked; every seed is printed and can be run again
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Start no new round after so many minutes
@@ -60,8 +60,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let mut test = vec!["--test", "e2e", "--", "--include-ignored", "--nocapture", "--test-threads=1"];
         match &arguments.only {
             Some(only) => test.push(only),
-            // The sweeps, and the storm that is too long for every change.
-            None => test.extend(["_anywhere", "storm::a_hundred"]),
+            // The sweeps, the oracle, and the storm that is too long for every change.
+            None => test.extend(["_anywhere", "oracle::", "storm::a_hundred"]),
         }
         let answer = step(&format!("seed {seed}: storm and sweeps"), || cargo(&test, &environment));
         if answer.is_err() {

@@ -339,3 +339,26 @@ async fn records_that_do_not_answer_hold_no_write_up_for_long() {
     }
     assert_eq!(looks.load(Ordering::Relaxed), 1);
 }
+
+/// An API server that answers no look holds Helm up for [`PAUSE`], and not at each hook that is deleted.
+#[tokio::test]
+async fn looks_before_hooks_are_deleted_have_one_budget() {
+    let play = play().await;
+    let mut moments = play.fence.moments();
+    let started = tokio::time::Instant::now();
+    for hook in ["a", "b", "c"] {
+        let path = format!("/apis/batch/v1/namespaces/shop/jobs/{hook}");
+        let mut client = play.ask("DELETE", &path, "Content-Length: 0\r\n", "").await;
+        let moment = moments.recv().await.unwrap();
+        assert!(!moment.gives_up);
+        let mut server = tokio::time::timeout(PAUSE * 2, play.accept()).await.unwrap();
+        until(&mut server, "\r\n\r\n").await;
+        let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+        server.write_all(answer).await.unwrap();
+        until(&mut client, "{}").await;
+        // The look is not over: it never is.
+        std::mem::forget(moment);
+    }
+    let took = started.elapsed();
+    assert!((PAUSE..PAUSE * 2).contains(&took), "{took:?}");
+}

@@ -1,5 +1,7 @@
 //! Records in the cluster: Secrets, or ConfigMaps.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, Client,
@@ -8,6 +10,11 @@ use kube::{
 
 use super::StoreError;
 use crate::release::stored::Stored;
+
+/// How often an object is created whose predecessor is deleted.
+const CREATIONS: u32 = 10;
+/// How long it is waited in between.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// The objects of one namespace.
 #[derive(Clone)]
@@ -46,9 +53,23 @@ impl Objects {
         Ok(items.into_iter().map(|object| Stored::Secret(Box::new(object))).collect())
     }
 
+    /// One record, by its object's name.
+    pub(super) async fn record(&self, name: &str) -> Result<Option<Stored>, StoreError> {
+        let client = self.client.clone();
+        Ok(if self.in_maps {
+            self.config_maps(client).get_opt(name).await?.map(|object| Stored::ConfigMap(Box::new(object)))
+        } else {
+            self.secrets(client).get_opt(name).await?.map(|object| Stored::Secret(Box::new(object)))
+        })
+    }
+
     /// Writes an object in the place of the one with its resource version.
     pub(super) async fn replace(&self, client: Client, mut stored: Stored) -> Result<Stored, StoreError> {
         let name = stored.name().to_owned();
+        if stored.is_immutable() {
+            stored.make_mutable();
+            return self.replace_immutable(client, &stored).await;
+        }
         if let Some(meta) = stored.metadata_mut() {
             meta.managed_fields = None;
         }
@@ -67,12 +88,35 @@ impl Objects {
         replaced.map_err(|error| conflict(error, &name))
     }
 
-    /// Creates an object.
-    pub(super) async fn create(&self, client: Client, stored: Stored) -> Result<(), StoreError> {
+    /// An immutable object cannot be written: it is deleted, if it is still the one that was read, and created anew. Between
+    /// the two there is none. Who writes records has saved them first: a restore, or `settle`, creates it again.
+    async fn replace_immutable(&self, client: Client, stored: &Stored) -> Result<Stored, StoreError> {
+        self.delete(client.clone(), stored).await?;
+        let mut left = CREATIONS;
+        loop {
+            left -= 1;
+            match self.create(client.clone(), stored.as_new(false)).await {
+                Err(StoreError::Api(_)) if left > 0 => tokio::time::sleep(PAUSE).await,
+                Err(StoreError::Api(error)) => {
+                    return Err(StoreError::Lost { name: stored.name().to_owned(), error });
+                }
+                created => return created,
+            }
+        }
+    }
+
+    /// Creates an object. Gives it as it is then.
+    pub(super) async fn create(&self, client: Client, stored: Stored) -> Result<Stored, StoreError> {
         let params = PostParams::default();
         let created = match &stored {
-            Stored::Secret(object) => self.secrets(client).create(&params, object).await.map(drop),
-            Stored::ConfigMap(object) => self.config_maps(client).create(&params, object).await.map(drop),
+            Stored::Secret(object) => {
+                let created = self.secrets(client).create(&params, object).await;
+                created.map(|object| Stored::Secret(Box::new(object)))
+            }
+            Stored::ConfigMap(object) => {
+                let created = self.config_maps(client).create(&params, object).await;
+                created.map(|object| Stored::ConfigMap(Box::new(object)))
+            }
             Stored::Row(_) => return Err(StoreError::Conflict(stored.name().to_owned())),
         };
         created.map_err(|error| conflict(error, stored.name()))

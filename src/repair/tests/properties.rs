@@ -56,6 +56,13 @@ impl World {
         }
     }
 
+    fn set_aside(&mut self, revision: u32, set_aside: bool) {
+        let record = self.history.records.iter_mut().find(|record| record.revision == revision);
+        if let Some(Ok(body)) = record.map(|record| &mut record.body) {
+            body.set_aside = set_aside;
+        }
+    }
+
     fn delete(&mut self, revision: u32) {
         self.history.records.retain(|record| record.revision != revision);
     }
@@ -71,17 +78,34 @@ impl World {
                     assert!(self.history.get(*lender).is_some(), "a lender is deleted before it lends");
                 }
                 let Some(record) = self.history.get(*revision).cloned() else { return };
-                self.put(*revision, Status::Failed, dead_description(record.status()).as_deref());
+                self.put(*revision, Status::Failed, finish_install::death(&record).as_deref());
                 self.lent.insert(*revision, record);
             }
             Step::Return { revision } => {
                 let Some(copy) = self.lent.get(revision) else { return };
                 let own = copy.body.as_ref().map_or(String::new(), |body| body.description.clone());
-                let description = dead_description(copy.status()).unwrap_or(own);
+                let description = finish_install::death(copy).unwrap_or(own);
+                let set_aside = copy.is_set_aside();
                 self.put(*revision, Status::Failed, Some(&description));
+                self.set_aside(*revision, set_aside);
             }
             Step::Delete { revision } => self.delete(*revision),
+            // No status changes.
+            Step::MapApis { .. } => {}
             Step::Rollback { to } => drop(self.rollback(*to, max, Ending::Succeeds)),
+            Step::SetAside { revision, .. } => {
+                let Some(record) = self.history.get(*revision).cloned() else { return };
+                let description = dead_description(record.status());
+                if !(record.is_set_aside() && record.status() == Status::Uninstalled) {
+                    self.put(*revision, Status::Uninstalled, description.as_deref());
+                    self.set_aside(*revision, true);
+                }
+            }
+            Step::EndAside { revision } => {
+                let Some(record) = self.history.get(*revision).cloned() else { return };
+                self.put(*revision, Status::Failed, finish_install::death(&record).as_deref());
+                self.set_aside(*revision, false);
+            }
             Step::Uninstall => self.history.records.retain(|record| record.body.is_err()),
         }
     }
@@ -263,6 +287,9 @@ fn assert_in_order(world: &World, good: Option<u32>, succeeded: bool) -> Result<
     let readable = || history.records.iter().filter(|record| record.body.is_ok());
     prop_assert!(!readable().any(|record| record.status().is_pending()), "pending: {}", said);
     prop_assert!(history.deployed().count() <= 1, "several deployed: {}", said);
+    let hidden =
+        history.last().is_some_and(|last| last.is_set_aside() && last.status() == Status::Uninstalled);
+    prop_assert!(!hidden, "set aside still: {}", said);
     let labels = readable().filter(|record| record.label == Status::Deployed).count();
     prop_assert!(labels <= 1, "several labelled deployed: {}", said);
     if succeeded {
@@ -280,7 +307,7 @@ fn histories() -> impl Generator<Value = String> {
     let status = prop::sample::select(
         "deployed deployed superseded superseded superseded! superseded? failed uninstalled uninstalling replaced \
          pending-install pending-install+hook pending-upgrade pending-upgrade pending-rollback unreadable unknown \
-         pending-upgrade~failed pending-upgrade~deployed"
+         pending-upgrade~failed pending-upgrade~deployed aside aside+hook replaced-aside failed-aside dead-install+hook"
             .split_whitespace()
             .collect::<Vec<_>>(),
     );
@@ -347,7 +374,8 @@ proptest! {
                 let touched = step.revision().is_some() && step.revision() == good;
                 let harmless = matches!(step, Step::Mark { status: Status::Deployed | Status::Superseded, .. });
                 prop_assert!(!touched || harmless, "{:?}", step);
-                prop_assert!(good.is_none() || *step != Step::Uninstall, "{:?}", step);
+                let asked_for = given.strategy == Strategy::Uninstall && good.is_none();
+                prop_assert!(asked_for || *step != Step::Uninstall, "{:?}", step);
             }
         }
     }

@@ -18,8 +18,14 @@ const RULES: &[(&str, &str)] = &[
     (r#"(?:/[^\s/:"']+)*/(?:\.tmp|hg-)[A-Za-z0-9_-]+"#, "[TMP]"),
     (r"\b(127\.0\.0\.1|localhost|\[::1\]):\d{2,5}\b", "$1:[PORT]"),
     (r"(?i)\b(pid[ =:]+)\d+\b", "$1[PID]"),
-    // Pods of a Deployment: web-7d9c5b8f6-x2x4z. Kubernetes uses no vowels here.
-    (r"\b([a-z0-9]+(?:-[a-z0-9]+)*?)-[bcdf-hj-np-tv-z0-9]{8,10}-[bcdf-hj-np-tv-z2-9]{5}\b", "$1-[POD]"),
+    // Who holds a lock: owner, eight hexadecimal digits, process ID. Before pods, whose names may look like it.
+    (r"-[0-9a-f]{8}-\d{1,7}\b", "-[ID]-[PID]"),
+    // Pods of a Deployment: web-7d9c5b8f6-x2x4z. Of the letters and digits that Kubernetes takes for generated names
+    // (apimachinery, `util/rand`): no vowels, and no 0, 1 and 3.
+    (
+        r"\b([a-z0-9]+(?:-[a-z0-9]+)*?)-[bcdfghjklmnpqrstvwxz2456789]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b",
+        "$1-[POD]",
+    ),
     (r"\b(v\d+\.\d+)\.\d+\b", "$1.[PATCH]"),
     // 1h2m3s, 1m20s, 4.2s, 350ms, 20 s
     (
@@ -69,6 +75,11 @@ mod tests {
             ("--kubeconfig /tmp/hg-namespace-aB3/kubeconfig", "--kubeconfig [TMP]/kubeconfig"),
             ("-n first-install-t0a1b2c", "-n [NAMESPACE]"),
             ("pod web-57d6b95858-zwdnq", "pod web-[POD]"),
+            // Whatever digits a lock ID and a process ID have.
+            ("ada@laptop-3f9a1c07-12345 holds it", "ada@laptop-[ID]-[PID] holds it"),
+            ("ada@laptop-bcdf2456-24567 holds it", "ada@laptop-[ID]-[PID] holds it"),
+            ("run-42-unlock-99999999-22222", "run-42-unlock-[ID]-[PID]"),
+            ("pod web-57d6b95858-24567", "pod web-[POD]"),
             ("release web in shop, revision 2 of 3", "release web in shop, revision 2 of 3"),
         ] {
             assert_eq!(normalise(text), expected);
