@@ -341,7 +341,7 @@ fn secrets(kubeconfig: &str) -> Result<Vec<String>, String> {
         "idp-client-secret",
     ];
     // What does not parse is not quoted: it is most likely a secret.
-    let parsed: Value = serde_yaml::from_str(kubeconfig)
+    let parsed = crate::yaml::document(kubeconfig)
         .map_err(|_| "input kubeconfig: neither the path of a file nor the text of one".to_owned())?;
     let mut found = Vec::new();
     let mut left = vec![&parsed["users"]];

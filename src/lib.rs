@@ -10,6 +10,7 @@ pub mod lock;
 pub mod manifest;
 pub mod redact;
 pub mod release;
+pub mod yaml;
 
 pub mod backup;
 pub mod preflight;

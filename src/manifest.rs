@@ -7,6 +7,8 @@ pub mod union;
 
 use serde_json::Value;
 
+use crate::yaml::{self, Unread};
+
 /// Which object: group and version, kind, namespace, name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
@@ -51,24 +53,15 @@ impl Manifest {
     /// API server is left out: nobody can ask for it by a name.
     ///
     /// # Errors
-    /// When it is not YAML of Kubernetes objects.
-    pub fn parse(text: &str, namespace: &str) -> Result<Self, String> {
-        let documents: Vec<Value> =
-            serde_yaml::from_multiple_with_options(text, as_helm_reads()).map_err(|error| {
-                // The parser quotes the text it stumbles over, and that may be a Secret's.
-                format!(
-                    "not YAML (near {})",
-                    error.location().map_or("?".into(), |at| format!("line {}", at.line()))
-                )
-            })?;
+    /// When it is not YAML of Kubernetes objects, or more than helm-guard reads: [`Unread`] says which.
+    pub fn parse(text: &str, namespace: &str) -> Result<Self, Unread> {
         let mut objects = Vec::new();
-        for mut document in documents {
-            whole_numbers(&mut document);
+        yaml::each_document(text, |document| {
             flatten(document, &mut |object| {
                 objects.extend(keyed(object, namespace)?);
                 Ok(())
-            })?;
-        }
+            })
+        })?;
         Ok(Self { objects })
     }
 
@@ -92,26 +85,14 @@ impl Manifest {
         text.starts_with("---\n{")
     }
 
-    /// As text that Helm reads back: YAML documents with JSON in them.
+    /// As text that Helm reads back: YAML documents, each one line of JSON as far as YAML takes it.
     pub fn text(&self) -> String {
         self.objects.iter().fold(String::new(), |mut text, (_, value)| {
             text.push_str("---\n");
-            text.push_str(&value.to_string());
+            yaml::write(value, &mut text);
             text.push('\n');
             text
         })
-    }
-}
-
-/// What Helm takes, this must take too: the last of two equal keys counts. The parser's own limits are for settings; the
-/// body of a record (up to `codec::MAX_DECODED`) can hold thousands of objects. What grows as it is read is limited more: a
-/// map of one field takes 600 bytes.
-fn as_helm_reads() -> serde_yaml::Options {
-    serde_yaml::options! {
-        legacy_octal_numbers: true,
-        duplicate_keys: serde_yaml::options::DuplicateKeyPolicy::LastWins,
-        alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 100_000 },
-        budget: serde_yaml::budget! { max_documents: 100_000, max_nodes: 1_000_000, max_events: 3_000_000 },
     }
 }
 
@@ -137,9 +118,10 @@ fn keyed(object: Value, namespace: &str) -> Result<Option<(ObjectKey, Value)>, S
 fn flatten(mut document: Value, each: &mut impl FnMut(Value) -> Result<(), String>) -> Result<(), String> {
     let items = match document.get_mut("items").map(Value::take) {
         Some(Value::Array(items)) => items,
-        Some(other) if !other.is_null() => return Err("a list whose items are none".into()),
-        _ if document.is_null() => return Ok(()),
-        _ => return each(document),
+        // As templates leave it when they loop over nothing.
+        Some(Value::Null) => Vec::new(),
+        Some(_) => return Err("a list whose items are none".into()),
+        None => return each(document),
     };
     let kind = document["kind"].as_str().unwrap_or_default();
     let kind = kind.strip_suffix("List").unwrap_or(kind);
@@ -151,21 +133,6 @@ fn flatten(mut document: Value, each: &mut impl FnMut(Value) -> Result<(), Strin
         flatten(item, each)?;
     }
     Ok(())
-}
-
-/// What Helm's parser makes of `1e3`: Go writes a float without a fraction as an integer.
-fn whole_numbers(value: &mut Value) {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match value {
-        Value::Number(number) if number.is_f64() => {
-            if let Some(float) = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT) {
-                *value = Value::from(float as i64);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
-        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -247,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_text_of_a_broken_manifest_is_never_in_the_error() {
-        let error = Manifest::parse("a: [canary-3141\nb: canary-3141: x", "ns").unwrap_err();
+        let error = Manifest::parse("a: [canary-3141\nb: canary-3141: x", "ns").unwrap_err().to_string();
         assert!(!error.contains("canary"), "{error}");
     }
 
@@ -283,7 +250,7 @@ mod tests {
             "\u{feff}%YAML 9.9\n---\nkind: A\n".to_owned(),
         ] {
             if let Err(why) = Manifest::parse(&text, "shop") {
-                assert!(why.len() < 60, "{why}");
+                assert!(why.to_string().len() < 60, "{why}");
             }
         }
     }

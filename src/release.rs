@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod database;
+pub mod large;
 pub mod removed_apis;
 pub mod secrets;
 pub mod set_aside;
@@ -120,6 +121,11 @@ impl Record {
     /// Status in the body, which is what Helm's pending check reads; `Unknown` when it cannot be decoded.
     pub fn status(&self) -> Status {
         self.body.as_ref().map_or(Status::Unknown, |body| body.status)
+    }
+
+    /// Is its body more than helm-guard holds? Its manifest and values are not known then, and Helm reads it all the same.
+    pub fn is_large(&self) -> bool {
+        self.body.as_ref().is_ok_and(|body| body.is_large)
     }
 
     /// Does the record itself say that its install, upgrade or rollback completed?

@@ -605,6 +605,15 @@ impl<'a> Case<'a> {
             }
             return answer;
         }
+        if let Some(large) = self.good.iter().chain(&self.dead).find(|record| record.is_large()) {
+            let mut answer = self.marked(last);
+            if let Answer::Repair(plan) = &mut answer {
+                plan.why =
+                    format!("the record of revision {} is larger than helm-guard reads", large.revision);
+                plan.caveat = "objects and fields that only dead revisions set may stay".into();
+            }
+            return answer;
+        }
         let mut union_of: Vec<u32> = self.good_revision().into_iter().collect();
         union_of.extend(self.dead.iter().map(|record| record.revision));
         // First of all: while the dead record is pending, other writes could make it look like a missing last save.

@@ -189,7 +189,7 @@ fn next(place: &Place, state: State, lock: Option<&Row>, repair: Option<&Planned
         }
         State::Uninstalling => next.push(format!("helm-guard uninstall {name}")),
         State::Deployed if repair.is_some_and(|planned| planned.strategy == map_apis::NAME) => {
-            next.push(format!("helm-guard repair {name}, which a deploy does by itself"));
+            next.push(format!("helm-guard repair {name} --strategy map-apis, which a deploy does by itself"));
         }
         _ => {}
     }

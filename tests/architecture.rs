@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 66] = [
+const ACTING: [(&str, &str); 67] = [
     ("backup/act.rs", "writes backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -56,6 +56,7 @@ const ACTING: [(&str, &str); 66] = [
     ("recover/restore.rs", "reads the backup, writes records after the fact"),
     ("recover/settle.rs", "ends processes and writes records after the fact"),
     ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),
+    ("release/large.rs", "unpacks in memory, with the readers and writers of std::io"),
     ("release/store.rs", "writes the records"),
     ("release/store/line.rs", "connects to the database"),
     ("release/store/objects.rs", "reads and writes records in the cluster"),

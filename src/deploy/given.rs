@@ -38,8 +38,11 @@ fn add_files(invocation: &Invocation, secrets: &mut Secrets) {
         }
     }
     for file in invocation.value_sources() {
-        let documents = read(&file).and_then(|text| serde_yaml::from_multiple::<Value>(&text).ok());
-        documents.into_iter().flatten().for_each(|values| secrets.add_values(&values));
+        // What stands before a fault is known all the same.
+        let _ = crate::yaml::each_document(&read(&file).unwrap_or_default(), |values| {
+            secrets.add_values(&values);
+            Ok(())
+        });
     }
 }
 

@@ -224,9 +224,13 @@ fn holds_no_values(file: &str) -> bool {
     if text.len() as u64 > LIMIT {
         return false;
     }
-    serde_yaml::from_multiple::<serde_json::Value>(&text).is_ok_and(|documents| {
-        documents.iter().all(|one| one.is_null() || one.as_object().is_some_and(serde_json::Map::is_empty))
-    })
+    let mut is_empty = true;
+    let read = crate::yaml::each_document(&text, |document| {
+        // Helm 3 reads the first document, Helm 4 all of them.
+        is_empty &= document.is_null() || document.as_object().is_some_and(serde_json::Map::is_empty);
+        Ok(())
+    });
+    is_empty && read.is_ok()
 }
 
 /// A source of values that a rendering would use up, so that nothing were left for the deploy: standard input, a pipe

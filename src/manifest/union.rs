@@ -13,23 +13,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     Manifest, ObjectKey,
     merge_keys::{Field, List, Type},
 };
 
-/// Stands in the base for a value about which revisions disagree, in kinds that Helm merges by JSON merge patches. It is
-/// never sent: it is in no new manifest.
-pub const DISAGREEMENT: &str = "(not the same in all revisions that helm-guard united)";
+/// Stands in the base for a value about which revisions disagree, in kinds that Helm merges by JSON merge patches. Helm
+/// compares it with the new manifest's value, and never sends it. Were somebody to roll back to the record while it is the
+/// base, an API server that knows the type of the field would refuse it: no list has a `null` in it.
+pub fn disagreement() -> Value {
+    json!([null, "not the same in all revisions: this is a temporary merge base of helm-guard"])
+}
 
 type Fields = Map<String, Value>;
 
 impl Manifest {
     /// Everything that a sequence of revisions, oldest first, may have left in the cluster: each object that any of
     /// them names, with each field that any of them sets. Where two disagree the newest wins, except in kinds that are
-    /// not Kubernetes' own: there [`DISAGREEMENT`] stands instead.
+    /// not Kubernetes' own: there [`disagreement`] stands instead.
     ///
     /// As the base of Helm's merge it makes an upgrade remove all that the new manifest does not want, whichever revision
     /// brought it, and bring all that it wants, whichever revision removed it.
@@ -155,20 +158,36 @@ fn merge(old: &mut Value, new: Value, field: Option<&Field>) {
 }
 
 /// Two ports of one number, or two variables of one name, have one merge key. Helm pairs such items by their order, and when
-/// the base has more of them than the new manifest it deletes **all** that live, wanted or not. So there are as many as the
-/// newest revision has, which is what Helm would have merged from had that revision finished, and one if it has none.
+/// the base has more of them than the new manifest it deletes **all** that live, wanted or not; a field that goes, goes from
+/// the first that lives. So there are as many as the newest revision has, which is what Helm would have merged from had that
+/// revision finished, with those fields of older ones that none of them has; and one if it has none.
 fn merge_items(old: &mut Vec<Value>, new: Vec<Value>, key: &str, of: Type) {
     let mut newer: BTreeMap<String, VecDeque<Value>> = BTreeMap::new();
+    let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut order = Vec::new();
+    let same = |items: &[Value], name: &Value| items.iter().filter(|item| item[key] == *name).count();
+    let single: Vec<bool> =
+        old.iter().map(|item| [&old[..], &new].iter().all(|items| same(items, &item[key]) <= 1)).collect();
     for item in new {
         let name = item[key].to_string();
         order.push(name.clone());
+        let names = item.as_object().into_iter().flat_map(Fields::keys).cloned();
+        named.entry(name.clone()).or_default().extend(names);
         newer.entry(name).or_default().push_back(item);
     }
     let mut kept = Vec::new();
-    for mut item in std::mem::take(old) {
+    for (mut item, single) in std::mem::take(old).into_iter().zip(single) {
         match newer.get_mut(&item[key].to_string()).map(VecDeque::pop_front) {
             None => keep_one(&mut kept, item, key, of),
+            Some(Some(Value::Object(mut newer))) if !single => {
+                let named = named.get(&item[key].to_string());
+                for (name, value) in item.as_object_mut().map(std::mem::take).into_iter().flatten() {
+                    if named.is_none_or(|named| !named.contains(&name)) {
+                        newer.insert(name, value);
+                    }
+                }
+                kept.push(Value::Object(newer));
+            }
             Some(Some(Value::Object(newer))) => {
                 if let Value::Object(fields) = &mut item {
                     merge_fields(fields, newer, of);
@@ -182,18 +201,26 @@ fn merge_items(old: &mut Vec<Value>, new: Vec<Value>, key: &str, of: Type) {
     *old = kept;
 }
 
-/// Adds an item that no newer revision has, unless one with its key is there.
+/// Adds an item that no newer revision has, unless one with its key is there: that one then has only the fields that both
+/// have. Helm may pair it with any new item of its key, and takes the fields that this one has not from the first that lives.
 fn keep_one(kept: &mut Vec<Value>, mut item: Value, key: &str, of: Type) {
     let known = kept.iter_mut().find(|other| other[key] == item[key]);
     match (known, &mut item) {
-        (Some(Value::Object(known)), Value::Object(fields)) => {
-            merge_fields(known, std::mem::take(fields), of)
-        }
+        (Some(Value::Object(known)), Value::Object(fields)) => keep_common(known, fields),
         (_, Value::Object(fields)) => {
             thin(fields, of);
             kept.push(item);
         }
         _ => {}
+    }
+}
+
+fn keep_common(fields: &mut Fields, others: &Fields) {
+    fields.retain(|name, _| others.contains_key(name));
+    for (name, value) in fields {
+        if let (Value::Object(value), Some(Value::Object(other))) = (value, others.get(name)) {
+            keep_common(value, other);
+        }
     }
 }
 
@@ -246,7 +273,7 @@ fn compare(old: &mut Value, new: &Value) {
             disagree(old);
         }
         (old, new) if old == new => {}
-        _ => *old = DISAGREEMENT.into(),
+        _ => *old = disagreement(),
     }
 }
 
@@ -254,7 +281,7 @@ fn compare(old: &mut Value, new: &Value) {
 fn disagree(value: &mut Value) {
     match value {
         Value::Object(fields) if !fields.is_empty() => fields.values_mut().for_each(disagree),
-        value => *value = DISAGREEMENT.into(),
+        value => *value = disagreement(),
     }
 }
 

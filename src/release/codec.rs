@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -31,10 +31,10 @@ pub enum CodecError {
     #[error("not gzip, or cut off")]
     Gzip,
     /// More than [`MAX_DECODED`].
-    #[error("more than {} MiB when decompressed", MAX_DECODED >> 20)]
+    #[error("more than the {} MiB that helm-guard reads", MAX_DECODED >> 20)]
     TooLarge,
     /// More than [`MAX_VALUES`].
-    #[error("more than {MAX_VALUES} values")]
+    #[error("more than the {MAX_VALUES} values that helm-guard reads")]
     TooMany,
     /// Not the JSON of a release.
     #[error("not the JSON of a Helm release: {0}")]
@@ -42,6 +42,13 @@ pub enum CodecError {
     /// The edited body does not fit its object any more.
     #[error("the edited record has {0} bytes, a Secret holds 1 MiB")]
     DoesNotFit(usize),
+}
+
+impl CodecError {
+    /// Is this a limit of helm-guard's own? Helm reads such a record.
+    pub fn is_own_limit(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::TooMany)
+    }
 }
 
 /// What is wrong with a JSON text, without the text: the parser quotes what it stumbles over, and that may be secret.
@@ -74,6 +81,8 @@ pub struct Essentials {
     pub apply_method: String,
     /// Hooks and how their last run ended.
     pub hooks: Vec<HookRun>,
+    /// Is the body more than helm-guard holds? Then its manifest and values are not known, which is no fault of the record.
+    pub is_large: bool,
     /// Is the record set aside (see `set_aside`)?
     pub set_aside: bool,
     /// Is there no `info`, over which Helm falls? Then the status is that of the label.
@@ -84,18 +93,26 @@ pub struct Essentials {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct HookRun {
+    #[serde(deserialize_with = "or_null")]
     name: String,
+    #[serde(deserialize_with = "or_null")]
     kind: String,
+    #[serde(deserialize_with = "or_null")]
     events: Vec<String>,
+    #[serde(deserialize_with = "or_null")]
     last_run: LastRun,
+    #[serde(deserialize_with = "or_null")]
     delete_policies: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct LastRun {
+    #[serde(deserialize_with = "or_null")]
     started_at: String,
+    #[serde(deserialize_with = "or_null")]
     completed_at: String,
+    #[serde(deserialize_with = "or_null")]
     phase: String,
 }
 
@@ -156,10 +173,10 @@ impl HookRun {
 /// # Errors
 /// When it is not that, or grows beyond [`MAX_DECODED`] or [`MAX_VALUES`].
 pub fn decode(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
-    let mut json = STANDARD.decode(payload.trim_ascii()).map_err(|_| CodecError::Base64)?;
+    let mut json = unbase64(payload)?;
     if json.starts_with(&[0x1f, 0x8b]) {
         let mut unpacked = Vec::new();
-        GzDecoder::new(json.as_slice())
+        MultiGzDecoder::new(json.as_slice())
             .take(MAX_DECODED + 1)
             .read_to_end(&mut unpacked)
             .map_err(|_| CodecError::Gzip)?;
@@ -171,6 +188,22 @@ pub fn decode(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
         length if length > MAX_VALUES as u64 && values(&json) > MAX_VALUES => Err(CodecError::TooMany),
         _ => Ok(json),
     }
+}
+
+/// Base64 as Go reads it: line breaks do not matter.
+pub(super) fn unbase64(payload: &[u8]) -> Result<Vec<u8>, CodecError> {
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let payload = payload.trim_ascii();
+    if payload.iter().any(is_break) {
+        let one_line: Vec<u8> = payload.iter().copied().filter(|byte| !is_break(byte)).collect();
+        return STANDARD.decode(one_line).map_err(|_| CodecError::Base64);
+    }
+    STANDARD.decode(payload).map_err(|_| CodecError::Base64)
+}
+
+/// A text that may be `null`, which Go takes for an empty one.
+fn or_null<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// How many values there are in a JSON text: each but the first follows a comma, a colon or a bracket that is not in a text.
@@ -215,7 +248,7 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         chart: Option<Chart>,
         #[serde(default)]
         hooks: Option<Vec<HookRun>>,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         apply_method: String,
         #[serde(default, borrow)]
         manifest: Option<&'a RawValue>,
@@ -224,9 +257,9 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     struct Info {
         #[serde(default)]
         status: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         description: String,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         last_deployed: String,
     }
     #[derive(Default, Deserialize)]
@@ -237,8 +270,11 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
     struct Metadata {
+        #[serde(deserialize_with = "or_null")]
         name: String,
+        #[serde(deserialize_with = "or_null")]
         version: String,
+        #[serde(deserialize_with = "or_null")]
         app_version: String,
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
@@ -264,6 +300,7 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         app_version: chart.app_version,
         apply_method: body.apply_method,
         hooks: body.hooks.unwrap_or_default(),
+        is_large: false,
         set_aside: body.manifest.is_some_and(|manifest| set_aside::is_marked(manifest.get())),
     })
 }
@@ -289,7 +326,7 @@ pub fn identity(json: &[u8]) -> Result<(String, u32), CodecError> {
 pub fn manifest(json: &[u8]) -> Result<String, CodecError> {
     #[derive(Deserialize)]
     struct Body {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         manifest: String,
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;
@@ -344,14 +381,14 @@ pub struct Texts {
 pub fn texts(json: &[u8]) -> Result<Texts, CodecError> {
     #[derive(Deserialize)]
     struct Body {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         manifest: String,
         #[serde(default)]
         hooks: Option<Vec<Hook>>,
     }
     #[derive(Deserialize)]
     struct Hook {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_null")]
         manifest: String,
     }
     let body: Body = serde_json::from_slice(json).map_err(|error| CodecError::Json(unquoted(&error)))?;

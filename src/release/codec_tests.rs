@@ -148,7 +148,7 @@ fn sizes_are_bounded() {
     let zeros = vec![b' '; MAX_DECODED as usize + 1];
     let bomb = encode(&zeros, MAX_STORED).unwrap();
     assert!(bomb.len() < 1 << 20);
-    assert_eq!(decode(&bomb).unwrap_err().to_string(), "more than 64 MiB when decompressed");
+    assert_eq!(decode(&bomb).unwrap_err().to_string(), "more than the 64 MiB that helm-guard reads");
     assert_eq!(decode(&encode(&zeros[1..], MAX_STORED).unwrap()).unwrap().len() as u64, MAX_DECODED);
 
     let mut seed = 1_u32;
@@ -185,7 +185,7 @@ fn values_are_counted_where_they_are_values() {
             .map(|json| essentials(&json).unwrap().hooks.len())
     };
     assert_eq!(of(MAX_VALUES / 2 - 3).unwrap(), MAX_VALUES / 2 - 2);
-    assert_eq!(of(MAX_VALUES).unwrap_err().to_string(), "more than 1048576 values");
+    assert_eq!(of(MAX_VALUES).unwrap_err().to_string(), "more than the 1048576 values that helm-guard reads");
 }
 
 #[test]
@@ -215,6 +215,39 @@ fn what_is_no_record_says_why() {
         assert!(error.starts_with(expected), "{what}: {error}");
         assert!(!error.contains("sec-ret"), "{what}: {error}");
     }
+}
+
+/// Go takes `null` for an empty text or list, and base64 with line breaks; Helm reads such records.
+#[test]
+fn what_go_reads_is_no_damage() {
+    let json = r#"{"info":{"status":"failed","description":null},"chart":{"metadata":{"name":null}},"hooks":[{"name":"a","kind":null,"events":null,"last_run":null}],"manifest":null,"apply_method":null}"#;
+    let read = essentials(json.as_bytes()).unwrap();
+    assert_eq!((read.status, read.hooks.len()), (Status::Failed, 1));
+    assert_eq!(manifest(json.as_bytes()).unwrap(), "");
+    assert_eq!(texts(json.as_bytes()).unwrap().manifest, "");
+    let payload = encode(json.as_bytes(), MAX_STORED).unwrap();
+    let folded: Vec<u8> = payload.chunks(64).flat_map(|line| [line, b"\r\n"].concat()).collect();
+    assert_eq!(text(decode(&folded).unwrap()), json);
+}
+
+/// Records that Helm reads are read, however large they are.
+#[test]
+fn a_record_beyond_our_limits_is_not_damaged() {
+    let body = |manifest: &str| {
+        format!(
+            "{{\"info\":{{\"status\":\"pending-upgrade\",\"description\":\"x\"}},\"manifest\":\"{manifest}\"}}"
+        )
+    };
+    let large = body(&" ".repeat(MAX_DECODED as usize));
+    let mut object = k8s_openapi::api::core::v1::Secret::default();
+    object.metadata.name = Some("sh.helm.release.v1.web.v3".into());
+    let mut stored = Stored::Secret(Box::new(object));
+    stored.set_payload(encode(large.as_bytes(), MAX_STORED).unwrap());
+    let record = stored.record();
+    assert_eq!((record.revision, record.status(), record.is_large()), (3, Status::PendingUpgrade, true));
+    let edit = Edit { status: Some(Status::Failed), ..Edit::default() };
+    let edited = super::super::large::edit(record.stored.payload(), &edit, MAX_STORED).unwrap();
+    assert_eq!(super::super::large::essentials(&edited).unwrap().status, Status::Failed);
 }
 
 #[test]

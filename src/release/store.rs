@@ -15,6 +15,7 @@ use super::{
     History, Record, Status,
     codec::{self, CodecError, Edit},
     database::{Database, DatabaseError},
+    large,
     stored::{self, Stored},
 };
 use crate::{
@@ -272,11 +273,20 @@ impl Store {
         let name = record.stored.name().to_owned();
         let limit = record.stored.limit();
         let codec = |error| StoreError::Codec(name.clone(), error);
-        let json = codec::decode(record.stored.payload()).map_err(codec)?;
-        let edited = codec::encode(&codec::edit(&json, edit).map_err(codec)?, limit).or_else(|error| {
+        let payload = record.stored.payload();
+        let decoded = match codec::decode(payload) {
+            Ok(json) => Some(json),
+            Err(error) if error.is_own_limit() => None,
+            Err(error) => return Err(codec(error)),
+        };
+        let encoded = |edit: &Edit| match &decoded {
+            Some(json) => codec::edit(json, edit).and_then(|json| codec::encode(&json, limit)),
+            None => large::edit(payload, edit, limit),
+        };
+        let edited = encoded(edit).or_else(|error| {
             // A record near the limit: the longer description is what may go.
             let shorter = Edit { description: None, ..edit.clone() };
-            codec::edit(&json, &shorter).and_then(|json| codec::encode(&json, limit)).map_err(|_| error)
+            encoded(&shorter).map_err(|_| error)
         });
         let mut stored = record.stored.clone();
         stored.set_payload(edited.map_err(codec)?);

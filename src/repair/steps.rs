@@ -26,6 +26,7 @@ use crate::{
         store::Store,
         stored::backup_list,
     },
+    yaml::Unread,
 };
 
 /// Saves copies of the records that `steps` change or delete into one new file of `directory`, readable by its owner
@@ -208,9 +209,14 @@ impl Hands<'_> {
             if values_of == Some(record.revision) {
                 values = Some(json);
             }
-            let Ok(manifest) = Manifest::parse(&text, self.namespace) else {
-                unread.push(format!("revision {}", record.revision));
-                continue;
+            let manifest = match Manifest::parse(&text, self.namespace) {
+                Ok(manifest) => manifest,
+                // Helm reads it: without its objects the base would be wrong.
+                Err(error @ Unread::BeyondLimits(_)) => return Err(error).with_context(context),
+                Err(_) => {
+                    unread.push(format!("revision {}", record.revision));
+                    continue;
+                }
             };
             if good == Some(record.revision) {
                 good_manifest = manifest.clone();

@@ -498,3 +498,27 @@ fn an_upgrade_that_was_stopped_in_its_last_save_leaves_one_revision_deployed() {
         assert_eq!(list(&settle_upgrade(1, &history(records))), expected, "{what}: {records}");
     }
 }
+
+/// Its manifest cannot be held, so nothing is done that needs it; and it is not deleted.
+#[test]
+fn a_record_that_is_larger_than_helm_guard_reads_is_marked() {
+    let mut history = history("1 deployed, 2 pending-upgrade");
+    if let Ok(body) = &mut history.records[1].body {
+        body.is_large = true;
+    }
+    let answer = plan(&Question {
+        command: Command::Upgrade,
+        installing: true,
+        history: &history,
+        strategy: Strategy::Auto,
+        reuses_values: false,
+        history_max: 10,
+        precious: &[],
+        proof: &Proof::None,
+        alone: false,
+    });
+    let Answer::Repair(plan) = answer else { panic!("no repair") };
+    assert_eq!(plan.strategy, "mark-failed");
+    assert!(plan.steps.iter().all(|step| matches!(step, Step::Mark { .. })), "{:?}", plan.steps);
+    assert!(plan.why.contains("revision 2"), "{}", plan.why);
+}

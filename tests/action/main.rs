@@ -15,7 +15,7 @@ mod stage;
 
 use std::{process::Stdio, time::Duration};
 
-use helm_guard::{helm::child::MARK, process};
+use helm_guard::{helm::launch::MARK, process};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

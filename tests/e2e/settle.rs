@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use helm_guard::{helm::child::MARK, process};
+use helm_guard::{helm::launch::MARK, process};
 use serde_json::{Value, json};
 use testbed::tools::Helm;
 

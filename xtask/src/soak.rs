@@ -63,7 +63,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             // The sweeps, the oracle, and the storm that is too long for every change.
             None => test.extend(["_anywhere", "oracle::", "storm::a_hundred"]),
         }
-        let answer = step(&format!("seed {seed}: storm and sweeps"), || cargo(&test, &environment));
+        let answer = step(&format!("seed {seed}: YAML against Go's reader"), || {
+            cargo(&["--test", "go_yaml"], &environment[1..])
+        });
+        let answer = answer
+            .and_then(|()| step(&format!("seed {seed}: storm and sweeps"), || cargo(&test, &environment)));
         if answer.is_err() {
             println!("hint: cargo xtask soak --rounds 1 --seed {seed} --points {points}");
             break answer;

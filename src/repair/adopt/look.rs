@@ -109,7 +109,7 @@ fn rendered(record: &Record, namespace: &str) -> Result<(Manifest, Vec<Option<Ob
     let unread = |why: String| format!("revision {} cannot be read: {why}", record.revision);
     let json = codec::decode(record.stored.payload()).map_err(|error| unread(error.to_string()))?;
     let texts = codec::texts(&json).map_err(|error| unread(error.to_string()))?;
-    let manifest = Manifest::parse(&texts.manifest, namespace).map_err(unread)?;
+    let manifest = Manifest::parse(&texts.manifest, namespace).map_err(|error| unread(error.to_string()))?;
     let object = |text: &String| Manifest::parse(text, namespace).ok()?.keys().next().cloned();
     Ok((manifest, texts.hooks.iter().map(object).collect()))
 }

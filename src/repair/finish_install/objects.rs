@@ -14,7 +14,7 @@ use super::{attempts, changes_nothing, removals};
 use crate::{
     cluster::{Cluster, known_kind},
     deploy::manifest_of,
-    manifest::{Manifest, ObjectKey},
+    manifest::{Manifest, ObjectKey, merge_keys::Type},
     preflight::{
         patch::{self, Change},
         resource,
@@ -115,10 +115,11 @@ impl Objects<'_> {
             if !is_marked(&live, self.release) || !live["metadata"]["deletionTimestamp"].is_null() {
                 return Ok(false);
             }
-            let native = resource::is_native(&key.api_version);
-            let mut change = if native {
+            // As Helm's client merges: kinds that it knows by their keys, all others field by field.
+            let own = Type::of(&key.api_version, &key.kind);
+            let mut change = if let Some(own) = own {
                 let Some(before) = before else { return Ok(false) };
-                match patch::strategic(&of_release(before), &wanted, &live) {
+                match patch::strategic(own, &of_release(before), &wanted, &live) {
                     Change::Patch(whole) => match removals(&whole) {
                         Some(part) => {
                             if all {
@@ -144,12 +145,12 @@ impl Objects<'_> {
             change["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
             change["metadata"]["uid"] = live["metadata"]["uid"].clone();
             let params = PatchParams { field_manager: Some("helm".to_owned()), ..PatchParams::default() };
-            let patch = if native { Patch::Strategic(&change) } else { Patch::Merge(&change) };
+            let patch = if own.is_some() { Patch::Strategic(&change) } else { Patch::Merge(&change) };
             match api.patch(&key.name, &params, &patch).await {
                 Ok(_) => return Ok(true),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 // What goes may be valid only with what comes: a volume has one source.
-                Err(kube::Error::Api(status)) if status.code == 422 && native && !all => all = true,
+                Err(kube::Error::Api(status)) if status.code == 422 && own.is_some() && !all => all = true,
                 Err(error) => return Err(why(&error)),
             }
         }

@@ -49,6 +49,18 @@ const ROWS: &[Row] = &[
         },
     },
     Row {
+        found: "one-topology-twice-loses-a-selector-if-the-dead-revision-has-none",
+        round: "Helm4ClientSide 2001",
+        wanted: || {
+            let spread = |when: &str| json!({"topologyKey": "zone", "whenUnsatisfiable": when, "maxSkew": 1});
+            let mut first = spread("DoNotSchedule");
+            first["labelSelector"] = json!({"matchLabels": {"app": "a"}});
+            let mut both = pod(&json!({}));
+            both["template"]["spec"]["topologySpreadConstraints"] = json!([first, spread("ScheduleAnyway")]);
+            [both.clone(), pod(&json!({})), both]
+        },
+    },
+    Row {
         found: "a-field-of-a-custom-resource-that-the-dead-revision-removed-does-not-return",
         round: "the issue",
         wanted: || {

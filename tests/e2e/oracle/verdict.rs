@@ -4,8 +4,8 @@
 //! has it, a list has two items with the same merge key. So where an object differs from the clean side it is held against
 //! other clean histories: for this object, each dead revision may count as never begun. What equals one of them is a result
 //! of Helm's and no fault of a repair. Nor is what equals a first install of the last revision, if the clean side does not:
-//! then Helm itself is lossy, and the repaired side holds what is wanted. Where items of a list have the same merge key and
-//! the clean side has not what is wanted either, nothing can be said.
+//! then Helm itself is lossy, and the repaired side holds what is wanted. Where items of a list have the same merge key and one
+//! of the clean histories has not what is wanted either, nothing can be said.
 
 use std::{cell::OnceCell, fmt::Write as _};
 
@@ -87,18 +87,24 @@ impl<'a> Controls<'a> {
         let first = object.pointer(path);
         // What another wrote is in no first install, and a missing object may have been somebody's to keep.
         let is_plain = self.history.drift.as_ref().is_none_or(|(drifted, _)| drifted != key(name));
-        if first == *clean || repaired.is_none() && path.is_empty() {
+        if repaired.is_none() && path.is_empty() {
             return Err(());
         }
-        if first == *repaired && is_plain {
+        if first != *clean && first == *repaired && is_plain {
             return Ok("helm itself is lossy, the repaired side has what is wanted".to_owned());
         }
         let list = KEYS.iter().find(|(list, _)| path.rsplit('/').next() == Some(list));
         let versions = self.history.revisions[..=self.at]
             .iter()
             .filter_map(|revision| revision.objects[key(name)].as_ref());
+        let is_lost =
+            |picture: &Picture| picture.get(name).is_some_and(|object| object.pointer(path) != first);
+        let is_lossy =
+            first != *clean || self.others().iter().any(|(_, other)| other.as_ref().is_ok_and(is_lost));
         match list {
-            Some((list, keys)) if versions.into_iter().any(|object| is_ambiguous(object, list, keys)) => {
+            Some((list, keys))
+                if is_lossy && versions.into_iter().any(|object| is_ambiguous(object, list, keys)) =>
+            {
                 Ok("helm itself is lossy: items with the same merge key".to_owned())
             }
             _ => Err(()),

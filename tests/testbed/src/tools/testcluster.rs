@@ -115,7 +115,7 @@ fn go_mod_for(kubernetes: &str, upstream: &str, committed: &str) -> Result<Strin
 }
 
 /// Every file of the Go module but its tests, by its path in it.
-fn sources(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn sources(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))? {
         let entry = entry?;
@@ -132,7 +132,7 @@ fn sources(directory: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 /// FNV-1a: tells versions of our own sources apart, and is the same on every machine and Rust.
-fn hash(files: &[(String, Vec<u8>)]) -> u64 {
+pub(super) fn hash(files: &[(String, Vec<u8>)]) -> u64 {
     let bytes =
         files.iter().flat_map(|(name, content)| name.bytes().chain([0]).chain(content.iter().copied()));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
