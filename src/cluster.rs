@@ -25,6 +25,9 @@ use kube::{
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::ObjectKey;
+
+/// Field manager of a namespace that this program made and Helm has not created yet.
+const MAKER: &str = "helm-guard";
 use wire::{Proxies, Wire};
 
 /// Requests at once when many objects are asked about.
@@ -154,21 +157,36 @@ impl Cluster {
         self.wire.patient_client(self.namespace.clone())
     }
 
-    /// Creates the release's namespace as `helm --create-namespace` does; one that is there is fine.
+    /// Creates the release's namespace for what is in it before Helm comes; one that is there is fine. `bare`: Helm will put
+    /// into it what `helm --create-namespace` does; else that is in it at once.
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn ensure_namespace(&self) -> Result<(), kube::Error> {
+    pub async fn ensure_namespace(&self, bare: bool) -> Result<(), kube::Error> {
         let labels = BTreeMap::from([("name".to_owned(), self.namespace.clone())]);
-        let metadata =
-            ObjectMeta { name: Some(self.namespace.clone()), labels: Some(labels), ..ObjectMeta::default() };
+        let metadata = ObjectMeta {
+            name: Some(self.namespace.clone()),
+            labels: Some(labels).filter(|_| !bare),
+            ..ObjectMeta::default()
+        };
         let namespace = Namespace { metadata, ..Namespace::default() };
-        match Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await {
+        let manager = if bare { MAKER } else { "helm" };
+        let params = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+        match Api::all(self.client.clone()).create(&params, &namespace).await {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             // No right to create namespaces, but this one may be there: what follows will tell.
             Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
             answer => answer.map(drop),
         }
+    }
+
+    /// Is the namespace one that this program made, and that Helm, or anybody, has put nothing into since?
+    pub async fn is_namespace_bare(&self) -> bool {
+        let namespace = Api::<Namespace>::all(self.client.clone()).get(&self.namespace).await;
+        let managers = namespace.ok().and_then(|namespace| namespace.metadata.managed_fields);
+        managers.is_some_and(|managers| {
+            !managers.is_empty() && managers.iter().all(|one| one.manager.as_deref() == Some(MAKER))
+        })
     }
 
     /// Which of these objects live and carry Helm's mark of belonging to the release.

@@ -12,6 +12,7 @@ mod preflight;
 mod progress;
 mod prove;
 mod recreate;
+mod rehearse;
 mod rollout;
 mod run;
 mod settle;
@@ -138,6 +139,12 @@ impl<'a> Run<'a> {
             reporter.emit(Event::Started(request.subject(&releases, &cluster.namespace)));
         }
         let installing = invocation.install_if_missing() || invocation.command == Command::Install;
+        // For the Lease. Without a lock Helm creates it itself.
+        let makes_namespace = invocation.create_namespace()
+            && installing
+            && request.task != Task::Check
+            && request.guard.lock == crate::cli::Lock::On;
+        let is_fenced = request.guard.run.fence == crate::cli::Fence::On;
         let lock_id = random_id();
         // Written before there is anything to settle: a kill may come at any moment.
         let home = crate::cluster::absolute(&request.temporary.join(format!("helm-guard-fence-{lock_id}")));
@@ -150,8 +157,8 @@ impl<'a> Run<'a> {
             Launch { helm, lock_id: lock_id.clone(), environment, memory, redactor, place, input };
         let version = ask_version(launch.clone());
         let locks = async {
-            if invocation.create_namespace() && installing && request.task != Task::Check {
-                let made = cluster.ensure_namespace();
+            if makes_namespace {
+                let made = cluster.ensure_namespace(is_fenced);
                 let made = unless_stopped(signals, "making sure of the namespace", made).await?;
                 made.map_err(|error| {
                     let why = crate::cluster::told(&error);
@@ -181,6 +188,11 @@ impl<'a> Run<'a> {
                 return Err(End::new(Outcome::Refused, exit::UNAVAILABLE, reason, &[next]));
             }
         };
+        if let Some(fence) = fence.as_ref().filter(|_| makes_namespace)
+            && cluster.is_namespace_bare().await
+        {
+            fence.hide(&cluster.namespace);
+        }
         let heeded = fence.as_ref().map_or(&[][..], |_| &crate::fence::FLAGS);
         let invocation = request.invocation.without(heeded).unwrap_or_else(|_| request.invocation.clone());
         launch.environment = fence.as_ref().map(|fence| fence.environment().to_vec()).unwrap_or_default();
@@ -326,6 +338,7 @@ impl<'a> Run<'a> {
             return None;
         }
         self.look_again(&plans, &histories, ended.code == Some(0), signals).await;
+        self.look_again_at_references(signals).await;
         Some(self.outcome(&ended, &histories, signals, done, (scope, seen)).await)
     }
 

@@ -25,6 +25,7 @@ pub mod body;
 pub mod home;
 pub mod log;
 pub mod memory;
+pub mod namespace;
 pub mod proxy;
 pub mod record;
 pub mod server;

@@ -18,5 +18,7 @@ pub mod version;
 
 pub use argv::{ArgvError, Command, Invocation, ValuesFrom, rollback_argv, uninstall_argv};
 pub use split::{OwnFlag, Split, split};
-pub use template::{defines, flags_argv, lint_argv, show_crds_argv, template_argv, unknown_kinds};
+pub use template::{
+    defines, flags_argv, lint_argv, rehearsal_argv, show_crds_argv, template_argv, unknown_kinds,
+};
 pub use version::{Major, Version, VersionError};

@@ -1,15 +1,18 @@
 //! Would the API server take what Helm is about to apply? What it says to a dry run becomes findings.
 //! Pure: who asks it, and when, is in `preflight/act.rs`.
 //!
-//! A finding is *certain* when Helm is bound to run into the same refusal; all others warn. What a release brings itself,
-//! its namespace, its kinds, its roles, its quota, is not there yet when the API server is asked, and nothing is certain of
-//! objects that need it. Nor is anything where a hook with an account of its own comes first: it may set right what is found.
+//! How sure a finding is, is decided in one place, `certainty.rs`: a deploy is refused only for a request that Helm will send
+//! and that cannot succeed in the state in which Helm sends it. All other findings warn.
 
 pub mod act;
 pub mod applied;
+pub mod certainty;
 pub mod claims;
 pub mod definitions;
+mod ground;
+pub mod helm_request;
 pub mod lint;
+pub mod order;
 pub mod patch;
 pub mod records;
 pub mod references;
@@ -27,6 +30,7 @@ use crate::{
     manifest::{Manifest, ObjectKey},
     report::text::shorten,
 };
+use certainty::{Ground, Situation, Weight};
 use resource::group;
 use words::{said, secrets_of};
 
@@ -36,8 +40,9 @@ use words::{said, secrets_of};
 pub struct Finding {
     /// What kind it is: one of [`IDS`], a stable word for programs.
     pub id: &'static str,
-    /// Is Helm bound to fail?
-    pub certain: bool,
+    /// Is Helm bound to fail? Decided in `certainty.rs` alone.
+    #[serde(flatten)]
+    pub weight: Weight,
     /// `Kind/name`.
     pub object: String,
     /// Path of the field, several with commas in between; empty where it is about the whole object.
@@ -90,7 +95,16 @@ impl Finding {
             (true, false) => format!(" (wanted {})", self.wanted),
             (false, false) => format!(" (is {}, wanted {})", self.live, self.wanted),
         };
-        format!("{}{field}{change}: {}", self.object, self.cause)
+        let doubt = match self.weight.doubt() {
+            "" => String::new(),
+            doubt => format!(" (not certain: {doubt})"),
+        };
+        format!("{}{field}{change}: {}{doubt}", self.object, self.cause)
+    }
+
+    /// Is Helm bound to fail?
+    pub fn is_certain(&self) -> bool {
+        self.weight.is_certain()
     }
 }
 
@@ -123,7 +137,9 @@ pub struct Refusal {
 pub struct Answer {
     /// The object as it is wanted.
     pub wanted: Value,
-    /// As it lives, where that was looked at.
+    /// Is it a hook?
+    pub hook: bool,
+    /// As it lives, where that was looked at: always where the API server refuses.
     pub live: Option<Value>,
     /// What would become of it, its status as it is, where it lives and that is all that was asked for.
     pub becomes: Option<Value>,
@@ -138,10 +154,26 @@ pub struct Answer {
 pub struct Context<'a> {
     /// All that it renders.
     pub manifest: &'a Manifest,
-    /// Does a hook come first that may change the cluster?
-    pub hook_first: bool,
+    /// Hooks that will run.
+    pub hooks: &'a Manifest,
+    /// The event of those that run first: `pre-install` or `pre-upgrade`.
+    pub first: &'a str,
     /// `--recreate-statefulsets`: refused StatefulSets are deleted first, and so come new.
     pub recreates: bool,
+    /// Before it applies an object, Helm turns the fields of its client-side apply into applied ones.
+    pub takes_over_fields: bool,
+    /// Objects that came out different when the chart was rendered again.
+    pub unstable: &'a BTreeSet<ObjectKey>,
+}
+
+impl Context<'_> {
+    fn situation<'a>(&'a self, key: &'a ObjectKey, hook: Option<&Value>) -> Situation<'a> {
+        let earlier = match hook {
+            Some(hook) => order::before_hook(self.manifest, self.hooks, self.first, key, hook),
+            None => order::before_object(self.manifest, self.hooks, self.first, key),
+        };
+        Situation { key: Some(key), earlier, unstable: self.unstable.contains(key) }
+    }
 }
 
 /// What an answer about an object means; nothing is often.
@@ -175,20 +207,25 @@ pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Fin
 fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Context<'_>) -> Option<Finding> {
     let message = refusal.message.as_str();
     let says = |words: &str| message.contains(words);
-    if is_brought(key, refusal, context.manifest) {
+    let situation = context.situation(key, answer.hook.then_some(&answer.wanted));
+    if is_brought(key, refusal, &situation, context.manifest) {
         return None;
     }
+    let transition = context.takes_over_fields
+        && !answer.hook
+        && answer.live.as_ref().is_some_and(helm_request::has_client_side_fields);
+    let ground = ground::of(key, answer, refusal, transition);
     let base = Finding {
         id: kind_of(refusal),
         object: key.to_string(),
         field: fields(refusal.causes.iter().map(|cause| cause.field.as_str())),
         cause: message.to_owned(),
-        certain: !context.hook_first && !depends(key, refusal, context.manifest),
+        weight: certainty::of(&ground, &situation),
         ..Finding::default()
     };
     let unknown = |why: String| Finding {
         id: if says("failed calling webhook") { "webhook-unreachable" } else { "not-checked" },
-        certain: false,
+        weight: certainty::of(&Ground::Advice, &situation),
         field: String::new(),
         cause: why,
         ..base.clone()
@@ -200,12 +237,14 @@ fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Contex
         // Somebody else was faster; Helm asks again.
         409 => None,
         400 | 403 if says("does not support dry run") => Some(unknown(format!("not checked: {message}"))),
-        403 | 422 if key.kind == "PersistentVolumeClaim" && (says("resize") || says("storage")) => {
-            Some(claim(key, answer, base))
+        _ if says("failed calling webhook") => {
+            Some(unknown(format!("the API server could not be asked: {message}")))
         }
+        403 | 422 if matches!(ground, Ground::Claim { .. }) => Some(claim(key, answer, base)),
         422 if is_fixed_set(key, refusal) => {
             let finding = stateful_set(key, answer, base);
-            Some(Finding { certain: finding.certain && !context.recreates, ..finding })
+            let anew = certainty::of(&Ground::Advice, &situation);
+            Some(if context.recreates { Finding { weight: anew, ..finding } } else { finding })
         }
         404 if says("namespaces \"") => Some(Finding {
             id: "namespace-missing",
@@ -213,13 +252,16 @@ fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Contex
             remedy: vec![format!("kubectl create namespace {}", key.namespace)],
             ..base
         }),
-        403 if says("cannot ") && says(" resource ") => {
-            Some(Finding { id: "forbidden", remedy: vec![rule(key, message)], ..base })
+        403 if ground::lacks_right(refusal) => {
+            let rights = [right(key, message)];
+            let weight = certainty::of(&Ground::Rights(&rights), &situation);
+            Some(Finding { id: "forbidden", remedy: vec![rule(key, message)], weight, ..base })
         }
         // Server-side apply has no better code for a value of another type.
         500 if says("failed to create typed patch object") => {
             Some(Finding { remedy: general(key, &base, message), ..base })
         }
+        _ if ground::is_policy(refusal) => Some(Finding { remedy: general(key, &base, message), ..base }),
         400 | 403 | 404 | 413 | 422 => Some(Finding { remedy: general(key, &base, message), ..base }),
         _ => Some(unknown(format!("the API server could not be asked: {message}"))),
     }
@@ -230,9 +272,7 @@ fn kind_of(refusal: &Refusal) -> &'static str {
     let says = |words: &[&str]| words.iter().any(|words| refusal.message.contains(words));
     match refusal.code {
         _ if says(&["exceeded quota"]) => "quota-exceeded",
-        _ if says(&["denied the request", "ValidatingAdmissionPolicy", "violates PodSecurity"]) => {
-            "admission-refused"
-        }
+        _ if ground::is_policy(refusal) => "admission-refused",
         _ if says(&["immutable"]) => "immutable-field",
         400 | 422 | 500 => "schema-refused",
         _ => "refused",
@@ -248,43 +288,30 @@ pub fn is_fixed_set(key: &ObjectKey, refusal: &Refusal) -> bool {
         && (refusal.message.contains("updates to statefulset spec") || refusal.causes.iter().any(fixed))
 }
 
-/// Does the release itself bring what the API server misses?
-fn is_brought(key: &ObjectKey, refusal: &Refusal, manifest: &Manifest) -> bool {
+/// Does the release itself bring what the API server misses, before it is needed?
+fn is_brought(key: &ObjectKey, refusal: &Refusal, situation: &Situation<'_>, manifest: &Manifest) -> bool {
+    let earlier = &situation.earlier.objects;
     let of_namespace =
         |own: &ObjectKey| own.kind == "Namespace" && own.name == key.namespace && refusal.code == 404;
-    manifest.keys().any(of_namespace) || defines(manifest, key)
+    let named = |own: &ObjectKey| {
+        own != key && refusal.message.to_lowercase().contains(&format!("{}\"", own.name.to_lowercase()))
+    };
+    manifest.keys().any(of_namespace)
+        || earlier.iter().any(|(own, _)| of_namespace(own))
+        || (ground::is_missing(refusal) && earlier.iter().any(|(own, _)| named(own)))
+        || defines(manifest, key)
+        || earlier.iter().any(|(own, object)| is_definition(own, object, key))
 }
 
 /// Is the kind of an object defined by a CRD in the same manifest?
 pub fn defines(manifest: &Manifest, key: &ObjectKey) -> bool {
-    manifest.objects.iter().any(|(own, crd)| {
-        own.kind == "CustomResourceDefinition"
-            && crd["spec"]["group"] == group(&key.api_version)
-            && crd["spec"]["names"]["kind"] == key.kind.as_str()
-    })
+    manifest.objects.iter().any(|(own, crd)| is_definition(own, crd, key))
 }
 
-/// May the refusal be another once the rest of the release is there?
-fn depends(key: &ObjectKey, refusal: &Refusal, manifest: &Manifest) -> bool {
-    let message = refusal.message.as_str();
-    let renders =
-        |kinds: &[&str]| manifest.keys().any(|own| own != key && kinds.contains(&own.kind.as_str()));
-    let missing = ["not found", "was found", "does not exist"].iter().any(|words| message.contains(words));
-    let named = || manifest.keys().any(|own| own != key && message.contains(&own.name));
-    let of_namespace = refusal.code == 404 && message.contains("namespaces \"");
-    (missing && !of_namespace && (named() || refusal.code == 404))
-        || (message.contains("exceeded quota") && renders(&["ResourceQuota"]))
-        || (message.contains("LimitRange") && renders(&["LimitRange"]))
-        || (refusal.code == 403
-            && renders(&[
-                "Role",
-                "ClusterRole",
-                "RoleBinding",
-                "ClusterRoleBinding",
-                "ValidatingAdmissionPolicy",
-            ]))
-        || (message.contains("webhook")
-            && renders(&["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"]))
+fn is_definition(own: &ObjectKey, crd: &Value, key: &ObjectKey) -> bool {
+    own.kind == "CustomResourceDefinition"
+        && crd["spec"]["group"] == group(&key.api_version)
+        && crd["spec"]["names"]["kind"] == key.kind.as_str()
 }
 
 /// Who owns what. Helm's own fields change hands by Helm's doing when a release turns from client-side to server-side.
@@ -381,13 +408,26 @@ fn stateful_set(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {
     }
 }
 
-/// A rule for who deploys, out of `User "x" cannot patch resource "y" in API group "z" in the namespace "n"`.
+/// What stands behind words of a refusal, without its quotes.
+fn behind(message: &str, words: &str) -> String {
+    let rest = message.split_once(words).map_or("", |(_, rest)| rest);
+    rest.trim_start_matches('"').split(['"', ' ']).next().unwrap_or_default().to_owned()
+}
+
+/// The right that is missing, out of `User "x" cannot patch resource "y" in API group "z" in the namespace "n"`.
+fn right(key: &ObjectKey, message: &str) -> rights::Right {
+    rights::Right {
+        namespace: key.namespace.clone(),
+        group: group(&key.api_version).to_owned(),
+        resource: behind(message, " resource "),
+        verb: rights::verb(&behind(message, " cannot ")),
+        name: key.name.clone(),
+    }
+}
+
+/// A rule for who deploys, out of the same words.
 fn rule(key: &ObjectKey, message: &str) -> String {
-    let behind = |words: &str| {
-        let rest = message.split_once(words).map_or("", |(_, rest)| rest);
-        rest.trim_start_matches('"').split(['"', ' ']).next().unwrap_or_default().to_owned()
-    };
-    let (verb, resource) = (behind(" cannot "), behind(" resource "));
+    let (verb, resource) = (behind(message, " cannot "), behind(message, " resource "));
     format!(
         "add this rule to the deployer's Role: {{apiGroups: [\"{}\"], resources: [{resource}], verbs: [{verb}]}}",
         group(&key.api_version)
@@ -435,36 +475,19 @@ fn scalar(value: Option<&Value>) -> String {
 /// A manifest in which hooks stand among the rest, as Helm prints it, parted: what is applied, and what runs at these
 /// events.
 pub fn part(all: Manifest, events: [&str; 2]) -> (Manifest, Manifest) {
-    let event = |object: &Value| {
-        object.pointer("/metadata/annotations/helm.sh~1hook").and_then(Value::as_str).map(str::to_owned)
-    };
     let (hooks, objects): (Vec<_>, Vec<_>) =
-        all.objects.into_iter().partition(|(_, object)| event(object).is_some());
-    let runs = |object: &Value| {
-        event(object).is_some_and(|list| list.split(',').any(|event| events.contains(&event.trim())))
-    };
+        all.objects.into_iter().partition(|(_, object)| order::is_hook(object));
+    let runs = |object: &Value| order::events(object).any(|event| events.contains(&event));
     let hooks = hooks.into_iter().filter(|(_, object)| runs(object)).collect();
     (Manifest { objects }, Manifest { objects: hooks })
-}
-
-/// Does a hook of this event run with an account of its own? It may change what the API server was asked about.
-pub fn acts_first(hooks: &Manifest, event: &str) -> bool {
-    hooks.objects.iter().any(|(_, object)| {
-        let annotation = object.pointer("/metadata/annotations/helm.sh~1hook").and_then(Value::as_str);
-        annotation.is_some_and(|list| list.split(',').any(|own| own.trim() == event))
-            && references::pod_spec(object).is_some_and(|spec| {
-                spec["serviceAccountName"].is_string() || spec["serviceAccount"].is_string()
-            })
-    })
 }
 
 /// The findings as a report wants them: the certain ones first, none twice, not without end.
 pub fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
     const ENOUGH: usize = 100;
     findings.sort_by(|one, other| {
-        other
-            .certain
-            .cmp(&one.certain)
+        (other.is_certain().cmp(&one.is_certain()))
+            .then_with(|| one.weight.is_note().cmp(&other.weight.is_note()))
             .then_with(|| (&one.object, &one.cause).cmp(&(&other.object, &other.cause)))
     });
     findings.dedup();

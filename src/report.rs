@@ -284,6 +284,8 @@ pub enum Event {
         /// How long that took.
         took: Duration,
     },
+    /// What the release refers to, was to be made by it, and is not there when Helm has ended.
+    StillMissing(Vec<Finding>),
     /// How the release fared before anything was changed.
     FaredBefore(health::Finding),
     /// How it fares at the end.

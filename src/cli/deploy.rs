@@ -55,6 +55,8 @@ pub enum Preflight {
     /// What is certain to fail is refused before anything is changed.
     #[default]
     Enforce,
+    /// Whatever the API server refuses now is refused, also where it may be otherwise when Helm asks.
+    Strict,
     /// It is said, and Helm runs.
     Warn,
     /// Nobody asks.

@@ -14,7 +14,7 @@ use super::{Mended, Run, end::End, mend::read_manifest, prove::Rendered, settle:
 use crate::{
     cluster::{AT_ONCE, gated::Gate},
     manifest::{Manifest, ObjectKey},
-    preflight::{act::Apply, part, references},
+    preflight::{helm_request::Apply, part, references},
     private_file,
     release::{History, Record, Status, codec},
     repair::{

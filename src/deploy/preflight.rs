@@ -7,14 +7,17 @@
 //! its repair anyway; there that text is judged, before the repair. Without the fence, and
 //! where records are in a database, to which Helm speaks itself, the chart is rendered for it.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use super::{
     Run,
-    end::{End, unless_stopped},
+    end::{End, in_time, unless_stopped},
     mend::{Mended, manifest_of},
     prove::{Rendered, read_once},
     recreate::Set,
@@ -29,8 +32,12 @@ use crate::{
     manifest::Manifest,
     preflight::{
         Finding,
-        act::{self, Apply, Deploy, Found},
-        definitions, lint, part, records,
+        act::{self, Deploy, Found},
+        definitions,
+        helm_request::{Apply, Manner},
+        lint, part, records,
+        references::Reference,
+        rights::Records,
         timeouts::{Patience, Until},
     },
     redact::Secrets,
@@ -44,9 +51,23 @@ use crate::{
 
 /// What is known before Helm says what it is about to do.
 pub(super) struct Known {
+    past: Past,
+    findings: Vec<Finding>,
+}
+
+/// What of a release's past counts for its next deploy.
+#[derive(Clone, Default)]
+struct Past {
     /// The manifest in force.
     before: Manifest,
-    findings: Vec<Finding>,
+    /// Did its revision complete, and none came after it?
+    is_good: bool,
+    /// Was it applied on the server's side?
+    was_server_side: bool,
+    /// The next revision.
+    next: u32,
+    /// Revisions whose records go to make room for the next.
+    pruned: Vec<u32>,
 }
 
 /// What is known of a deploy that is judged while Helm holds its breath.
@@ -56,6 +77,7 @@ pub(super) struct Judged {
     refused: Mutex<Option<Vec<Finding>>>,
     fared: Mutex<Option<health::Finding>>,
     recreated: Mutex<Vec<Set>>,
+    open: Mutex<Vec<Reference>>,
 }
 
 impl Judged {
@@ -79,20 +101,34 @@ impl Judged {
         std::mem::take(&mut *self.recreated.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// References to what may be there by the end of the deploy, each told of once.
+    pub(super) fn open(&self) -> Vec<Reference> {
+        std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Is what Helm is about to do yet to be looked at?
     pub(super) fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::Relaxed)
     }
 }
 
-/// Why the preflight ends a run.
-pub(super) fn refusal(findings: &[Finding]) -> End {
-    let certain: Vec<&Finding> = findings.iter().filter(|finding| finding.certain).collect();
-    let next: Vec<&str> = certain.iter().flat_map(|finding| &finding.remedy).map(String::as_str).collect();
-    End::new(Outcome::Refused, exit::REFUSED, sentence(&certain), &next)
+/// Why the preflight ends a run: for these findings.
+pub(super) fn refusal(stopping: &[Finding]) -> End {
+    let next: Vec<&str> = stopping.iter().flat_map(|finding| &finding.remedy).map(String::as_str).collect();
+    End::new(Outcome::Refused, exit::REFUSED, sentence(stopping), &next)
 }
 
-fn sentence(certain: &[&Finding]) -> String {
+/// Those of the findings for which a deploy is refused.
+fn stopping(findings: &[Finding], mode: Preflight) -> Vec<Finding> {
+    let stops = |finding: &&Finding| match mode {
+        Preflight::Enforce => finding.is_certain(),
+        Preflight::Strict => finding.weight.stops_strict(),
+        Preflight::Warn | Preflight::Off => false,
+    };
+    findings.iter().filter(stops).cloned().collect()
+}
+
+fn sentence(certain: &[Finding]) -> String {
     let more = match certain.len() {
         0 | 1 => String::new(),
         2 => " (and one more finding)".to_owned(),
@@ -119,34 +155,40 @@ struct Judge {
 }
 
 impl Judge {
-    /// Asks, and tells what was found. An error is a certain refusal that is to be heeded.
+    /// Asks, and tells what was found. An error is what the deploy is refused for.
     async fn judge(&self, deploy: &Deploy) -> Result<Vec<Set>, Vec<Finding>> {
         let started = self.clock.monotonic();
-        let Found { findings, sets, ailing } = act::assess(&self.cluster, deploy).await;
-        let took = self.clock.monotonic() - started;
-        let stops = self.mode == Preflight::Enforce && findings.iter().any(|finding| finding.certain);
+        let found = act::assess(&self.cluster, deploy).await;
+        self.tell(deploy, found, self.clock.monotonic() - started)
+    }
+
+    fn tell(&self, deploy: &Deploy, found: Found, took: Duration) -> Result<Vec<Set>, Vec<Finding>> {
+        let Found { findings, sets, ailing, open } = found;
+        let stopping = stopping(&findings, self.mode);
         // Of a first install nothing lives yet.
         if !deploy.before.objects.is_empty() {
             let fared = health::worst(0, ailing);
             *self.judged.fared.lock().unwrap_or_else(PoisonError::into_inner) = Some(fared.clone());
             self.reporter.emit(Event::FaredBefore(fared));
         }
-        self.reporter.emit(Event::Foreseen { findings: findings.clone(), took });
-        if stops {
-            return Err(findings);
+        *self.judged.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+        self.reporter.emit(Event::Foreseen { findings, took });
+        if !stopping.is_empty() {
+            return Err(stopping);
         }
         Ok(if deploy.recreates { sets } else { Vec::new() })
     }
 
-    /// For what Helm rendered: a text that cannot be read is not judged.
-    fn parse(&self, text: &str, upgrade: bool) -> Option<(Manifest, Manifest)> {
+    /// For what Helm rendered: a text that cannot be read is not judged. Nor are hooks that will not run.
+    fn parse(&self, text: &str, upgrade: bool, runs_hooks: bool) -> Option<(Manifest, Manifest)> {
         let events = if upgrade { ["pre-upgrade", "post-upgrade"] } else { ["pre-install", "post-install"] };
         match Manifest::parse(text, &self.cluster.namespace) {
             Ok(all) => {
                 let mut secrets = Secrets::default();
                 all.objects.iter().for_each(|(_, object)| secrets.add_object(object));
                 self.reporter.learn(&secrets);
-                Some(part(all, events))
+                let (objects, hooks) = part(all, events);
+                Some((objects, if runs_hooks { hooks } else { Manifest::default() }))
             }
             Err(why) => {
                 self.reporter
@@ -181,8 +223,8 @@ impl Run<'_> {
         }
         // Helm writes rows into a database itself: no fence sees them.
         if self.fence.is_some() && !self.is_in_sql() {
-            let (before, findings) = (self.in_force(history), self.of_history(history));
-            mended.known = Some(Known { before, findings });
+            let findings = self.of_history(history);
+            mended.known = Some(Known { past: self.past(history), findings });
             return Ok(());
         }
         if let Some(source) = read_once(&self.invocation) {
@@ -240,6 +282,22 @@ impl Run<'_> {
         Ok(End::new(Outcome::Healthy, 0, "", &[]))
     }
 
+    /// What counts of the history for a deploy that starts now.
+    fn past(&self, history: &History) -> Past {
+        let base = history.deployed().next_back().or_else(|| history.last());
+        let last = history.last().map(|last| last.revision);
+        let good = history.last_good().map(|good| good.revision);
+        let was_server_side =
+            |record: &Record| record.body.as_ref().is_ok_and(|body| body.apply_method == "ssa");
+        Past {
+            before: self.in_force(history),
+            is_good: good.is_some() && good == last,
+            was_server_side: base.is_some_and(was_server_side),
+            next: last.map_or(1, |last| last + 1),
+            pruned: records::pruned(history, self.request.history_max),
+        }
+    }
+
     /// What Helm takes for the manifest in force; where nothing is deployed, all that revisions since may have left.
     fn in_force(&self, history: &History) -> Manifest {
         let manifest = |record: &Record| manifest_of(record, &self.cluster.namespace);
@@ -290,9 +348,11 @@ impl Run<'_> {
         if !is_wanted(self.request) {
             return Ok(Vec::new());
         }
-        let Some((mut manifest, hooks)) =
-            judge.parse(&String::from_utf8_lossy(&rendered.text), rendered.upgrade)
-        else {
+        let Some((mut manifest, hooks)) = judge.parse(
+            &String::from_utf8_lossy(&rendered.text),
+            rendered.upgrade,
+            runs_hooks(&self.invocation),
+        ) else {
             return Ok(Vec::new());
         };
         if self.request.task == Task::Check && self.invocation.create_namespace() && !rendered.upgrade {
@@ -302,24 +362,39 @@ impl Run<'_> {
         }
         let version = self.version().await?;
         let server_side = self.applies_on_the_server(&version, rendered.upgrade, history);
-        let deploy = Deploy {
-            release: release.to_owned(),
-            namespace: self.cluster.namespace.clone(),
-            manifest,
-            hooks,
-            before: match plan {
-                Some(plan) => self.in_force_after(plan, history),
-                None => self.in_force_if_repaired(history),
-            },
-            apply: apply(&self.invocation, server_side),
-            first: if rendered.upgrade { "pre-upgrade" } else { "pre-install" },
-            recreates: self.request.guard.recreate_statefulsets,
-            patience: patience(&self.invocation, version.major),
-            records: self.of_records(),
-            known,
+        let past = self.past(history);
+        let before = match plan {
+            Some(plan) => self.in_force_after(plan, history),
+            None => self.in_force_if_repaired(history),
         };
-        let judged = unless_stopped(signals, "asking the API server", judge.judge(&deploy)).await?;
-        judged.map_err(|findings| refusal(&findings))
+        let is_repaired = plan.is_some() || history.last().is_some_and(|last| last.status().is_pending());
+        let past = Past {
+            before,
+            is_good: past.is_good && !is_repaired,
+            next: if is_repaired && !rendered.upgrade { 1 } else { past.next },
+            pruned: if is_repaired { Vec::new() } else { past.pruned },
+            ..past
+        };
+        let kind = Kind { installs: !rendered.upgrade, server_side, major: version.major };
+        let mut deploy = Deploy {
+            recreates: self.request.guard.recreate_statefulsets,
+            ..planned(&self.invocation, release, kind, past, self.of_records())
+        };
+        (deploy.namespace, deploy.manifest, deploy.hooks) = (self.cluster.namespace.clone(), manifest, hooks);
+        deploy.known = known;
+        let started = self.clock.monotonic();
+        let asking = act::assess(&self.cluster, &deploy);
+        let mut found = unless_stopped(signals, "asking the API server", asking).await?;
+        // Nothing is refused for an object that Helm will render otherwise.
+        if found.findings.iter().any(Finding::is_certain) {
+            deploy.unstable = self.unstable(release, rendered, history, &deploy, signals).await?;
+            if !deploy.unstable.is_empty() {
+                let asking = act::assess(&self.cluster, &deploy);
+                found = unless_stopped(signals, "asking the API server", asking).await?;
+            }
+        }
+        let judged = judge.tell(&deploy, found, self.clock.monotonic() - started);
+        judged.map_err(|stopping| refusal(&stopping))
     }
 
     /// Is it a Helm that applies on the server's side, and will it?
@@ -385,29 +460,24 @@ impl Run<'_> {
                     }
                 };
                 judge.reporter.learn(&release::secrets::of_config(&json));
-                let Known { before, mut findings } = known;
+                let Known { past, mut findings } = known;
                 findings.extend(records::size(&format!("the record of {release}"), payload.len(), &json));
                 let major = if planned.is_v4 { Major::V4 } else { Major::V3 };
-                if let Some((manifest, hooks)) = judge.parse(&planned.manifest, !planned.installs) {
+                let read = judge.parse(&planned.manifest, !planned.installs, runs_hooks(&invocation));
+                if let Some((manifest, hooks)) = read {
+                    let kind = Kind { installs: planned.installs, server_side: planned.server_side, major };
                     let deploy = Deploy {
-                        release,
                         namespace: judge.cluster.namespace.clone(),
                         manifest,
                         hooks,
-                        before,
-                        apply: apply(&invocation, planned.server_side),
-                        first: if planned.installs { "pre-install" } else { "pre-upgrade" },
                         recreates,
-                        patience: patience(&invocation, major),
-                        records,
                         known: findings,
+                        ..self::planned(&invocation, &release, kind, past, records)
                     };
-                    let sets = judge.judge(&deploy).await.map_err(|findings| {
-                        let certain: Vec<&Finding> =
-                            findings.iter().filter(|finding| finding.certain).collect();
+                    let sets = judge.judge(&deploy).await.map_err(|stopping| {
                         let why =
-                            format!("helm-guard: preflight: nothing was changed: {}", sentence(&certain));
-                        *judged.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(findings);
+                            format!("helm-guard: preflight: nothing was changed: {}", sentence(&stopping));
+                        *judged.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(stopping);
                         why
                     })?;
                     recreator.recreate(sets).await.map_err(|why| format!("helm-guard: {why}"))?;
@@ -416,6 +486,18 @@ impl Run<'_> {
                 Ok(())
             })
         }))
+    }
+
+    /// Looks again at what was not there before the deploy, and that something of the release may have made since.
+    pub(super) async fn look_again_at_references(&self, signals: &Signals) {
+        let open = self.judged.open();
+        if open.is_empty() {
+            return;
+        }
+        let findings = in_time(signals, act::still_missing(&self.cluster, &open)).await.unwrap_or_default();
+        if !findings.is_empty() {
+            self.reporter.emit(Event::StillMissing(findings));
+        }
     }
 
     /// Nothing is to be left of a deploy that was refused: Helm had installed its CRDs.
@@ -451,6 +533,45 @@ fn is_wanted(request: &Request) -> bool {
         && matches!(request.invocation.command, Command::Upgrade | Command::Install)
 }
 
+fn runs_hooks(invocation: &Invocation) -> bool {
+    !invocation.is_set("no-hooks")
+}
+
+/// What Helm says of a deploy before it begins.
+#[derive(Clone, Copy)]
+struct Kind {
+    installs: bool,
+    server_side: bool,
+    major: Major,
+}
+
+/// A deploy without its objects, as the line and the past of the release make it.
+fn planned(invocation: &Invocation, release: &str, kind: Kind, past: Past, records: &'static str) -> Deploy {
+    let Kind { installs, server_side, major } = kind;
+    let name = |revision: u32| format!("sh.helm.release.v1.{release}.v{revision}");
+    Deploy {
+        release: release.to_owned(),
+        before: past.before,
+        before_is_good: past.is_good,
+        manner: Manner {
+            apply: apply(invocation, server_side),
+            installs,
+            takes_ownership: invocation.is_set("take-ownership"),
+            is_v4: major == Major::V4,
+            takes_over_fields: server_side && (installs || !past.was_server_side),
+        },
+        first: if installs { "pre-install" } else { "pre-upgrade" },
+        patience: patience(invocation, major),
+        records: Records {
+            resource: records,
+            new: name(past.next),
+            // Only an upgrade has a limit for its history.
+            pruned: past.pruned.into_iter().filter(|_| !installs).map(name).collect(),
+        },
+        ..Deploy::default()
+    }
+}
+
 /// Helm's own limit is five minutes.
 fn patience(invocation: &Invocation, major: Major) -> Patience {
     let until = match (invocation.wait(), major) {
@@ -458,7 +579,10 @@ fn patience(invocation: &Invocation, major: Major) -> Patience {
         (Some("legacy"), _) | (Some(_), Major::V3) => Until::Ready,
         (Some(_), Major::V4) => Until::Available,
     };
-    Patience { timeout: invocation.timeout().unwrap_or(std::time::Duration::from_secs(300)), until }
+    let timeout = invocation.timeout().unwrap_or(Duration::from_secs(300));
+    // Helm 4's watcher takes none for half a minute (`DefaultStatusWatcherTimeout`).
+    let is_none = timeout.is_zero() && until == Until::Available;
+    Patience { timeout: if is_none { Duration::from_secs(30) } else { timeout }, until }
 }
 
 fn apply(invocation: &Invocation, server_side: bool) -> Apply {

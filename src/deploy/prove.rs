@@ -66,7 +66,9 @@ impl Run<'_> {
         match template? {
             Ok(rendered) => text = Some(rendered),
             Err(refusal) => {
-                let kinds = helm::unknown_kinds(&refusal.1).filter(|_| !upgrade);
+                // With --skip-crds Helm installs none.
+                let installs_crds = !upgrade && !invocation.is_set("skip-crds");
+                let kinds = helm::unknown_kinds(&refusal.1).filter(|_| installs_crds);
                 match kinds {
                     Some(kinds) if self.chart_defines(&kinds, signals).await? => {
                         let names: Vec<String> = kinds.into_iter().map(|(kind, _)| kind).collect();

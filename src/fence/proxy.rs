@@ -24,6 +24,7 @@ use super::{
     ahead::Ahead,
     body::{begin, full, passed_on},
     log::{Log, Written},
+    namespace::{self, Meets},
     record::{self, ENOUGH, OfRecord},
 };
 use crate::{
@@ -95,9 +96,14 @@ pub struct Proxy {
     pub asked: Arc<Mutex<Vec<Description>>>,
     /// Who is told of moments.
     pub attention: Attention,
+    /// The namespace that Helm does not know of until it creates it.
+    pub hidden: Hidden,
     /// How long Helm's deletes of hooks may still wait for looks, all of them together.
     pub patience: Arc<Mutex<Duration>>,
 }
+
+/// A namespace that is there and that Helm is told is not, if there is one.
+pub type Hidden = Arc<Mutex<Option<String>>>;
 
 impl Proxy {
     /// Passes a request on if it may pass, and gives the answer.
@@ -119,6 +125,12 @@ impl Proxy {
         }
         let is_write = super::is_write(request.method(), request.headers());
         let (method, path) = (request.method().clone(), inside.path().to_owned());
+        let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let meets = hidden.as_ref().map_or(Meets::Nothing, |name| namespace::meets(&method, &path, name));
+        if meets == Meets::Look {
+            let name = hidden.unwrap_or_default();
+            return said(StatusCode::NOT_FOUND, &format!("namespaces \"{name}\" not found"));
+        }
         let words = record::in_words(&method, &inside);
         let (request, of_record, gives_up) = match self.readdress(request, inside, is_write).await {
             Ok(readdressed) => readdressed,
@@ -129,6 +141,17 @@ impl Proxy {
         if gives_up || record::takes_log(&method, &path) {
             self.pause(gives_up).await;
         }
+        let request = match (meets, hidden) {
+            (Meets::Create, Some(name)) => match self.create_hidden(request, &name).await {
+                Ok(request) => request,
+                Err(answer) => return answer,
+            },
+            (Meets::Change, _) => {
+                self.unhide();
+                request
+            }
+            _ => request,
+        };
         let creates = of_record && method == Method::POST;
         let is_ahead = self.ahead().is_awaited();
         if is_ahead && of_record && method == Method::DELETE {
@@ -145,6 +168,40 @@ impl Proxy {
         }
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
+    }
+
+    /// Helm creates a namespace. If it is the one that it does not know of, what Helm wants in it is put into it, and the answer
+    /// is that of a create. Else, and where that is refused, gives the request back: the API server says that it exists, which
+    /// Helm takes for done.
+    async fn create_hidden(
+        &self,
+        request: Request<Body>,
+        name: &str,
+    ) -> Result<Request<Body>, Response<Body>> {
+        let (parts, body) = request.into_parts();
+        let read = begin(body, ENOUGH).await;
+        let (whole, body) = read.map_err(|error| said(StatusCode::BAD_REQUEST, &error.to_string()))?;
+        let patch = namespace::as_patch(&parts.uri, name).filter(|_| namespace::creates(&whole, name));
+        let Some(patch) = patch else { return Ok(Request::from_parts(parts, body)) };
+        self.unhide();
+        let mut merge = Request::new(full(whole));
+        *merge.method_mut() = Method::PATCH;
+        *merge.uri_mut() = Uri::from(patch);
+        *merge.headers_mut() = parts.headers.clone();
+        merge
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/merge-patch+json"));
+        let mut answer = self.pass(merge, true).await;
+        if !answer.status().is_success() {
+            return Ok(Request::from_parts(parts, body));
+        }
+        *answer.status_mut() = StatusCode::CREATED;
+        let words = Some(format!("create namespaces/{name}"));
+        Err(self.remember(Method::POST, parts.uri.path().to_owned(), words, answer).await)
+    }
+
+    fn unhide(&self) {
+        *self.hidden.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Opens the connection for writes while Helm starts: its first write finds it.

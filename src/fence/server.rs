@@ -23,7 +23,7 @@ use super::{
     home::Home,
     log::{Log, Written},
     memory::Memory,
-    proxy::{Attention, Moment, PAUSE, Peek, Peeker, Proxy},
+    proxy::{Attention, Hidden, Moment, PAUSE, Peek, Peeker, Proxy},
     record::Definition,
 };
 use crate::{
@@ -56,6 +56,7 @@ pub struct Fence {
     attention: Attention,
     ahead: Arc<Mutex<Ahead>>,
     peeker: Peeker,
+    hidden: Hidden,
     files: Files,
 }
 
@@ -137,6 +138,7 @@ impl Fence {
         let attention = Attention::default();
         let ahead = Arc::<Mutex<Ahead>>::default();
         let peeker = Peeker::default();
+        let hidden = Hidden::default();
         let proxy = Arc::new(Proxy {
             secret,
             lock_id: place.lock_id.to_owned(),
@@ -151,6 +153,7 @@ impl Fence {
             peeker: peeker.clone(),
             asked: asked.clone(),
             attention: attention.clone(),
+            hidden: hidden.clone(),
             patience: Arc::new(Mutex::new(PAUSE)),
         });
         let server = tokio::spawn(async move {
@@ -167,6 +170,7 @@ impl Fence {
             attention,
             ahead,
             peeker,
+            hidden,
             files,
         })
     }
@@ -201,6 +205,11 @@ impl Fence {
     /// The next record that Helm creates is looked at first, and no other.
     pub fn inspect(&self, inspector: Inspector) {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).expect(inspector);
+    }
+
+    /// Helm is told that this namespace does not exist, until it creates it.
+    pub fn hide(&self, namespace: &str) {
+        *self.hidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(namespace.to_owned());
     }
 
     /// CRDs that Helm created or applied before that record. Each is told of once.

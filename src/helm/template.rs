@@ -1,7 +1,7 @@
 //! The command lines that prove a deploy before anything is repaired, and what Helm's answers to them mean.
 //! Pure: `deploy/prove.rs` runs them.
 
-use super::argv::{Invocation, Item};
+use super::argv::{Command, Invocation, Item};
 use super::flags::{self, Column};
 use super::go::csv_field;
 use super::version::{Major, Version};
@@ -69,6 +69,34 @@ pub fn template_argv(
                     argv.push(written(flag, value.as_deref()));
                 }
             }
+        }
+    }
+    argv.append(&mut ours);
+    argv
+}
+
+/// The deploy itself as a dry run, which prints the release as JSON. With the release's records in memory it renders as the real
+/// run will: with its revision, as an upgrade or an install, with the cluster's capabilities and `lookup`. Asks no cluster for
+/// objects of others (Helm's memory driver comes with a client that only prints).
+pub fn rehearsal_argv(inv: &Invocation, version: &Version) -> Vec<String> {
+    let server = version.major == Major::V4 || version.minor >= 13;
+    let dry_run = if server { "--dry-run=server" } else { "--dry-run" };
+    let mut ours = vec![dry_run.to_owned(), "--output=json".to_owned()];
+    if inv.command == Command::Upgrade {
+        // A release that is not there yet is rendered as an install, by `check` too.
+        ours.push("--install".to_owned());
+    }
+    let mut argv = vec![inv.command.as_str().to_owned()];
+    for item in inv.items() {
+        match item {
+            Item::Word(word) => argv.push(word.clone()),
+            Item::End => {
+                argv.append(&mut ours);
+                argv.push("--".to_owned());
+            }
+            Item::Unknown(text) => argv.push(text.clone()),
+            Item::Flag(flag, _) if matches!(flag.name, "dry-run" | "output" | "debug") => {}
+            Item::Flag(flag, value) => argv.push(written(flag, value.as_deref())),
         }
     }
     argv.append(&mut ours);

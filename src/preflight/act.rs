@@ -14,8 +14,11 @@ use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Cause, Context, Finding, Refusal, acts_first, defines, is_fixed_set, judge,
-    patch::{self, Change},
+    Answer, Cause, Context, Finding, Refusal,
+    certainty::{self, Ground, Situation},
+    defines, ground,
+    helm_request::{self, Apply, Manner},
+    is_fixed_set, judge, order,
     references::{self, Reference},
     resource::{self, Resource},
     rights::{self, Resources},
@@ -24,7 +27,7 @@ use super::{
 };
 use crate::{
     cluster::{AT_ONCE, Cluster, known_kind},
-    manifest::{Manifest, ObjectKey, merge_keys::Type},
+    manifest::{Manifest, ObjectKey},
     signals::Signals,
     status::health::{Health, fares},
 };
@@ -36,22 +39,8 @@ pub(super) const LIMIT: Duration = Duration::from_secs(30);
 /// an answer is such an object with what the API server adds.
 const LARGEST: usize = 8 << 20;
 
-/// How Helm writes an object that lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Apply {
-    /// Helm 3, and Helm 4 with `--server-side=false`: a patch made of three manifests.
-    ClientSide,
-    /// Server-side apply.
-    ServerSide {
-        /// `--force-conflicts`.
-        force: bool,
-    },
-    /// `--force`, `--force-replace`: the whole object.
-    Replace,
-}
-
 /// What is to be deployed, and over what.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Deploy {
     /// Release name.
     pub release: String,
@@ -63,16 +52,20 @@ pub struct Deploy {
     pub hooks: Manifest,
     /// The manifest that Helm takes for the one in force.
     pub before: Manifest,
+    /// Did the revision of that manifest complete, and no other after it?
+    pub before_is_good: bool,
     /// How.
-    pub apply: Apply,
+    pub manner: Manner,
     /// `pre-install` or `pre-upgrade`.
     pub first: &'static str,
     /// `--recreate-statefulsets`.
     pub recreates: bool,
     /// How long Helm waits, and for what.
     pub patience: Patience,
-    /// Where the records are: `secrets` or `configmaps`; empty where they are in no object.
-    pub records: &'static str,
+    /// The records that Helm will write.
+    pub records: rights::Records,
+    /// Objects that came out different when the chart was rendered again: Helm renders others in its own run.
+    pub unstable: BTreeSet<ObjectKey>,
     /// What is known before anything is asked.
     pub known: Vec<Finding>,
 }
@@ -86,23 +79,33 @@ pub struct Found {
     pub sets: Vec<(ObjectKey, Value, Value)>,
     /// What is not well with what lives, as far as that was seen on the way.
     pub ailing: Vec<(Health, String)>,
+    /// References to what does not exist, and may by the end of the deploy: to be looked at again.
+    pub open: Vec<Reference>,
 }
 
 /// Asks about everything.
 pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
-    let hook_first = acts_first(&deploy.hooks, deploy.first);
-    let context = Context { manifest: &deploy.manifest, hook_first, recreates: deploy.recreates };
+    let context = Context {
+        manifest: &deploy.manifest,
+        hooks: &deploy.hooks,
+        first: deploy.first,
+        recreates: deploy.recreates,
+        takes_over_fields: deploy.manner.takes_over_fields,
+        unstable: &deploy.unstable,
+    };
+    // Rights are needed until the end.
+    let end = order::at_the_end(&deploy.manifest, &deploy.hooks);
     let resources = resources(cluster, deploy.manifest.keys().chain(deploy.hooks.keys())).await;
     let needed = rights::needed(&deploy.needs(), &resources);
-    let (answers, missing, denied, late) = tokio::join!(
+    let (answers, (missing, open), denied, late) = tokio::join!(
         ask_all(cluster, deploy, &resources),
         look_up(cluster, deploy, LIMIT),
-        in_time("rights", rights::ask::ask(&cluster.client, &needed, &deploy.release)),
+        in_time("rights", rights::ask::ask(&cluster.client, &needed, &deploy.release, end)),
         in_time("timeouts", too_tight(cluster, deploy)),
     );
     let asked = deploy.manifest.objects.len() + deploy.hooks.objects.len();
     let findings = [deploy.known.clone(), missing, denied, late].concat();
-    let mut found = Found { findings, ..Found::default() };
+    let mut found = Found { findings, open, ..Found::default() };
     if answers.len() < asked {
         found.findings.push(too_late(&format!("{} objects", asked - answers.len())));
     }
@@ -113,7 +116,8 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
         if was_asked && !deploy.hooks.contains(&key) {
             found.ailing.extend(fares(&key, seen, deploy.before.contains(&key)));
         }
-        let fixed = answer.refusal.as_ref().is_some_and(|refusal| is_fixed_set(&key, refusal));
+        let refusal = answer.refusal.as_ref().filter(|_| !answer.hook);
+        let fixed = refusal.is_some_and(|refusal| is_fixed_set(&key, refusal));
         if let Some(live) = answer.live.filter(|_| fixed) {
             found.sets.push((key, live, answer.wanted));
         }
@@ -128,16 +132,26 @@ fn is_kubernetes(key: &ObjectKey) -> bool {
 }
 
 impl Deploy {
+    fn references(&self) -> references::Release<'_> {
+        references::Release {
+            manifest: &self.manifest,
+            hooks: &self.hooks,
+            good: self.before_is_good.then_some(&self.before),
+            first: self.first,
+        }
+    }
+
     fn needs(&self) -> rights::Plan<'_> {
         rights::Plan {
             namespace: &self.namespace,
-            records: self.records,
+            records: &self.records,
             manifest: &self.manifest,
             hooks: &self.hooks,
-            before: &self.before,
+            before: if self.manner.installs { None } else { Some(&self.before) },
             until: self.patience.until,
+            is_v4: self.manner.is_v4,
             // Of a client-side apply the dry run looks too.
-            looks_first: matches!(self.apply, Apply::ServerSide { .. }),
+            looks_first: matches!(self.manner.apply, Apply::ServerSide { .. }),
         }
     }
 }
@@ -169,13 +183,22 @@ fn too_late(what: &str) -> Finding {
     }
 }
 
-/// Findings about Helm's patience. Of what lives it is not certain that it starts anew.
+/// Findings about Helm's patience: a rollout that takes too long does so for certain only if it starts anew.
 async fn too_tight(cluster: &Cluster, deploy: &Deploy) -> Vec<Finding> {
-    let mut found = timeouts::too_tight(&deploy.manifest, &deploy.hooks, &deploy.before, deploy.patience);
-    for (key, finding) in found.iter_mut().filter(|(_, finding)| finding.certain) {
-        finding.certain = matches!(uid(&cluster.client, key).await, Ok(None));
+    let Deploy { manifest, hooks, before, .. } = deploy;
+    let mut found = timeouts::too_tight(manifest, hooks, before, deploy.patience);
+    for late in found.iter_mut().filter(|late| late.cannot_fit) {
+        // What is reckoned of an update says nothing of an object that is gone.
+        let lives = match late.is_new {
+            true => uid(&cluster.client, &late.key).await.ok().map(|uid| uid.is_some()),
+            false => Some(true),
+        };
+        let earlier = order::before_object(manifest, hooks, deploy.first, &late.key);
+        let unstable = deploy.unstable.contains(&late.key);
+        let situation = Situation { key: Some(&late.key), earlier, unstable };
+        late.finding.weight = certainty::of(&Ground::Patience { lives }, &situation);
     }
-    found.into_iter().map(|(_, finding)| finding).collect()
+    found.into_iter().map(|late| late.finding).collect()
 }
 
 /// The question is cut off after [`LIMIT`]; what was answered by then counts.
@@ -187,13 +210,17 @@ async fn ask_all(cluster: &Cluster, deploy: &Deploy, resources: &Resources<'_>) 
         async move {
             let answer = match resource {
                 // A kind that nobody knows Helm itself refuses, before it changes anything.
-                Some(resource) if resource::is_addressable(key) && !defines(&deploy.manifest, key) => {
+                Some(resource)
+                    if resource::is_addressable(key)
+                        && !defines(&deploy.manifest, key)
+                        && (is_hook || !defines(&deploy.hooks, key)) =>
+                {
                     let path = resource::collection(key, &resource);
                     Question { client: &cluster.client, deploy, key, path }.ask(object, is_hook).await
                 }
                 _ => Answer { wanted: object.clone(), ..Answer::default() },
             };
-            (key.clone(), answer)
+            (key.clone(), Answer { hook: is_hook, ..answer })
         }
         .boxed()
     });
@@ -226,18 +253,14 @@ impl Question<'_> {
     async fn ask(&self, object: &Value, is_hook: bool) -> Answer {
         let mut wanted = object.clone();
         if is_hook {
-            // Its predecessor is deleted first, and one that is there says nothing.
-            let (taken, warnings) = self.create(&wanted).await;
-            let refusal = taken.err().filter(|refusal| refusal.code != 409);
-            return Answer { wanted, refusal, warnings, ..Answer::default() };
+            let (live, refusal, warnings) = self.hook(&wanted).await;
+            return Answer { wanted, live, refusal, warnings, ..Answer::default() };
         }
+        let manner = self.deploy.manner;
         mark(&mut wanted, self.deploy);
-        if let Apply::ServerSide { force } = self.deploy.apply {
-            let query = format!("&force={force}&fieldValidation=Strict");
-            let patch = self.patch("application/apply-patch+yaml", &query, &wanted);
-            let (taken, warnings) = patch.await;
-            let looked_at = matches!(self.key.kind.as_str(), "PersistentVolumeClaim" | "StatefulSet");
-            let live = if taken.is_err() && looked_at { self.live().await.0.ok() } else { None };
+        if let Apply::ServerSide { force } = manner.apply {
+            let (taken, warnings) = self.apply(&wanted, force).await;
+            let live = if taken.is_err() { self.live().await.0.ok() } else { None };
             let (becomes, refusal) = match taken {
                 // What would be created has no version yet.
                 Ok(object) => {
@@ -245,45 +268,66 @@ impl Question<'_> {
                 }
                 Err(refusal) => (None, Some(refusal)),
             };
-            return Answer { wanted, live, becomes, refusal, warnings };
+            return Answer { wanted, live, becomes, refusal, warnings, ..Answer::default() };
         }
         let live = match self.live().await {
-            (Ok(live), _) => live,
-            (Err(refusal), _) if refusal.code == 404 => {
-                let (taken, warnings) = self.create(&wanted).await;
-                return Answer { wanted, refusal: taken.err(), warnings, ..Answer::default() };
-            }
+            (Ok(live), _) => Some(live),
+            (Err(refusal), _) if refusal.code == 404 => None,
             (Err(refusal), warnings) => {
                 return Answer { wanted, refusal: Some(refusal), warnings, ..Answer::default() };
             }
         };
-        let (taken, warnings) = self.change(&wanted, &live).await;
-        Answer { wanted, live: Some(live), becomes: None, refusal: taken.err(), warnings }
+        let (taken, warnings) = self.change(&wanted, live.as_ref()).await;
+        Answer { wanted, live, refusal: taken.err(), warnings, ..Answer::default() }
     }
 
-    /// As a client-side apply changes what lives.
-    async fn change(&self, wanted: &Value, live: &Value) -> Said {
-        if self.deploy.apply == Apply::Replace {
-            let mut whole = wanted.clone();
-            whole["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
-            let path = format!("{}/{}", self.path, self.key.name);
-            return self.send(Method::PUT, &path, "application/json", "", Some(&whole)).await;
-        }
-        let before = self.deploy.before.get(self.key).unwrap_or(live);
-        let (change, content) = match Type::of(&self.key.api_version, &self.key.kind) {
-            Some(own) => {
-                (patch::strategic(own, before, wanted, live), "application/strategic-merge-patch+json")
-            }
-            None => {
-                let mut before = before.clone();
-                mark(&mut before, self.deploy);
-                (patch::plain(&before, wanted), "application/merge-patch+json")
-            }
+    /// A hook, which Helm creates, and of which it deletes the predecessor first, if its policy says so.
+    async fn hook(&self, hook: &Value) -> (Option<Value>, Option<Refusal>, Vec<String>) {
+        let create = async || {
+            let (taken, warnings) = self.create(hook).await;
+            // One that is there says nothing: the API server has validated the new one by then.
+            (taken.err().filter(|refusal| refusal.code != 409), warnings)
         };
-        match change {
-            Change::Patch(patch) => self.patch(content, "", &patch).await,
-            Change::None | Change::Unforeseen => (Ok(Value::Null), Vec::new()),
+        if !matches!(self.deploy.manner.apply, Apply::ServerSide { .. }) {
+            let (refusal, warnings) = create().await;
+            return (None, refusal, warnings);
         }
+        let (taken, warnings) = self.apply(hook, false).await;
+        let Err(refusal) = taken else { return (None, None, warnings) };
+        let live = self.live().await.0.ok();
+        if live.is_some() && order::is_replaced_first(self.key, hook) {
+            let (refusal, warnings) = create().await;
+            // Helm needs another right for its own request.
+            return (None, refusal.filter(|refusal| !ground::lacks_right(refusal)), warnings);
+        }
+        (live, Some(refusal), warnings)
+    }
+
+    /// As an apply on the client's side creates or changes an object.
+    async fn change(&self, wanted: &Value, live: Option<&Value>) -> Said {
+        let manner = self.deploy.manner;
+        let before = self.deploy.before.get(self.key);
+        match helm_request::request(manner, self.key, before, wanted, live) {
+            helm_request::Request::Create => self.create(wanted).await,
+            helm_request::Request::Apply { force } => self.apply(wanted, force).await,
+            helm_request::Request::Patch { content, patch } => self.patch(content, "", &patch).await,
+            helm_request::Request::Replace => {
+                let mut whole = wanted.clone();
+                let version = live.map(|live| live["metadata"]["resourceVersion"].clone());
+                whole["metadata"]["resourceVersion"] = version.unwrap_or_default();
+                let path = format!("{}/{}", self.path, self.key.name);
+                let strict = if manner.is_v4 { "&fieldValidation=Strict" } else { "" };
+                self.send(Method::PUT, &path, "application/json", strict, Some(&whole)).await
+            }
+            helm_request::Request::Nothing | helm_request::Request::Unforeseen => {
+                (Ok(Value::Null), Vec::new())
+            }
+        }
+    }
+
+    async fn apply(&self, object: &Value, force: bool) -> Said {
+        let query = format!("&force={force}&fieldValidation=Strict");
+        self.patch("application/apply-patch+yaml", &query, object).await
     }
 
     pub(super) async fn live(&self) -> Said {
@@ -389,11 +433,42 @@ enum Seen {
     Unanswered,
 }
 
-/// Findings about what workloads refer to and is not there.
-async fn look_up(cluster: &Cluster, deploy: &Deploy, limit: Duration) -> Vec<Finding> {
+/// Findings about what workloads refer to and is not there, and the references that may be there by the end.
+async fn look_up(cluster: &Cluster, deploy: &Deploy, limit: Duration) -> (Vec<Finding>, Vec<Reference>) {
     let mut all = deploy.manifest.clone();
     all.objects.extend(deploy.hooks.objects.iter().cloned());
     let wanted = references::to_check(&all, &deploy.before);
+    let Absent { missing, unanswered } = absent(cluster, &wanted, limit).await;
+    let mut open = Vec::new();
+    let findings = missing.into_iter().map(|(reference, exists)| {
+        let maker = references::maker(reference, &deploy.references());
+        if maker.is_some() {
+            open.push(reference.clone());
+        }
+        references::missing(reference, exists, maker.as_deref())
+    });
+    let mut findings: Vec<Finding> = findings.collect();
+    if unanswered > 0 {
+        findings.push(too_late(&format!("{unanswered} objects that workloads refer to")));
+    }
+    (findings, open)
+}
+
+/// Findings about references that were not there before the deploy, and are not there after it.
+pub async fn still_missing(cluster: &Cluster, open: &[Reference]) -> Vec<Finding> {
+    let missing = absent(cluster, open, LIMIT).await.missing;
+    missing.into_iter().map(|(reference, exists)| references::missing(reference, exists, None)).collect()
+}
+
+/// What became of the looks at references.
+struct Absent<'a> {
+    /// Those that do not exist, or lack their key: with whether the object exists.
+    missing: Vec<(&'a Reference, bool)>,
+    /// Objects about which the API server has not answered.
+    unanswered: usize,
+}
+
+async fn absent<'a>(cluster: &Cluster, wanted: &'a [Reference], limit: Duration) -> Absent<'a> {
     let targets: BTreeSet<&ObjectKey> = wanted.iter().map(|reference| &reference.to).collect();
     let asked = targets.len();
     let looks = targets.into_iter().map(|key| {
@@ -422,13 +497,9 @@ async fn look_up(cluster: &Cluster, deploy: &Deploy, limit: Duration) -> Vec<Fin
         Some(Seen::Hidden | Seen::Unanswered) | None => false,
     };
     let exists = |to: &ObjectKey| matches!(seen.get(to), Some(Seen::Known(Some(_))));
-    let missing = wanted.iter().filter(is_missing);
-    let mut findings: Vec<Finding> = missing.map(|one| references::missing(one, exists(&one.to))).collect();
+    let missing = wanted.iter().filter(is_missing).map(|reference| (reference, exists(&reference.to)));
     let answered = seen.values().filter(|seen| !matches!(seen, Seen::Unanswered)).count();
-    if answered < asked {
-        findings.push(too_late(&format!("{} objects that workloads refer to", asked - answered)));
-    }
-    findings
+    Absent { missing: missing.collect(), unanswered: asked - answered }
 }
 
 /// Deletes a StatefulSet and leaves its pods and volumes, if it is still the one that was looked at, and waits until it is

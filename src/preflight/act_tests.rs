@@ -52,14 +52,7 @@ fn deploy(manifest: &str) -> Deploy {
         release: "web".into(),
         namespace: "shop".into(),
         manifest: Manifest::parse(manifest, "shop").unwrap(),
-        hooks: Manifest::default(),
-        before: Manifest::default(),
-        apply: Apply::ClientSide,
-        first: "",
-        recreates: false,
-        patience: Patience::default(),
-        records: "",
-        known: Vec::new(),
+        ..Deploy::default()
     }
 }
 
@@ -86,10 +79,10 @@ async fn what_is_referred_to_and_not_looked_up_in_time_is_told_as_not_checked() 
             "{{kind: Pod, apiVersion: v1, metadata: {{name: p}}, spec: {{containers: [{{name: c, envFrom: [{}]}}]}}}}",
             sources.join(", ")
         );
-        let found = look_up(&cluster, &deploy(&pod), Duration::from_millis(500)).await;
+        let found = look_up(&cluster, &deploy(&pod), Duration::from_millis(500)).await.0;
         let causes: Vec<&str> = found.iter().map(|finding| finding.cause.as_str()).collect();
         assert_eq!(causes, expected, "{names:?}");
-        assert!(found.iter().all(|finding| !finding.certain), "{names:?}");
+        assert!(found.iter().all(|finding| !finding.is_certain()), "{names:?}");
     }
 }
 

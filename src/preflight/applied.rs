@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{
     Refusal,
-    act::{Apply, Deploy, LIMIT, Question, mark, resources, send},
+    act::{Deploy, LIMIT, Question, mark, resources, send},
+    helm_request::Apply,
     patch::{self, Change},
     resource::{self, Resource},
 };
@@ -69,7 +70,7 @@ async fn compare(
 impl Question<'_> {
     /// What an object that lives would become; null if nothing is sent, `None` if what is sent is not foreseen.
     async fn again(&self, wanted: &Value, live: &Value) -> Option<Result<Value, Refusal>> {
-        if self.deploy.apply != Apply::ClientSide {
+        if self.deploy.manner.apply != Apply::ClientSide {
             let said = self.patch("application/apply-patch+yaml", "&force=false", wanted).await;
             return Some(said.0);
         }

@@ -38,6 +38,6 @@ mod tests {
         let found = findings(printed, "./chart");
         let lines: Vec<String> = found.iter().map(Finding::sentence).collect();
         insta::assert_snapshot!(lines.join("\n"));
-        assert!(found.iter().all(|finding| !finding.certain));
+        assert!(found.iter().all(|finding| !finding.is_certain()));
     }
 }

@@ -1,7 +1,10 @@
 //! What becomes of Helm's records: does the next one fit its object, and does the history limit take away the last good one?
 //! Pure.
 
-use super::Finding;
+use super::{
+    Finding,
+    certainty::{self, Ground, Situation},
+};
 use crate::release::{History, Record, Status, codec};
 
 /// From this part of the limit on a record is told of, percent: what Helm adds to it later, a status, a description with an
@@ -50,20 +53,21 @@ pub fn size(object: &str, payload: usize, json: &[u8]) -> Option<Finding> {
     if payload.saturating_mul(100) < codec::MAX_STORED.saturating_mul(NEAR) {
         return None;
     }
-    let certain = payload > codec::MAX_STORED;
+    let is_too_large = payload > codec::MAX_STORED;
+    let ground = if is_too_large { Ground::Size } else { Ground::Advice };
     let parts = codec::sizes(json).unwrap_or_default();
     let all: usize = parts.iter().map(|(_, bytes)| bytes).sum();
     let share = |(what, bytes): &(&str, usize)| format!("{what} {} %", bytes * 100 / all.max(1));
     let most: Vec<String> = parts.iter().take(2).map(share).collect();
     let most = if most.is_empty() { String::new() } else { format!("; most of it: {}", most.join(", ")) };
-    let what = if certain {
+    let what = if is_too_large {
         "the API server takes no object with more than 1024 KiB of data"
     } else {
         "an object holds 1024 KiB, and helm adds its status, and an error if there is one"
     };
     Some(Finding {
         id: "record-too-large",
-        certain,
+        weight: certainty::of(&ground, &Situation::default()),
         object: object.to_owned(),
         field: "data.release".to_owned(),
         wanted: format!("{} KiB", payload.div_ceil(1024)),
@@ -140,8 +144,8 @@ mod tests {
         let limit = codec::MAX_STORED;
         assert_eq!(size(limit / 10 * 9 - 10), None);
         let near = size(limit).unwrap();
-        assert!(!near.certain);
+        assert!(!near.is_certain());
         insta::assert_snapshot!(near.sentence());
-        assert!(size(limit + 1).unwrap().certain);
+        assert!(size(limit + 1).unwrap().is_certain());
     }
 }

@@ -1,12 +1,18 @@
 //! What a rendered workload needs and nobody checks when it is applied: Secrets, ConfigMaps and keys in them, accounts,
 //! claims, classes. The API server takes it without, and its pods never start.
+//!
+//! What is missing before a deploy may be there when a pod needs it: a hook or a controller of the release makes it. Then
+//! nobody knows yet, and it is looked at again when Helm has ended.
 //! Pure: what lives is looked up in `preflight/act.rs`.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Finding;
+use super::{
+    Finding, certainty, order, resource,
+    rights::{self, Right},
+};
 use crate::manifest::{Manifest, ObjectKey};
 
 /// Something that an object names and needs.
@@ -182,8 +188,54 @@ fn mentions(value: &Value, name: &str) -> bool {
     }
 }
 
-/// The finding about something that is not there, or lacks the key.
-pub fn missing(reference: &Reference, exists: bool) -> Finding {
+/// The release that a reference is in.
+#[derive(Clone, Copy, Debug)]
+pub struct Release<'a> {
+    /// What is applied.
+    pub manifest: &'a Manifest,
+    /// Hooks that will run.
+    pub hooks: &'a Manifest,
+    /// The manifest in force, if its revision completed.
+    pub good: Option<&'a Manifest>,
+    /// The event of the hooks that run first.
+    pub first: &'a str,
+}
+
+/// What of the release may make the missing target of a reference before a pod needs it, in words. `None` where the revision
+/// in force had the same reference: all that makes it has run then, and what lives tells.
+pub fn maker(reference: &Reference, release: &Release<'_>) -> Option<String> {
+    let Reference { to, key, from, .. } = reference;
+    let Release { manifest, hooks, good, first } = release;
+    let in_force = good.and_then(|good| Some(of(from, good.get(from)?))).unwrap_or_default();
+    if in_force.iter().any(|had| had.to == *to && had.key == *key) {
+        return None;
+    }
+    let hook = hooks.objects.iter().find(|(own, _)| own == from);
+    let earlier = match hook {
+        Some((_, hook)) => order::before_hook(manifest, hooks, first, from, hook),
+        None => order::at_the_end(manifest, hooks),
+    };
+    if let Some(acting) = earlier.acting {
+        return Some(acting.to_string());
+    }
+    // A controller takes its time, and Helm does not wait for it before a hook of the first event.
+    let all: Vec<(&ObjectKey, &Value)> = manifest.objects.iter().map(|(key, object)| (key, object)).collect();
+    if let Some((custom, _)) = all.iter().find(|(own, _)| !resource::is_native(&own.api_version)) {
+        return Some(format!("the controller of {custom}"));
+    }
+    let plural = resource::known(&to.api_version, &to.kind)?.plural;
+    let right = Right {
+        namespace: to.namespace.clone(),
+        group: resource::group(&to.api_version).to_owned(),
+        resource: plural,
+        verb: "create",
+        name: String::new(),
+    };
+    rights::role_with(&all, &right).map(|role| format!("a program of this release with {role}"))
+}
+
+/// The finding about something that is not there, or lacks the key. `maker`: what may make it in time.
+pub fn missing(reference: &Reference, exists: bool, maker: Option<&str>) -> Finding {
     let Reference { to, key, from, field } = reference;
     let namespace = &to.namespace;
     let (cause, remedy) = match (key, exists) {
@@ -207,12 +259,18 @@ pub fn missing(reference: &Reference, exists: bool) -> Finding {
             )
         }
     };
+    let (cause, remedy, weight) = match maker {
+        // Nothing says that something is wrong, so there is nothing to be done.
+        Some(maker) => (format!("{cause}; {maker} may make it"), Vec::new(), certainty::note()),
+        None => (cause, vec![remedy], certainty::Weight::default()),
+    };
     Finding {
         id: "reference-missing",
         object: from.to_string(),
         field: field.clone(),
         cause,
-        remedy: vec![remedy],
+        remedy,
+        weight,
         ..Finding::default()
     }
 }
@@ -296,5 +354,55 @@ spec:
             let found = to_check(&manifest, &Manifest::default());
             assert_eq!(found.iter().any(|one| one.to.name == "db"), asked, "{what}");
         }
+    }
+
+    /// What may make a Secret that is not there: a hook, a controller, a program of the release. Not where the revision in
+    /// force needed the same: all that makes it has run by then.
+    #[test]
+    fn what_the_release_may_make_is_unknown_and_not_missing() {
+        let job = |event: &str, weight: &str| {
+            format!(
+                "---\nkind: Job\napiVersion: batch/v1\nmetadata: {{name: certs, annotations: {{helm.sh/hook: {event}, helm.sh/hook-weight: '{weight}'}}}}\nspec: {{template: {{spec: {{}}}}}}\n"
+            )
+        };
+        let role = |resource: &str, verb: &str| {
+            format!(
+                "---\nkind: ClusterRole\napiVersion: rbac.authorization.k8s.io/v1\nmetadata: {{name: r}}\nrules: [{{apiGroups: [''], resources: [{resource}], verbs: [{verb}]}}]\n"
+            )
+        };
+        let custom = "---\nkind: Database\napiVersion: example.com/v1\nmetadata: {name: d}\n";
+        let nothing = Manifest::default();
+        let before = manifest(WORKLOAD);
+        for (what, objects, hooks, good, made_by) in [
+            ("nothing makes it", String::new(), String::new(), None, ""),
+            ("a hook before", String::new(), job("pre-install", "0"), None, "Job/certs"),
+            ("a hook after", String::new(), job("post-install", "0"), None, "Job/certs"),
+            ("a custom resource", custom.to_owned(), String::new(), None, "the controller of Database/d"),
+            (
+                "a program that may",
+                role("secrets", "'*'"),
+                String::new(),
+                None,
+                "a program of this release with ClusterRole/r",
+            ),
+            ("one that may only read", role("secrets", "get"), String::new(), None, ""),
+            ("one that makes others", role("configmaps", "create"), String::new(), None, ""),
+            ("the revision in force has the same", String::new(), job("pre-install", "0"), Some(&before), ""),
+        ] {
+            let (objects, hooks) = (manifest(&format!("{WORKLOAD}{objects}")), manifest(&hooks));
+            let release = Release { manifest: &objects, hooks: &hooks, good, first: "pre-install" };
+            let all = to_check(&objects, &nothing);
+            let reference = all.iter().find(|one| one.to.name == "files").unwrap();
+            let maker = maker(reference, &release);
+            assert_eq!(maker.clone().unwrap_or_default(), made_by, "{what}");
+            let finding = missing(reference, false, maker.as_deref());
+            assert_eq!(finding.weight.is_note(), !made_by.is_empty(), "{what}");
+            assert!(!finding.is_certain() && !finding.weight.stops_strict());
+        }
+        // A hook does not make what it needs itself.
+        let own = "---\nkind: Job\napiVersion: batch/v1\nmetadata: {name: certs, annotations: {helm.sh/hook: pre-install}}\nspec: {template: {spec: {imagePullSecrets: [{name: pull}]}}}\n";
+        let hooks = manifest(own);
+        let release = Release { manifest: &nothing, hooks: &hooks, good: None, first: "pre-install" };
+        assert_eq!(maker(&to_check(&hooks, &nothing)[0], &release), None);
     }
 }

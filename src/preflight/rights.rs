@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use super::{
     Finding,
+    certainty::{self, Ground, Situation},
+    order::Earlier,
     resource::{self, Resource},
     timeouts::Until,
 };
@@ -29,6 +31,36 @@ pub struct Right {
     pub resource: String,
     /// `get`, …
     pub verb: &'static str,
+    /// Of which object; empty for all of the resource, as for a list, and for a create, which names none.
+    pub name: String,
+}
+
+/// The verb of this name; empty for one that is no verb of a request.
+pub fn verb(name: &str) -> &'static str {
+    let all = [
+        "get",
+        "list",
+        "watch",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+        "bind",
+        "escalate",
+    ];
+    all.into_iter().find(|verb| *verb == name).unwrap_or_default()
+}
+
+/// The records that a deploy writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// `secrets` or `configmaps`; empty where records are in no object.
+    pub resource: &'static str,
+    /// Name of the new one; empty if it is not known.
+    pub new: String,
+    /// Names of those that Helm removes to make room.
+    pub pruned: Vec<String>,
 }
 
 /// What a right is for, and whether Helm is bound to fail without it.
@@ -48,16 +80,18 @@ pub type Needed = BTreeMap<Right, Purpose>;
 pub struct Plan<'a> {
     /// Namespace of the release.
     pub namespace: &'a str,
-    /// `secrets` or `configmaps`; empty where records are in no object.
-    pub records: &'a str,
+    /// The records.
+    pub records: &'a Records,
     /// What is applied.
     pub manifest: &'a Manifest,
     /// Hooks that will run.
     pub hooks: &'a Manifest,
-    /// What is in force.
-    pub before: &'a Manifest,
+    /// What is in force; `None` for an install, which deletes nothing.
+    pub before: Option<&'a Manifest>,
     /// What Helm waits for.
     pub until: Until,
+    /// Helm 4?
+    pub is_v4: bool,
     /// Does Helm look first at an object that it applies?
     pub looks_first: bool,
 }
@@ -68,13 +102,18 @@ pub type Resources<'a> = BTreeMap<(&'a str, &'a str), Option<Resource>>;
 /// What a deploy needs. Kinds of which the API's name is not known are left out.
 pub fn needed(plan: &Plan<'_>, resources: &Resources<'_>) -> Needed {
     let mut all = Needed::new();
-    let mut need = |key: &ObjectKey, verbs: &[&'static str], certain: bool, what: &'static str| {
+    // A request for one object names it; a list, and a watch of all, names none.
+    let mut need = |key: &ObjectKey, verbs: &[&'static str], by_name: bool, certain, what: &'static str| {
         let found = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten();
         let Some(found) = found.or_else(|| resource::known(&key.api_version, &key.kind)) else { return };
         for verb in verbs {
-            let namespace = if found.namespaced { key.namespace.clone() } else { String::new() };
-            let group = resource::group(&key.api_version).to_owned();
-            let right = Right { namespace, group, resource: found.plural.clone(), verb };
+            let right = Right {
+                namespace: if found.namespaced { key.namespace.clone() } else { String::new() },
+                group: resource::group(&key.api_version).to_owned(),
+                resource: found.plural.clone(),
+                verb,
+                name: if by_name { key.name.clone() } else { String::new() },
+            };
             let purpose = Purpose { certain, what };
             let known = all.entry(right).or_insert(purpose);
             *known = purpose.max(*known);
@@ -82,43 +121,64 @@ pub fn needed(plan: &Plan<'_>, resources: &Resources<'_>) -> Needed {
     };
     for key in plan.manifest.keys() {
         if plan.looks_first {
-            need(key, &["get"], true, "helm looks at each object before it applies it");
+            need(key, &["get"], true, true, "helm looks at each object before it applies it");
         }
         if plan.until == Until::Available {
-            need(key, &["list", "watch"], false, "helm watches it until it is ready (--wait)");
+            need(key, &["list", "watch"], false, false, "helm watches it until it is ready (--wait)");
         }
     }
-    for key in plan.before.keys().filter(|key| !plan.manifest.contains(key)) {
-        need(key, &["delete"], false, "the release has no more of it, and helm removes what it had");
+    let before = plan.before.into_iter().flat_map(Manifest::keys);
+    for key in before.filter(|key| !plan.manifest.contains(key)) {
+        need(key, &["delete"], true, false, "the release has no more of it, and helm removes what it had");
     }
     for (key, hook) in &plan.hooks.objects {
         let is_definition = key.kind == "CustomResourceDefinition";
-        need(key, &["list", "watch"], false, "helm watches its hooks until they end");
+        // Helm 3 watches Jobs and pods alone, each by its name.
+        let runs = matches!(key.kind.as_str(), "Job" | "Pod");
+        if plan.is_v4 || runs {
+            need(key, &["list", "watch"], !plan.is_v4, false, "helm watches its hooks until they end");
+        }
         if !is_definition && deletes(hook) {
-            need(key, &["delete"], true, "helm deletes its hooks, by their delete policy");
+            need(key, &["delete"], true, true, "helm deletes its hooks, by their delete policy");
         }
     }
     for (kind, resource) in made(plan) {
         let verbs: &[&'static str] =
             if plan.until == Until::Available { &["list", "watch"] } else { &["list"] };
         for verb in verbs {
-            let namespace = plan.namespace.to_owned();
-            let right = Right { namespace, group: kind.to_owned(), resource: resource.to_owned(), verb };
+            let right = Right {
+                namespace: plan.namespace.to_owned(),
+                group: kind.to_owned(),
+                resource: resource.to_owned(),
+                verb,
+                name: String::new(),
+            };
             all.entry(right)
                 .or_insert(Purpose { certain: false, what: "helm looks at it while it waits (--wait)" });
         }
     }
-    let of_records = [("create", true), ("update", true), ("delete", false)];
-    for (verb, certain) in of_records.into_iter().filter(|_| !plan.records.is_empty()) {
+    for (verb, name) in plan.records.written() {
         let right = Right {
             namespace: plan.namespace.to_owned(),
             group: String::new(),
-            resource: plan.records.to_owned(),
+            resource: plan.records.resource.to_owned(),
             verb,
+            name,
         };
-        all.insert(right, Purpose { certain, what: "helm keeps the release's records in it" });
+        all.insert(right, Purpose { certain: true, what: "helm keeps the release's records in it" });
     }
     all
+}
+
+impl Records {
+    /// The writes of a deploy: the new record is created and updated, and old ones go to make room for it.
+    fn written(&self) -> Vec<(&'static str, String)> {
+        if self.resource.is_empty() {
+            return Vec::new();
+        }
+        let gone = self.pruned.iter().map(|name| ("delete", name.clone()));
+        [("create", String::new()), ("update", self.new.clone())].into_iter().chain(gone).collect()
+    }
 }
 
 /// What controllers make of the workloads, and Helm looks at: group and plural.
@@ -145,22 +205,66 @@ fn deletes(hook: &Value) -> bool {
     policy.is_none_or(|policy| !policy.split(',').all(|one| one.trim() == "hook-failed"))
 }
 
-/// Do the rules that the API server lists for a namespace allow it? Rules for objects by name say nothing of the others.
+/// Do these rules allow it? Those for objects by name count for these objects alone, and never for a create or a list.
 pub fn is_allowed(rules: &[Value], right: &Right) -> bool {
     rules.iter().any(|rule| {
-        let has = |list: &str, wanted: &str| {
-            let items = rule[list].as_array().map_or(&[][..], Vec::as_slice);
-            items.iter().any(|item| item == "*" || item == wanted)
-        };
-        rule["resourceNames"].as_array().is_none_or(Vec::is_empty)
+        let list = |list: &str| rule[list].as_array().map_or(&[][..], Vec::as_slice);
+        let has = |name: &str, wanted: &str| list(name).iter().any(|item| item == "*" || item == wanted);
+        let names = list("resourceNames");
+        let named = names.is_empty()
+            || (!right.name.is_empty() && names.iter().any(|name| *name == right.name.as_str()));
+        named
             && has("verbs", right.verb)
             && has("apiGroups", &right.group)
             && has("resources", &right.resource)
     })
 }
 
-/// Findings about rights that are denied to `user`, one for each resource.
-pub fn denied(denied: &[(Right, Purpose)], user: &str, release: &str) -> Vec<Finding> {
+/// A role among these objects whose rules allow it.
+pub fn role_with<'a>(objects: &[(&'a ObjectKey, &'a Value)], right: &Right) -> Option<&'a ObjectKey> {
+    let wide = |object: &Value| {
+        let name = object["roleRef"]["name"].as_str();
+        name.is_some_and(|name| matches!(name, "cluster-admin" | "admin" | "edit"))
+    };
+    let allows = |(key, object): &&(&ObjectKey, &Value)| match key.kind.as_str() {
+        "Role" | "ClusterRole" => {
+            is_allowed(object["rules"].as_array().map_or(&[][..], Vec::as_slice), right)
+        }
+        "RoleBinding" | "ClusterRoleBinding" => wide(object),
+        _ => false,
+    };
+    objects.iter().find(allows).map(|(key, _)| *key)
+}
+
+/// May these objects give the right to the deployer? A role does that has it, unless it is bound to the release's own accounts
+/// alone; and a binding of a role that is not among them may.
+pub fn grants(objects: &[(&ObjectKey, &Value)], right: &Right) -> bool {
+    let of =
+        |kinds: [&'static str; 2]| objects.iter().filter(move |(key, _)| kinds.contains(&key.kind.as_str()));
+    let roles = || of(["Role", "ClusterRole"]);
+    let bindings = || of(["RoleBinding", "ClusterRoleBinding"]);
+    let is_own = |subject: &Value| {
+        subject["kind"] == "ServiceAccount"
+            && objects
+                .iter()
+                .any(|(key, _)| key.kind == "ServiceAccount" && subject["name"] == key.name.as_str())
+    };
+    let is_foreign =
+        |binding: &Value| binding["subjects"].as_array().is_some_and(|subjects| !subjects.iter().all(is_own));
+    let given = roles().any(|(key, role)| {
+        let mut bound =
+            bindings().filter(|(_, binding)| binding["roleRef"]["name"] == key.name.as_str()).peekable();
+        let unbound = bound.peek().is_none();
+        is_allowed(role["rules"].as_array().map_or(&[][..], Vec::as_slice), right)
+            && (unbound || bound.any(|(_, binding)| is_foreign(binding)))
+    });
+    let elsewhere =
+        |binding: &Value| !roles().any(|(key, _)| binding["roleRef"]["name"] == key.name.as_str());
+    given || bindings().any(|(_, binding)| is_foreign(binding) && elsewhere(binding))
+}
+
+/// Findings about rights that are denied to `user`, one for each resource. `end`: all that may have been done until then.
+pub fn denied(denied: &[(Right, Purpose)], user: &str, release: &str, end: &Earlier<'_>) -> Vec<Finding> {
     let mut of_resource = BTreeMap::<_, Vec<&(Right, Purpose)>>::new();
     for one in denied {
         let right = &one.0;
@@ -169,13 +273,18 @@ pub fn denied(denied: &[(Right, Purpose)], user: &str, release: &str) -> Vec<Fin
     }
     let findings = of_resource.into_iter().filter_map(|((namespace, group, resource), rights)| {
         let weightiest = rights.iter().map(|(_, purpose)| purpose).max()?;
-        let verbs = rights.iter().map(|(right, _)| right.verb).collect::<Vec<_>>().join(",");
+        let verbs: BTreeSet<&str> = rights.iter().map(|(right, _)| right.verb).collect();
+        let verbs = verbs.into_iter().collect::<Vec<_>>().join(",");
         let named = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
         let place =
             if namespace.is_empty() { "the cluster".to_owned() } else { format!("namespace {namespace}") };
+        let needed: Vec<Right> =
+            rights.iter().filter(|(_, purpose)| purpose.certain).map(|(right, _)| right.clone()).collect();
+        let ground = if needed.is_empty() { Ground::SpareRights } else { Ground::Rights(&needed) };
+        let situation = Situation { earlier: end.clone(), ..Situation::default() };
         Some(Finding {
             id: "right-missing",
-            certain: weightiest.certain,
+            weight: certainty::of(&ground, &situation),
             object: named.clone(),
             cause: format!("{user} may not {verbs} {named} in {place}: {}", weightiest.what),
             remedy: commands(&format!("{release}-deploys-{resource}"), namespace, &verbs, &named, user),
@@ -218,21 +327,28 @@ mod tests {
         "kind: Job\napiVersion: batch/v1\nmetadata: {name: h, annotations: {helm.sh/hook: pre-install}}\n";
     const OLD: &str = "kind: Service\napiVersion: v1\nmetadata: {name: web}\n";
 
-    fn said(until: Until, hooks: &str, looks_first: bool) -> String {
+    fn said(until: Until, hooks: &str, looks_first: bool, is_v4: bool) -> String {
         let parse = |text: &str| Manifest::parse(text, "shop").unwrap();
         let (manifest, hooks, before) = (parse(WEB), parse(hooks), parse(OLD));
+        let records = Records {
+            resource: "secrets",
+            new: "sh.helm.release.v1.web.v12".into(),
+            pruned: vec!["sh.helm.release.v1.web.v2".into()],
+        };
         let plan = Plan {
             namespace: "shop",
-            records: "secrets",
+            records: &records,
             manifest: &manifest,
             hooks: &hooks,
-            before: &before,
+            before: Some(&before),
             until,
+            is_v4,
             looks_first,
         };
         let lines = needed(&plan, &Resources::new()).into_iter().map(|(right, purpose)| {
             let weight = if purpose.certain { "must" } else { "may" };
-            format!("{weight} {} {}.{} in {:?}", right.verb, right.resource, right.group, right.namespace)
+            let Right { namespace, group, resource, verb, name } = right;
+            format!("{weight} {verb} {resource}.{group} {name} in {namespace:?}")
         });
         lines.collect::<Vec<_>>().join("\n")
     }
@@ -240,10 +356,10 @@ mod tests {
     #[test]
     fn what_a_deploy_needs() {
         insta::assert_snapshot!(format!(
-            "Helm 3, no wait:\n{}\n\nHelm 3, waits:\n{}\n\nHelm 4, waits, with a hook:\n{}",
-            said(Until::Hooks, "", true),
-            said(Until::Ready, "", true),
-            said(Until::Available, HOOK, true)
+            "Helm 3, no wait:\n{}\n\nHelm 3, waits, with a hook:\n{}\n\nHelm 4, waits, with a hook:\n{}",
+            said(Until::Hooks, "", false, false),
+            said(Until::Ready, HOOK, false, false),
+            said(Until::Available, HOOK, true, true)
         ));
     }
 
@@ -254,6 +370,7 @@ mod tests {
             group: "apps".into(),
             resource: "replicasets".into(),
             verb: "list",
+            name: String::new(),
         };
         let rule = |verbs: &[&str], groups: &[&str], resources: &[&str]| json!({"verbs": verbs, "apiGroups": groups, "resources": resources});
         let mut by_name = rule(&["*"], &["*"], &["*"]);
@@ -268,6 +385,52 @@ mod tests {
         ] {
             assert_eq!(is_allowed(&[rule], &right), allowed, "{what}");
         }
+        let mut by_name = rule(&["*"], &["*"], &["*"]);
+        by_name["resourceNames"] = json!(["web"]);
+        for (name, allowed) in [("web", true), ("other", false)] {
+            let right = Right { verb: "get", name: name.into(), ..right.clone() };
+            assert_eq!(is_allowed(&[by_name.clone()], &right), allowed, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_release_gives_rights_only_by_roles_that_are_bound_to_others_than_its_own_accounts() {
+        let role = |resource: &str| {
+            format!(
+                "kind: Role\napiVersion: rbac.authorization.k8s.io/v1\nmetadata: {{name: r}}\nrules: [{{apiGroups: [''], resources: [{resource}], verbs: ['*']}}]\n---\n"
+            )
+        };
+        let binding = |role: &str, subject: &str| {
+            format!(
+                "kind: RoleBinding\napiVersion: rbac.authorization.k8s.io/v1\nmetadata: {{name: b}}\nroleRef: {{name: {role}}}\nsubjects: [{subject}]\n---\n"
+            )
+        };
+        let account = "kind: ServiceAccount\napiVersion: v1\nmetadata: {name: app}\n---\n";
+        let (own, other) = ("{kind: ServiceAccount, name: app}", "{kind: User, name: ci}");
+        let right = Right {
+            namespace: "shop".into(),
+            group: String::new(),
+            resource: "secrets".into(),
+            verb: "update",
+            name: "x".into(),
+        };
+        for (what, text, gives) in [
+            ("nothing", account.to_owned(), false),
+            (
+                "a role of the application",
+                format!("{account}{}{}", role("secrets"), binding("r", own)),
+                false,
+            ),
+            ("a role of somebody else", format!("{}{}", role("secrets"), binding("r", other)), true),
+            ("a role that is bound elsewhere", role("secrets"), true),
+            ("a role without the right", format!("{}{}", role("pods"), binding("r", other)), false),
+            ("a role that is elsewhere", binding("admin", other), true),
+            ("the same, for the application", format!("{account}{}", binding("admin", own)), false),
+        ] {
+            let manifest = Manifest::parse(&text, "shop").unwrap();
+            let objects: Vec<_> = manifest.objects.iter().map(|(key, object)| (key, object)).collect();
+            assert_eq!(grants(&objects, &right), gives, "{what}");
+        }
     }
 
     #[test]
@@ -277,6 +440,7 @@ mod tests {
             group: group.into(),
             resource: resource.into(),
             verb,
+            name: String::new(),
         };
         let waits = Purpose { certain: false, what: "helm looks at it while it waits (--wait)" };
         let keeps = Purpose { certain: true, what: "helm keeps the release's records in it" };
@@ -288,10 +452,10 @@ mod tests {
         ];
         let mut text = String::new();
         for user in ["system:serviceaccount:ci:deployer", "ada o'hara"] {
-            for finding in denied(&all, user, "web") {
+            for finding in denied(&all, user, "web", &Earlier::default()) {
                 text.push_str(&format!(
                     "{} {}\n{}\n",
-                    finding.certain,
+                    finding.is_certain(),
                     finding.sentence(),
                     finding.remedy.join("\n")
                 ));

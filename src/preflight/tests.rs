@@ -50,9 +50,22 @@ fn a_story_tells_of_every_kind_of_finding() {
     assert_eq!(untold, [""; 0]);
 }
 
+const HOOK: &str = "kind: Job\napiVersion: batch/v1\nmetadata: {name: h, annotations: {helm.sh/hook: pre-upgrade}}\nspec: {template: {spec: {}}}\n";
+
+fn context<'a>(
+    manifest: &'a Manifest,
+    hooks: &'a Manifest,
+    unstable: &'a BTreeSet<ObjectKey>,
+) -> Context<'a> {
+    Context { manifest, hooks, first: "pre-upgrade", recreates: false, takes_over_fields: false, unstable }
+}
+
 fn found(key: &ObjectKey, refusal: Refusal, manifest: &Manifest, hook_first: bool) -> Option<Finding> {
-    let context = Context { manifest, hook_first, recreates: false };
-    judge(key, &Answer { refusal: Some(refusal), ..Answer::default() }, &context).pop()
+    let hooks = if hook_first { self::manifest(HOOK) } else { Manifest::default() };
+    let unstable = BTreeSet::new();
+    let live = (refusal.code == 409).then(|| json!({}));
+    let answer = Answer { refusal: Some(refusal), live, ..Answer::default() };
+    judge(key, &answer, &context(manifest, &hooks, &unstable)).pop()
 }
 
 #[test]
@@ -60,22 +73,105 @@ fn only_what_helm_is_bound_to_run_into_is_certain() {
     let service_account = "kind: ServiceAccount\napiVersion: v1\nmetadata: {name: web}\n";
     let namespace = "kind: Namespace\napiVersion: v1\nmetadata: {name: shop}\n";
     let quota = "kind: ResourceQuota\napiVersion: v1\nmetadata: {name: q}\n";
-    let role = "kind: Role\napiVersion: rbac.authorization.k8s.io/v1\nmetadata: {name: r}\n";
-    let webhook = "kind: ValidatingWebhookConfiguration\napiVersion: admissionregistration.k8s.io/v1\nmetadata: {name: w}\n";
+    let role = "kind: Role\napiVersion: rbac.authorization.k8s.io/v1\nmetadata: {name: r}\nrules: [{apiGroups: [''], resources: [services], verbs: [create]}]\n";
     let crd = "kind: CustomResourceDefinition\napiVersion: apiextensions.k8s.io/v1\nmetadata: {name: widgets.example.com}\nspec: {group: example.com, names: {kind: Widget}}\n";
-    for (what, kind, code, message, brings, expected) in [
-        ("an invalid field", "Service", 422, "spec.type: Unsupported value", "", "certain"),
-        ("no right", "Service", 403, "User \"x\" cannot create resource \"services\"", "", "certain"),
-        ("no namespace", "Service", 404, "namespaces \"shop\" not found", "", "certain"),
-        ("its own namespace", "Service", 404, "namespaces \"shop\" not found", namespace, "nothing"),
-        ("a kind of its own", "Widget", 422, "unknown field", crd, "nothing"),
-        ("its own account", "Pod", 403, "serviceaccount \"web\" not found", service_account, "a warning"),
-        ("an account of nobody's", "Pod", 403, "serviceaccount \"web\" not found", "", "certain"),
-        ("quota", "Pod", 403, "exceeded quota: q", "", "certain"),
-        ("its own quota", "Pod", 403, "exceeded quota: q", quota, "a warning"),
-        ("a role of its own", "RoleBinding", 403, "attempting to grant", role, "a warning"),
-        ("a policy said no", "Pod", 403, "admission webhook \"p\" denied the request", "", "certain"),
-        ("its own webhook", "Pod", 403, "admission webhook \"p\" denied the request", webhook, "a warning"),
+    for (what, kind, code, message, brings, expected, after_a_hook) in [
+        ("an invalid field", "Service", 422, "spec.type: Unsupported value", "", "certain", "certain"),
+        (
+            "no right",
+            "Service",
+            403,
+            "User \"x\" cannot create resource \"services\"",
+            "",
+            "certain",
+            "a warning",
+        ),
+        (
+            "a right that the release gives",
+            "Service",
+            403,
+            "User \"x\" cannot create resource \"services\"",
+            role,
+            "a warning",
+            "a warning",
+        ),
+        ("no namespace", "Service", 404, "namespaces \"shop\" not found", "", "certain", "a warning"),
+        (
+            "its own namespace",
+            "Service",
+            404,
+            "namespaces \"shop\" not found",
+            namespace,
+            "nothing",
+            "nothing",
+        ),
+        ("a kind of its own", "Widget", 422, "unknown field", crd, "nothing", "nothing"),
+        ("the schema of a kind", "Widget", 422, "unknown field", "", "certain", "a warning"),
+        (
+            "its own account",
+            "Pod",
+            403,
+            "serviceaccount \"web\" not found",
+            service_account,
+            "nothing",
+            "nothing",
+        ),
+        (
+            "an account of nobody's",
+            "Pod",
+            403,
+            "serviceaccount \"web\" not found",
+            "",
+            "a warning",
+            "a warning",
+        ),
+        ("quota", "Pod", 403, "exceeded quota: q", "", "a warning", "a warning"),
+        ("its own quota", "Pod", 403, "exceeded quota: q", quota, "a warning", "a warning"),
+        (
+            "a limit of the namespace",
+            "PersistentVolumeClaim",
+            403,
+            "maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi",
+            "",
+            "a warning",
+            "a warning",
+        ),
+        (
+            "a port that another Service has",
+            "Service",
+            422,
+            "spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated",
+            "",
+            "a warning",
+            "a warning",
+        ),
+        (
+            "rights that are passed on",
+            "RoleBinding",
+            403,
+            "attempting to grant RBAC permissions not currently held",
+            "",
+            "certain",
+            "a warning",
+        ),
+        (
+            "a policy said no",
+            "Pod",
+            403,
+            "admission webhook \"p\" denied the request",
+            "",
+            "a warning",
+            "a warning",
+        ),
+        (
+            "a policy of Kubernetes' own kind",
+            "Service",
+            422,
+            "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+            "",
+            "a warning",
+            "a warning",
+        ),
         (
             "a webhook that dry runs disturb",
             "Pod",
@@ -83,11 +179,12 @@ fn only_what_helm_is_bound_to_run_into_is_certain() {
             "admission webhook \"p\" does not support dry run",
             "",
             "a warning",
+            "a warning",
         ),
-        ("a webhook that is down", "Pod", 500, "failed calling webhook", "", "a warning"),
-        ("too much at once", "Pod", 429, "try again", "", "a warning"),
-        ("no answer", "Pod", 0, "connection reset", "", "a warning"),
-        ("a race", "Pod", 409, "the object has been modified", "", "nothing"),
+        ("a webhook that is down", "Pod", 500, "failed calling webhook", "", "a warning", "a warning"),
+        ("too much at once", "Pod", 429, "try again", "", "a warning", "a warning"),
+        ("no answer", "Pod", 0, "connection reset", "", "a warning", "a warning"),
+        ("a race", "Pod", 409, "the object has been modified", "", "nothing", "nothing"),
     ] {
         let said = |hook_first| match found(
             &key(kind, "x"),
@@ -98,12 +195,34 @@ fn only_what_helm_is_bound_to_run_into_is_certain() {
             None => "nothing",
             Some(finding) => {
                 assert!(IDS.contains(&finding.id), "{what}: {}", finding.id);
-                if finding.certain { "certain" } else { "a warning" }
+                if finding.is_certain() { "certain" } else { "a warning" }
             }
         };
         assert_eq!(said(false), expected, "{what}");
-        let expected = if expected == "certain" { "a warning" } else { expected };
-        assert_eq!(said(true), expected, "{what}, with a hook that may set it right");
+        assert_eq!(said(true), after_a_hook, "{what}, with a hook that may set it right");
+    }
+}
+
+/// The same refusal of an object that lives: what cannot change may be gone when Helm comes to it.
+#[test]
+fn a_field_that_cannot_change_is_certain_only_without_a_hook() {
+    let nothing = Manifest::default();
+    let hooks = manifest(HOOK);
+    let unstable = BTreeSet::new();
+    let fixed = ("FieldValueInvalid", "spec.selector", "field is immutable");
+    let wrong = ("FieldValueNotSupported", "spec.type", "Unsupported value");
+    for (what, cause, transition, hooks, certain) in [
+        ("it cannot change", fixed, false, &nothing, true),
+        ("a hook comes first", fixed, false, &hooks, false),
+        ("it is no value at all", wrong, false, &hooks, true),
+        ("fields of a client-side apply are taken over", fixed, true, &nothing, true),
+        ("and may be in the way", ("FieldValueForbidden", "spec.x", "may not be set"), true, &nothing, false),
+    ] {
+        let live = json!({"metadata": {"managedFields": [{"manager": "helm", "operation": "Update"}]}});
+        let refusal = refusal(422, cause.2, &[cause]);
+        let answer = Answer { live: Some(live), refusal: Some(refusal), ..Answer::default() };
+        let context = Context { takes_over_fields: transition, ..context(&nothing, hooks, &unstable) };
+        assert_eq!(judge(&key("Service", "x"), &answer, &context)[0].is_certain(), certain, "{what}");
     }
 }
 
@@ -112,13 +231,13 @@ fn a_claim_is_told_with_sizes_class_and_what_to_do() {
     let claim = |size: &str, class: &str| json!({"spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}});
     let message = "persistentvolumeclaims \"data\" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
     let answer = Answer {
-        becomes: None,
         wanted: claim("2Gi", "slow"),
         live: Some(claim("1Gi", "slow")),
         refusal: Some(refusal(403, message, &[])),
-        warnings: Vec::new(),
+        ..Answer::default()
     };
-    let context = Context { manifest: &Manifest::default(), hook_first: false, recreates: false };
+    let (nothing, unstable) = (Manifest::default(), BTreeSet::new());
+    let context = context(&nothing, &nothing, &unstable);
     let finding = judge(&key("PersistentVolumeClaim", "data"), &answer, &context).remove(0);
     insta::assert_snapshot!(format!("{}\n{}", finding.sentence(), finding.remedy.join("\n")));
 }
@@ -127,20 +246,20 @@ fn a_claim_is_told_with_sizes_class_and_what_to_do() {
 fn a_stateful_set_is_told_with_its_fixed_fields_and_how_to_make_it_anew() {
     let message = "StatefulSet.apps \"db\" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals' are forbidden";
     let answer = Answer {
-        becomes: None,
         wanted: json!({"spec": {"serviceName": "new", "replicas": 3, "podManagementPolicy": "Parallel"}}),
         live: Some(
             json!({"spec": {"serviceName": "old", "replicas": 1, "podManagementPolicy": "OrderedReady"}}),
         ),
         refusal: Some(refusal(422, message, &[("FieldValueForbidden", "spec", "Forbidden: …")])),
-        warnings: Vec::new(),
+        ..Answer::default()
     };
-    let mut context = Context { manifest: &Manifest::default(), hook_first: false, recreates: false };
+    let (nothing, unstable) = (Manifest::default(), BTreeSet::new());
+    let mut context = context(&nothing, &nothing, &unstable);
     let finding = judge(&key("StatefulSet", "db"), &answer, &context).remove(0);
     insta::assert_snapshot!(format!("{}\n{}", finding.sentence(), finding.remedy.join("\n")));
-    assert!(finding.certain);
+    assert!(finding.is_certain());
     context.recreates = true;
-    assert!(!judge(&key("StatefulSet", "db"), &answer, &context)[0].certain);
+    assert!(!judge(&key("StatefulSet", "db"), &answer, &context)[0].is_certain());
 }
 
 #[test]
@@ -176,22 +295,34 @@ fn what_secrets_hold_is_in_no_finding() {
 }
 
 #[test]
-fn hooks_are_parted_from_objects_and_those_with_an_account_may_act() {
-    let hook = |event: &str, account: &str| {
+fn hooks_are_parted_from_objects_and_those_that_run_pods_act() {
+    let hook = |event: &str, kind: &str, spec: &str| {
+        let version = if kind == "Job" {
+            "batch/v1"
+        } else if kind == "Task" {
+            "example.com/v1"
+        } else {
+            "v1"
+        };
         format!(
-            "kind: Job\napiVersion: batch/v1\nmetadata: {{name: h, annotations: {{helm.sh/hook: '{event}'}}}}\nspec: {{template: {{spec: {{{account}}}}}}}\n"
+            "kind: {kind}\napiVersion: {version}\nmetadata: {{name: h, annotations: {{helm.sh/hook: '{event}'}}}}\nspec: {{template: {{spec: {{{spec}}}}}}}\n"
         )
     };
-    for (event, account, runs, acts) in [
-        ("pre-upgrade", "", true, false),
-        ("pre-upgrade", "serviceAccountName: admin", true, true),
-        ("post-install, post-upgrade", "serviceAccountName: admin", true, false),
-        ("test", "serviceAccountName: admin", false, false),
+    for (event, kind, spec, runs, acts) in [
+        ("pre-upgrade", "Job", "", true, true),
+        ("pre-upgrade", "Job", "serviceAccountName: admin", true, true),
+        ("pre-upgrade", "Task", "", true, true),
+        ("pre-upgrade", "ConfigMap", "", true, false),
+        ("post-install, post-upgrade", "Job", "", true, false),
+        ("test", "Job", "", false, false),
     ] {
-        let text =
-            format!("kind: ConfigMap\napiVersion: v1\nmetadata: {{name: c}}\n---\n{}", hook(event, account));
+        let text = format!(
+            "kind: ConfigMap\napiVersion: v1\nmetadata: {{name: c}}\n---\n{}",
+            hook(event, kind, spec)
+        );
         let (objects, hooks) = part(manifest(&text), ["pre-upgrade", "post-upgrade"]);
         assert_eq!(objects.objects.len(), 1);
-        assert_eq!((!hooks.objects.is_empty(), acts_first(&hooks, "pre-upgrade")), (runs, acts), "{event}");
+        let acting = order::before_object(&objects, &hooks, "pre-upgrade", &objects.objects[0].0).acting;
+        assert_eq!((!hooks.objects.is_empty(), acting.is_some()), (runs, acts), "{event} {kind}");
     }
 }

@@ -2,8 +2,10 @@
 //! that come one after the other, and limits that the chart sets beyond it.
 //! Pure: whether an object lives already is asked in `preflight/act.rs`.
 //!
-//! What is reckoned is the least that a rollout takes when every image is there and every container answers at once. It is
-//! certain of objects that are new; of those that live it is not known here what the API server takes for a change.
+//! What is reckoned is the least that a rollout takes when every image is there and every container answers at once, and only
+//! as far as Helm waits for it (`ready.go` of Helm 3 and of `--wait=legacy`; kstatus of Helm 4's watcher): not for a
+//! Deployment that is paused or may have no pod, nor for a StatefulSet that is updated by hand.
+//! It is certain of objects that are new; of those that live it is not known here what the API server takes for a change.
 
 use std::time::Duration;
 
@@ -40,14 +42,21 @@ struct Least {
     why: String,
 }
 
-/// Workloads whose rollout cannot end in time, with findings that are certain if the object does not live yet, and limits
-/// that are wider than Helm's.
-pub fn too_tight(
-    manifest: &Manifest,
-    hooks: &Manifest,
-    before: &Manifest,
-    patience: Patience,
-) -> Vec<(ObjectKey, Finding)> {
+/// Something that may take longer than Helm waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The object.
+    pub key: ObjectKey,
+    /// What is to be told. Advice, until somebody has looked whether the object lives.
+    pub finding: Finding,
+    /// It takes longer, if its pods start anew. Else a limit of the chart is only wider than Helm's.
+    pub cannot_fit: bool,
+    /// The manifest in force does not have it.
+    pub is_new: bool,
+}
+
+/// Workloads whose rollout cannot end in time, and limits that are wider than Helm's.
+pub fn too_tight(manifest: &Manifest, hooks: &Manifest, before: &Manifest, patience: Patience) -> Vec<Late> {
     let timeout = patience.timeout.as_secs();
     let mut found = Vec::new();
     if patience.until != Until::Hooks {
@@ -58,10 +67,11 @@ pub fn too_tight(
         });
         for (key, object, is_new) in rolled_out {
             let least = least(object, is_new, patience.until).filter(|least| least.seconds > timeout + 1);
-            let wider = || limit(object).filter(|limit| limit.seconds > timeout);
+            let wider =
+                || limit(object).filter(|limit| limit.seconds > timeout && waits_for(object, patience.until));
             found.extend(match least {
-                Some(least) => Some((key.clone(), cannot_fit(key, &least, timeout, is_new))),
-                None => wider().map(|limit| (key.clone(), may_not_fit(key, &limit, timeout))),
+                Some(least) => Some(Late { is_new, ..cannot_fit(key, &least, timeout) }),
+                None => wider().map(|limit| may_not_fit(key, &limit, timeout)),
             });
         }
     }
@@ -71,29 +81,28 @@ pub fn too_tight(
             why: format!("the hook may run for {seconds} s (spec.activeDeadlineSeconds)"),
         });
         found.extend(
-            limit
-                .filter(|limit| limit.seconds > timeout)
-                .map(|limit| (key.clone(), may_not_fit(key, &limit, timeout))),
+            limit.filter(|limit| limit.seconds > timeout).map(|limit| may_not_fit(key, &limit, timeout)),
         );
     }
     found
 }
 
-fn cannot_fit(key: &ObjectKey, least: &Least, timeout: u64, is_new: bool) -> Finding {
-    Finding {
+fn cannot_fit(key: &ObjectKey, least: &Least, timeout: u64) -> Late {
+    let finding = Finding {
         id: "timeout-too-short",
-        certain: is_new,
         wanted: format!("more than {}s", least.seconds),
         cause: format!("its rollout takes at least {} s: {}", least.seconds, least.why),
         ..base(key, least, timeout)
-    }
+    };
+    Late { key: key.clone(), finding, cannot_fit: true, is_new: false }
 }
 
-fn may_not_fit(key: &ObjectKey, limit: &Least, timeout: u64) -> Finding {
-    Finding {
+fn may_not_fit(key: &ObjectKey, limit: &Least, timeout: u64) -> Late {
+    let finding = Finding {
         cause: format!("{}, longer than helm waits: helm gives up first", limit.why),
         ..base(key, limit, timeout)
-    }
+    };
+    Late { key: key.clone(), finding, cannot_fit: false, is_new: false }
 }
 
 fn base(key: &ObjectKey, least: &Least, timeout: u64) -> Finding {
@@ -127,17 +136,22 @@ fn least(object: &Value, is_new: bool, until: Until) -> Option<Least> {
     let replicas = number(object, "/spec/replicas").unwrap_or(1);
     // How many times pods come, and whether Helm waits for the last of them to be available.
     let (rounds, waits_for_last) = match object["kind"].as_str()? {
-        "Deployment" if replicas > 0 && object.pointer("/spec/paused") != Some(&Value::Bool(true)) => {
+        "Deployment" if is_waited_for(object, replicas, until) => {
             let is_rolling = !is_new && object.pointer("/spec/strategy/type") != Some(&"Recreate".into());
             let rounds = if is_rolling { rounds(object, replicas, until) } else { 1 };
             (rounds, until == Until::Available)
+        }
+        // Helm waits for none that is updated by hand, be it new.
+        "StatefulSet" if object.pointer("/spec/updateStrategy/type") == Some(&"OnDelete".into()) => {
+            return None;
         }
         "StatefulSet" if is_one_by_one(object, is_new) => {
             let partition = number(object, "/spec/updateStrategy/rollingUpdate/partition");
             (replicas.saturating_sub(partition.filter(|_| !is_new).unwrap_or_default()), false)
         }
         "StatefulSet" if is_new && replicas > 0 => (1, false),
-        "Pod" => (1, false),
+        // One that may end before it is ready is done by then, for Helm 4.
+        "Pod" if until == Until::Ready || !may_end(object) => (1, false),
         _ => return None,
     };
     let settles = if waits_for_last { rounds } else { rounds.saturating_sub(1) };
@@ -154,8 +168,36 @@ fn least(object: &Value, is_new: bool, until: Until) -> Option<Least> {
     (seconds > 0).then(|| Least { seconds, why: why.join(", ") })
 }
 
-/// Rounds in which a Deployment replaces its pods: in each as many come as may be too many and missing.
-fn rounds(object: &Value, replicas: u64, until: Until) -> u64 {
+/// Does Helm wait for the pods of it at all? Not for those of Jobs, without `--wait-for-jobs`.
+fn waits_for(object: &Value, until: Until) -> bool {
+    let replicas = number(object, "/spec/replicas").unwrap_or(1);
+    let on_delete = object.pointer("/spec/updateStrategy/type") == Some(&"OnDelete".into());
+    match object["kind"].as_str() {
+        Some("Deployment") => is_waited_for(object, replicas, until),
+        Some("StatefulSet") => replicas > 0 && !on_delete,
+        Some("DaemonSet") => until == Until::Available || !on_delete,
+        Some("Job" | "CronJob") => false,
+        _ => true,
+    }
+}
+
+/// May the pod end by itself?
+fn may_end(pod: &Value) -> bool {
+    pod.pointer("/spec/restartPolicy").is_some_and(|policy| policy != "Always")
+}
+
+/// Does Helm wait for a pod of the Deployment? Helm 3 wants as many ready as there are to be, less those that may be missing
+/// (`deploymentReady` in its ready.go); Helm 4 wants all available. Both take a paused one for ready.
+fn is_waited_for(object: &Value, replicas: u64, until: Until) -> bool {
+    let is_paused = object.pointer("/spec/paused") == Some(&Value::Bool(true));
+    let recreates = object.pointer("/spec/strategy/type") == Some(&"Recreate".into());
+    let missing = if until == Until::Available || recreates { 0 } else { fences(object, replicas).1 };
+    !is_paused && replicas > missing
+}
+
+/// How many pods of a Deployment may be too many, and how many missing, while it is updated (`ResolveFenceposts` of
+/// Kubernetes): one may be missing where neither is allowed.
+fn fences(object: &Value, replicas: u64) -> (u64, u64) {
     let part = |field: &str, up: bool| {
         let value = object.pointer(&format!("/spec/strategy/rollingUpdate/{field}"));
         let percent = |percent: u64| {
@@ -169,16 +211,21 @@ fn rounds(object: &Value, replicas: u64, until: Until) -> u64 {
         }
     };
     let (surge, missing) = (part("maxSurge", true), part("maxUnavailable", false));
+    (surge, if surge == 0 { missing.max(1) } else { missing })
+}
+
+/// Rounds in which a Deployment replaces its pods: in each as many come as may be too many and missing.
+fn rounds(object: &Value, replicas: u64, until: Until) -> u64 {
+    let (surge, missing) = fences(object, replicas);
     let at_once = surge.saturating_add(missing).max(1);
-    let missing = if surge == 0 { missing.max(1) } else { missing };
     let wanted = if until == Until::Available { replicas } else { replicas.saturating_sub(missing) };
     wanted.div_ceil(at_once)
 }
 
 fn is_one_by_one(object: &Value, is_new: bool) -> bool {
     let update = |field: &str| object.pointer(&format!("/spec/updateStrategy/{field}"));
-    // Helm waits for none of these, or it is not known how many come at once.
-    if update("type") == Some(&"OnDelete".into()) || update("rollingUpdate/maxUnavailable").is_some() {
+    // It is not known how many come at once.
+    if update("rollingUpdate/maxUnavailable").is_some() {
         return false;
     }
     !(is_new && object.pointer("/spec/podManagementPolicy") == Some(&"Parallel".into()))
@@ -238,7 +285,7 @@ mod tests {
     fn found(manifest: &Manifest, before: &Manifest, until: Until, timeout: u64) -> Vec<Finding> {
         let patience = Patience { timeout: Duration::from_secs(timeout), until };
         let all = too_tight(manifest, &Manifest::default(), before, patience);
-        all.into_iter().map(|(_, finding)| finding).collect()
+        all.into_iter().map(|late| late.finding).collect()
     }
 
     #[test]
@@ -314,8 +361,44 @@ mod tests {
                 json!({"replicas": 3, "updateStrategy": {"type": "OnDelete"}}),
                 slow(),
                 Ready,
-                20,
                 0,
+                0,
+            ),
+            (
+                "Helm 3 waits for none of a Deployment that may have none",
+                "Deployment",
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}}),
+                slow(),
+                Ready,
+                0,
+                0,
+            ),
+            (
+                "nor where neither fence is set and both round to none",
+                "Deployment",
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "10%"}}}),
+                slow(),
+                Ready,
+                0,
+                0,
+            ),
+            (
+                "but for those that must not be missing",
+                "Deployment",
+                json!({"replicas": 4, "strategy": {"rollingUpdate": {"maxUnavailable": "50%"}}}),
+                slow(),
+                Ready,
+                20,
+                20,
+            ),
+            (
+                "Helm 4 waits for all",
+                "Deployment",
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}}),
+                slow(),
+                Available,
+                20,
+                20,
             ),
             ("as many nodes as there are", "DaemonSet", json!({}), slow(), Ready, 0, 0),
             (
@@ -342,9 +425,8 @@ mod tests {
         };
         let nothing = Manifest::default();
         let new = found(&slow(90), &nothing, Until::Ready, 60);
-        assert!(new[0].certain);
         insta::assert_snapshot!(format!("{}\n{}", new[0].sentence(), new[0].remedy.join("\n")));
-        assert!(!found(&slow(90), &slow(80), Until::Ready, 60)[0].certain);
+        assert_eq!(found(&slow(90), &slow(80), Until::Ready, 60).len(), 1);
         assert_eq!(found(&slow(90), &slow(90), Until::Ready, 60), []);
         assert_eq!(found(&slow(90), &nothing, Until::Hooks, 60), [], "nobody waits");
         assert_eq!(found(&slow(61), &nothing, Until::Ready, 60), [], "the kubelet counts whole seconds");
@@ -356,12 +438,12 @@ mod tests {
         let startup = one("Deployment", json!({}), json!({"startupProbe": {"failureThreshold": 60}}));
         for (manifest, words) in [(&rollout, "stand still for 900 s"), (&startup, "take 600 s to start")] {
             let found = found(manifest, &Manifest::default(), Until::Ready, 300);
-            assert!(!found[0].certain && found[0].cause.contains(words), "{found:?}");
+            assert!(!found[0].is_certain() && found[0].cause.contains(words), "{found:?}");
         }
         assert_eq!(found(&startup, &Manifest::default(), Until::Ready, 600), []);
         let hook = one("Job", json!({"activeDeadlineSeconds": 600}), json!({}));
         let patience = Patience { timeout: Duration::from_secs(300), until: Until::Hooks };
         let found = too_tight(&Manifest::default(), &hook, &Manifest::default(), patience);
-        assert!(found[0].1.cause.contains("the hook may run for 600 s"), "{found:?}");
+        assert!(found[0].finding.cause.contains("the hook may run for 600 s"), "{found:?}");
     }
 }

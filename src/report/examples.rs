@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::changes::Change;
 use crate::diagnose::{Cause, Refusal};
+use crate::preflight::certainty::{self, Ground, Situation, Weight};
 use crate::release::Status;
 
 /// The run that the examples are about.
@@ -298,10 +299,14 @@ pub(crate) fn refused() -> Vec<Event> {
     ]
 }
 
+fn certain() -> Weight {
+    certainty::of(&Ground::Size, &Situation::default())
+}
+
 pub(crate) fn foreseen() -> Vec<Event> {
     let claim = Finding {
         id: "claim-not-resizable",
-        certain: true,
+        weight: certain(),
         object: "PersistentVolumeClaim/data".to_owned(),
         field: "spec.resources.requests.storage".to_owned(),
         cause: "only dynamically provisioned pvc can be resized".to_owned(),
@@ -413,7 +418,7 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
         Event::Foreseen {
             findings: vec![Finding {
                 id: "refused",
-                certain: true,
+                weight: certain(),
                 object: x(),
                 field: x(),
                 cause: x(),

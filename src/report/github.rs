@@ -219,13 +219,21 @@ fn foreseen(summary: &Summary) -> Option<Section> {
         .collect();
     let findings = &preflight.findings;
     let rows = findings.iter().take(ROWS).map(|finding| {
-        let word = if finding.certain { "will fail" } else { "warning" };
+        let word = match &finding.weight {
+            weight if weight.is_certain() => "will fail",
+            weight if weight.is_note() => "note",
+            _ => "warning",
+        };
         let change = match (finding.live.as_str(), finding.wanted.as_str()) {
             ("", wanted) => wanted.to_owned(),
             (live, "") => live.to_owned(),
             (live, wanted) => format!("{live} → {wanted}"),
         };
-        [word, &finding.object, &finding.field, &change, &finding.cause].map(str::to_owned).to_vec()
+        let cause = match finding.weight.doubt() {
+            "" => finding.cause.clone(),
+            doubt => format!("{} (not certain: {doubt})", finding.cause),
+        };
+        [word, &finding.object, &finding.field, &change, &cause].map(str::to_owned).to_vec()
     });
     let table = table(&["Preflight", "Object", "Field", "Is → wanted", "Cause"], rows.collect());
     if !table.is_empty() {

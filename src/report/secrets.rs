@@ -30,7 +30,7 @@ redacted! {
     WarningEvent { reason, message; object, count }
     Cause { summary, evidence, remedy; id, object }
     Refusal { message; method, path, code }
-    Finding { field, cause, live, wanted, remedy; id, certain, object }
+    Finding { field, cause, live, wanted, remedy; id, weight, object }
     health::Finding { reasons; health, revision }
     Trouble { pod; since, lasts, more, is_early }
     Row { trouble; object, count }
@@ -69,7 +69,7 @@ impl Redact for Event {
             }
             Self::Looked(rows) | Self::LookedAgain(rows) => rows.redact(by),
             Self::Disproven { error } | Self::HelmEnded { error, code: _, took: _ } => error.redact(by),
-            Self::Foreseen { findings, took: _ } => findings.redact(by),
+            Self::Foreseen { findings, took: _ } | Self::StillMissing(findings) => findings.redact(by),
             Self::FaredBefore(found) | Self::FaresAfter(found) => found.redact(by),
             Self::RepairPlanned { finding, why, strategy: _ } => {
                 finding.redact(by);

@@ -231,6 +231,15 @@ impl Summary {
                 preflight.findings.clone_from(findings);
                 self.span("preflight", at.saturating_sub(*took), at);
             }
+            Event::StillMissing(findings) => {
+                let preflight = self.preflight.get_or_insert_default();
+                // Each takes the place of the note about it.
+                let told = |own: &preflight::Finding| {
+                    findings.iter().any(|now| now.object == own.object && now.field == own.field)
+                };
+                preflight.findings.retain(|own| !own.weight.is_note() || !told(own));
+                preflight.findings.extend(findings.iter().cloned());
+            }
             // What lives tells nothing of the records.
             Event::FaredBefore(finding) => {
                 let stuck = stuck(&self.before, finding.reasons.clone());
@@ -323,8 +332,10 @@ impl Summary {
 
     /// Was it refused because of what was foreseen?
     pub fn foreseen(&self) -> bool {
-        let certain = |preflight: &PreflightSummary| preflight.findings.iter().any(|finding| finding.certain);
-        self.outcome == Some(Outcome::Refused) && self.preflight.as_ref().is_some_and(certain)
+        let stops = |preflight: &PreflightSummary| {
+            preflight.findings.iter().any(|finding| finding.weight.stops_strict())
+        };
+        self.outcome == Some(Outcome::Refused) && self.preflight.as_ref().is_some_and(stops)
     }
 
     /// The revision that is deployed at the end, or before if the end is not known.

@@ -53,13 +53,16 @@ pub fn lines(event: &Event) -> Vec<String> {
         }),
         Event::Proven { took } => one(format!("new manifest renders without error: {}", time(*took))),
         Event::Foreseen { findings, .. } => {
-            let more = findings.len().saturating_sub(FINDINGS);
-            let mut out: Vec<String> = findings.iter().take(FINDINGS).flat_map(finding).collect();
+            // Of what nobody knows yet only the report tells.
+            let told = || findings.iter().filter(|finding| !finding.weight.is_note());
+            let more = told().count().saturating_sub(FINDINGS);
+            let mut out: Vec<String> = told().take(FINDINGS).flat_map(finding).collect();
             if more > 0 {
                 out.push(line(&format!("preflight: {more} more findings, see the report")));
             }
             out
         }
+        Event::StillMissing(findings) => findings.iter().take(FINDINGS).flat_map(finding).collect(),
         Event::Recreated(step) => one(format!("recreating: {step}")),
         Event::RepairPlanned { strategy, finding, why } => {
             vec![line(&format!("repair needed: {finding}")), line(&format!("repairing by {strategy}: {why}"))]
@@ -105,7 +108,7 @@ pub fn lines(event: &Event) -> Vec<String> {
 
 /// What was found, and what to do about it.
 fn finding(finding: &preflight::Finding) -> Vec<String> {
-    let word = if finding.certain { "will fail" } else { "warning" };
+    let word = if finding.is_certain() { "will fail" } else { "warning" };
     let mut out = one(format!("preflight: {word}: {}", finding.sentence()));
     out.extend(finding.remedy.iter().map(|remedy| line(&format!("  hint: {remedy}"))));
     out

@@ -66,15 +66,17 @@ impl Any {
         found
     }
 
-    /// It is refused before Helm has written anything, for this.
+    /// What others may change only warns; with `--preflight strict` it is refused before Helm has written anything, for this.
     #[track_caller]
     pub fn refused(&self, objects: &[Value]) -> Found {
         let (records, uids) = (self.stage.records(), self.stage.uids());
-        let told = self.ends(self.guarded(objects), 77);
+        let mut strict = self.guarded(objects);
+        strict.arg("--preflight=strict");
+        let told = self.ends(strict, 77);
         assert_eq!((self.stage.records(), self.stage.uids()), (records, uids), "{}", told.said.err);
         let findings = told.report["preflight"]["findings"].as_array().unwrap();
-        let certain = findings.iter().map(Found::of).find(|found| found.certain);
-        certain.unwrap_or_else(|| panic!("{findings:#?}"))
+        let doubtful = findings.iter().find(|finding| finding["doubt"].is_string());
+        Found::of(doubtful.unwrap_or_else(|| panic!("{findings:#?}")))
     }
 
     pub fn report(&self) -> String {

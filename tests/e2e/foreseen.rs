@@ -171,7 +171,7 @@ fn a_right_that_is_lacking_is_named_and_given_by_the_commands(version: Helm) {
         }
     };
     let user = finding["cause"].as_str().unwrap();
-    assert!(user.starts_with("user-5 may not delete,update secrets in namespace "), "{user}");
+    assert!(user.starts_with("user-5 may not update secrets in namespace "), "{user}");
     given(&finding);
     // What is left is what Helm looks at while it waits: it goes as far as that, and no further.
     let said = reported(&stage, WEB, &wait);

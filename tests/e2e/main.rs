@@ -15,6 +15,7 @@ mod cancels;
 mod causes;
 mod chart_errors;
 mod diagnose;
+mod differential;
 mod faults;
 mod fence;
 mod first_install;

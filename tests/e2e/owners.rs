@@ -58,7 +58,7 @@ fn a_webhook_has_the_last_word(version: Helm) {
     until_asked(&any, |said| said.contains(NO));
     webhook.asked();
     let refuses = format!("admission webhook \\\"{}\\\" denied the request: {NO}", named(name));
-    any.refused(&keep).is("admission-refused", "ConfigMap/keep", true, &[&refuses]);
+    any.refused(&keep).is("admission-refused", "ConfigMap/keep", false, &[&refuses]);
     let asked = webhook.asked();
     assert!(!asked.is_empty() && asked.iter().all(|review| review.dry_run), "{asked:#?}");
     assert_eq!(asked[0].object["metadata"]["name"], "keep");
@@ -135,7 +135,7 @@ fn what_the_owner_forbids(version: Helm) {
     });
     let policy = (ClusterWide::apply(&any, &policy), ClusterWide::apply(&any, &binding));
     until_asked(&any, |said| said.contains("ValidatingAdmissionPolicy"));
-    any.refused(&keep).is("admission-refused", "ConfigMap/keep", true, &["every ConfigMap names its team"]);
+    any.refused(&keep).is("admission-refused", "ConfigMap/keep", false, &["every ConfigMap names its team"]);
     let told = any.fails(any.deploy(&keep, &["--timeout=20s"]));
     has(&told.first("admission-refused"), &["every ConfigMap names its team", &format!("policy {name}")]);
     record_deploy(&any, version, "admission-refused", &told, None);
@@ -151,7 +151,7 @@ fn what_the_owner_forbids(version: Helm) {
     any.refused(&service).is(
         "quota-exceeded",
         "Service/web",
-        true,
+        false,
         &["exceeded quota: small", "limited: count/services=0"],
     );
     let told = any.fails(any.deploy(&service, &["--timeout=20s"]));
@@ -162,13 +162,13 @@ fn what_the_owner_forbids(version: Helm) {
     record_deploy(&any, version, "quota-of-pods", &told, Some(3));
     namespace.kubectl(["delete", "resourcequota", "small"]).unwrap();
 
-    // Of a pod it is certain; of what makes pods the API server only warns.
+    // A pod is refused; of what makes pods the API server only warns.
     namespace.kubectl(["label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted"]).unwrap();
     let safe = deployment("safe", &[], json!({}));
     let pod = [
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": safe["spec"]["template"]["spec"]}),
     ];
-    any.refused(&pod).is("admission-refused", "Pod/bare", true, &["violates PodSecurity"]);
+    any.refused(&pod).is("admission-refused", "Pod/bare", false, &["violates PodSecurity"]);
     let told = any.fails(any.deploy(&pod, &["--timeout=20s"]));
     has(
         &told.first("admission-refused"),

@@ -294,9 +294,13 @@ fn a_missing_secret_and_a_missing_key_are_warned_of(version: Helm) {
     Stage::ok(deploy(&stage, &template, &[]));
     let said = reported(&stage, &template, &[]);
     assert_eq!((said.code, report(&stage).0.len()), (Some(0), 0), "{}", said.err);
-    // Of a pod itself the API server asks for the class.
-    let (said, finding) = assert_refused(&stage, &format!("{template}---{BARE}"), &[]);
+    // Of a pod itself the API server asks for the class, which can be there when Helm asks: only strictly it is refused.
+    let said = reported(&stage, &format!("{template}---{BARE}"), &["--preflight=strict"]);
+    assert_eq!(said.code, Some(77), "{}", said.err);
+    let findings = report(&stage).0;
+    let finding = findings.iter().find(|finding| finding["doubt"].is_string()).unwrap();
     assert_eq!((&finding["id"], &finding["object"]), (&"refused".into(), &"Pod/bare".into()), "{}", said.err);
+    assert_eq!(finding["certain"], false);
     assert!(said.err.contains("no PriorityClass with name no-such-priority was found"), "{}", said.err);
 }
 
@@ -373,6 +377,97 @@ fn a_first_install_that_must_fail_leaves_nothing(version: Helm) {
     );
 }
 
+const HOOK: &str = "
+apiVersion: batch/v1
+kind: Job
+metadata: {name: made, annotations: {helm.sh/hook: pre-upgrade}}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: 'c:1'}]}}}
+";
+
+/// What a hook of the release may make is not missing beforehand: it is looked at again when Helm has ended, and told of if it
+/// is not there then.
+fn what_a_hook_may_make_is_looked_at_again(version: Helm) {
+    let stage = Stage::new("made", version);
+    let needs = |name: &str| {
+        WEB.replace(
+            "image: 'web:1'}]",
+            &format!("image: 'web:1', envFrom: [{{secretRef: {{name: {name}}}}}]}}]"),
+        )
+    };
+    Stage::ok(deploy(&stage, WEB, &[]));
+    let with_hook = format!("{}---{HOOK}", needs("made"));
+    let said = reported(&stage, &with_hook, &["--timeout=60s"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let warning = "preflight: warning: Deployment/web containers[web].envFrom: Secret/made does not exist";
+    // The play's hook makes nothing, so it is told once, at the end.
+    assert_eq!(said.err.matches("Secret/made").count(), 1, "{}", said.err);
+    assert!(said.err.contains(warning), "{}", said.err);
+    let findings = report(&stage).0;
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!((&findings[0]["id"], findings[0].get("note")), (&"reference-missing".into(), None));
+    // One that is there by then is a note in no log.
+    stage.namespace.kubectl(["create", "secret", "generic", "made"]).unwrap();
+    let said = reported(&stage, &with_hook.replace("web:1", "web:2"), &["--timeout=60s"]);
+    assert_eq!((said.code, report(&stage).0), (Some(0), Vec::new()), "{}", said.err);
+}
+
+/// Where helm-guard renders the chart itself, what Helm renders otherwise in its own run refuses nothing: a revision in a name,
+/// a value that is made up.
+fn what_helm_renders_otherwise_is_not_judged(version: Helm) {
+    let stage = Stage::new("otherwise", version);
+    let frozen = |name: &str, value: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, annotations: {{helm.sh/resource-policy: keep}}}}\n\
+             immutable: true\ndata: {{a: {value}}}\n"
+        )
+    };
+    let check = |template: &str| {
+        let mut check = stage.own(&["check", "web", "-o", "json"]);
+        check.arg(chart(&stage, template));
+        Stage::run(check)
+    };
+    let named = frozen("c-{{ .Release.Revision }}", "r{{ .Release.Revision }}-{{ .Values.x | default 1 }}");
+    Stage::ok(deploy(&stage, &named, &[]));
+    Stage::ok(deploy(&stage, &named.replace("default 1", "default 2"), &[]));
+    // `helm template` says revision 1 for the third, and c-1 lives and cannot change.
+    let said = check(&named.replace("default 1", "default 3"));
+    assert_eq!(said.code, Some(0), "{}\n{}", said.out, said.err);
+    let made_up = frozen("c-1", "{{ randAlpha 9 }}");
+    assert_eq!(check(&made_up).code, Some(0));
+    // What is the same in each run is still refused.
+    let said = check(&frozen("c-2", "other"));
+    assert_eq!(said.code, Some(77), "{}\n{}", said.out, said.err);
+}
+
+/// The namespace that is made for the lock is Helm's own in the end, and Helm does not see it before it creates it.
+fn a_namespace_that_helm_creates_is_not_there_before(version: Helm) {
+    let stage = Stage::new("creates", version);
+    let (raw, own) = (format!("{}-a", stage.namespace.name()), format!("{}-b", stage.namespace.name()));
+    let config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {there: '{{ lookup \"v1\" \"Namespace\" \"\" .Release.Namespace | len }}'}\n";
+    let brings = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: '{{ .Release.Namespace }}', labels: {team: shop}}\n";
+    let both = format!("{config}{}", if version == Helm::V4 { brings } else { "" });
+    let directory = chart(&stage, &both);
+    let arguments = ["upgrade", "web", "--install", "--create-namespace"];
+    let mut helm = stage.helm(&arguments);
+    Stage::ok({
+        helm.arg(&directory).arg(format!("--namespace={raw}"));
+        helm
+    });
+    let mut guard = stage.own(&arguments);
+    guard.arg(&directory).arg(format!("--namespace={own}")).args(QUICK);
+    let said = Stage::ok(guard);
+    let is = |namespace: &str| {
+        let object = stage.namespace.kubectl_json(["get", "namespace", namespace, "-o", "json"]).unwrap();
+        let there = ["get", "configmap", "c", "-n", namespace, "-o", "jsonpath={.data.there}"];
+        let labels = object["metadata"]["labels"].to_string().replace(namespace, "NAMESPACE");
+        (labels, object["metadata"]["annotations"].clone(), stage.namespace.kubectl(there).unwrap())
+    };
+    assert_eq!(is(&own), is(&raw), "{}", said.err);
+    for namespace in [raw, own] {
+        stage.namespace.kubectl(["delete", "namespace", &namespace, "--wait=false"]).unwrap();
+    }
+}
+
 /// The preflight alone: the same findings and code, and nothing is written, not even a Lease.
 fn a_check_alone_finds_the_same_and_writes_nothing(version: Helm) {
     let stage = Stage::new("check", version);
@@ -405,6 +500,8 @@ fn a_check_alone_finds_the_same_and_writes_nothing(version: Helm) {
 }
 
 crate::with_both_helms! {
+    what_a_hook_may_make_is_looked_at_again what_helm_renders_otherwise_is_not_judged
+    a_namespace_that_helm_creates_is_not_there_before
     a_check_alone_finds_the_same_and_writes_nothing
     a_claim_that_cannot_grow_is_found_before_the_upgrade a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew
     a_stuck_release_is_not_repaired_for_a_deploy_that_must_fail

@@ -161,7 +161,15 @@ proptest! {
         let causes = causes.into_iter().map(cause).collect();
         let refusal = preflight::Refusal { code, reason: String::new(), message: message.clone(), causes };
         let answer = preflight::Answer { wanted, live: Some(live), refusal: Some(refusal), warnings: vec![message], ..Default::default() };
-        let context = preflight::Context { manifest: &Manifest::default(), hook_first: false, recreates: false };
+        let (nothing, unstable) = (Manifest::default(), std::collections::BTreeSet::new());
+        let context = preflight::Context {
+            manifest: &nothing,
+            hooks: &nothing,
+            first: "pre-upgrade",
+            recreates: false,
+            takes_over_fields: false,
+            unstable: &unstable,
+        };
         for finding in preflight::judge(&key, &answer, &context) {
             prop_assert!(preflight::IDS.contains(&finding.id));
             prop_assert!(finding.cause.chars().count() <= 520 && !finding.cause.contains('\n'), "{}", finding.cause);

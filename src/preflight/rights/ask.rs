@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Needed, Purpose, Right, denied, is_allowed};
 use crate::{
     cluster::AT_ONCE,
-    preflight::{Finding, act::send},
+    preflight::{Finding, act::send, order::Earlier},
 };
 
 /// Namespaces whose rules are asked for.
@@ -20,7 +20,7 @@ const NAMESPACES: usize = 8;
 const ONE_BY_ONE: usize = 60;
 
 /// Findings about what is denied. What the API server does not say is no finding.
-pub async fn ask(client: &Client, needed: &Needed, release: &str) -> Vec<Finding> {
+pub async fn ask(client: &Client, needed: &Needed, release: &str, end: Earlier<'_>) -> Vec<Finding> {
     let rules = rules(client, needed).await;
     let is_open =
         |right: &&Right| !rules.get(right.namespace.as_str()).is_some_and(|rules| is_allowed(rules, right));
@@ -31,7 +31,7 @@ pub async fn ask(client: &Client, needed: &Needed, release: &str) -> Vec<Finding
     let refused = asked.into_iter().filter(|(_, is_denied)| *is_denied);
     let refused: Vec<(Right, Purpose)> =
         refused.filter_map(|(right, _)| Some((right.clone(), *needed.get(right)?))).collect();
-    if refused.is_empty() { Vec::new() } else { denied(&refused, &user(client).await, release) }
+    if refused.is_empty() { Vec::new() } else { denied(&refused, &user(client).await, release, &end) }
 }
 
 /// The rules of each namespace; of the cluster's own resources they do not tell.
@@ -61,6 +61,7 @@ async fn is_denied(client: &Client, right: &Right) -> bool {
         "kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
         "spec": {"resourceAttributes": {
             "namespace": right.namespace, "group": right.group, "resource": right.resource, "verb": right.verb,
+            "name": right.name,
         }},
     });
     let answer = send(client, Method::POST, path, "application/json", Some(&question)).await.0;

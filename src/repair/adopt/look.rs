@@ -8,8 +8,10 @@ use crate::{
     cluster::{AT_ONCE, Cluster},
     manifest::{Manifest, ObjectKey},
     preflight::{
-        act::{Apply, Deploy},
+        act::Deploy,
         applied,
+        helm_request::{Apply, Manner},
+        rights::Records,
         timeouts::Patience,
     },
     release::{History, Record, codec},
@@ -48,10 +50,17 @@ async fn evidence(
         release: release.to_owned(),
         namespace: namespace.to_owned(),
         before: Manifest::union(&all),
-        apply: if body.apply_method == "ssa" {
-            Apply::ServerSide { force: false }
-        } else {
-            Apply::ClientSide
+        before_is_good: false,
+        manner: Manner {
+            apply: if body.apply_method == "ssa" {
+                Apply::ServerSide { force: false }
+            } else {
+                Apply::ClientSide
+            },
+            installs: false,
+            takes_ownership: false,
+            is_v4: !body.apply_method.is_empty(),
+            takes_over_fields: false,
         },
         manifest,
         hooks: Manifest::default(),
@@ -59,7 +68,8 @@ async fn evidence(
         recreates: false,
         // Nothing is about to be done that could take too long, lack a right or not fit.
         patience: Patience::default(),
-        records: "",
+        records: Records::default(),
+        unstable: std::collections::BTreeSet::new(),
         known: Vec::new(),
     };
     let gone: Vec<&ObjectKey> = deploy.before.keys().filter(|key| !deploy.manifest.contains(key)).collect();

@@ -1,0 +1,82 @@
+//! Helm's own rendering of a deploy before it runs, for objects for which a deploy would be refused.
+//!
+//! Where helm-guard renders the chart itself (a stuck release, a check, no fence) it uses `helm template`, which knows no
+//! revision. What comes out differs from Helm's own run where a template uses that, or makes up values. So Helm does the deploy
+//! once more as a dry run, with the release's records in memory as they will be, and what comes out otherwise is not judged.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{
+    Run,
+    end::{End, unless_stopped},
+    prove::{Rendered, VALUES_FILE, read_once, secret_file},
+};
+use crate::{
+    exit,
+    helm::{self, child},
+    manifest::{Manifest, ObjectKey},
+    preflight::act::Deploy,
+    release::{History, codec},
+    report::Outcome,
+    signals::Signals,
+};
+
+impl Run<'_> {
+    /// The objects of a deploy that Helm renders otherwise in its own run. None if Helm does not say.
+    pub(super) async fn unstable(
+        &self,
+        release: &str,
+        rendered: &Rendered,
+        history: &History,
+        deploy: &Deploy,
+        signals: &Signals,
+    ) -> Result<BTreeSet<ObjectKey>, End> {
+        if read_once(&self.invocation).is_some() {
+            return Ok(BTreeSet::new());
+        }
+        let records = if rendered.upgrade { in_memory(history) } else { json!([]) };
+        // Its name is one that `settle` removes where this process is killed.
+        let path =
+            self.request.temporary.join(format!("{VALUES_FILE}{release}-{}-records.json", self.lock_id));
+        let file = secret_file(path, &records.to_string()).map_err(|error| {
+            let reason = format!("nothing was changed: file for a dry run: {error}");
+            End::new(Outcome::Refused, exit::REFUSED, reason, &["set TMPDIR to a writable directory"])
+        })?;
+        let mut launch = self.launch.clone();
+        launch.environment.push(("HELM_DRIVER", Some("memory".to_owned())));
+        launch.environment.push(("HELM_MEMORY_DRIVER_DATA", Some(file.0.display().to_string())));
+        let argv = helm::rehearsal_argv(&self.invocation, &self.version().await?);
+        let said = unless_stopped(signals, "rendering the chart again", child::quiet(&launch, &argv)).await?;
+        let text = said.ok().and_then(Result::ok).unwrap_or_default();
+        let texts = codec::texts(&text).ok();
+        let all = texts
+            .map(|texts| texts.hooks.iter().fold(texts.manifest.clone(), |all, hook| all + "\n---\n" + hook));
+        let again = all.and_then(|all| Manifest::parse(&all, &self.cluster.namespace).ok());
+        Ok(again.map_or_else(BTreeSet::new, |again| differing(deploy, &again)))
+    }
+}
+
+/// Objects of the deploy that are not the same in another rendering.
+fn differing(deploy: &Deploy, again: &Manifest) -> BTreeSet<ObjectKey> {
+    let same = |key: &ObjectKey, object: &Value| {
+        again.objects.iter().any(|(other, value)| other == key && value == object)
+    };
+    let all = deploy.manifest.objects.iter().chain(&deploy.hooks.objects);
+    all.filter(|(key, object)| !same(key, object)).map(|(key, _)| key.clone()).collect()
+}
+
+/// The record that an upgrade starts from, as the only one: deployed, and the one before the next revision.
+fn in_memory(history: &History) -> Value {
+    let base = history.last_good().or_else(|| history.deployed().next_back()).or_else(|| history.last());
+    let json = base.and_then(|base| codec::decode(base.stored.payload()).ok());
+    let record = json.and_then(|json| serde_json::from_slice::<Value>(&json).ok());
+    let Some(mut record) = record else { return json!([]) };
+    record["version"] = history.last().map_or(1, |last| last.revision).into();
+    record["info"]["status"] = "deployed".into();
+    // It is long, and says nothing of what will be rendered.
+    record["manifest"] = "".into();
+    record["hooks"] = json!([]);
+    json!([record])
+}
