@@ -387,7 +387,7 @@ impl Run<'_> {
         let mut found = unless_stopped(signals, "asking the API server", asking).await?;
         // Nothing is refused for an object that Helm will render otherwise.
         if found.findings.iter().any(Finding::is_certain) {
-            deploy.unstable = self.unstable(release, rendered, history, &deploy, signals).await?;
+            deploy.unstable = self.unstable(rendered, history, &deploy, signals).await?;
             if !deploy.unstable.is_empty() {
                 let asking = act::assess(&self.cluster, &deploy);
                 found = unless_stopped(signals, "asking the API server", asking).await?;

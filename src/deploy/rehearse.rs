@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use super::{
     Run,
     end::{End, unless_stopped},
-    prove::{Rendered, VALUES_FILE, read_once, secret_file},
+    prove::{Rendered, read_once},
 };
 use crate::{
     exit,
     helm::{self, child},
     manifest::{Manifest, ObjectKey},
     preflight::act::Deploy,
+    private_file::InMemory,
     release::{History, codec},
     report::Outcome,
     signals::Signals,
@@ -27,7 +28,6 @@ impl Run<'_> {
     /// The objects of a deploy that Helm renders otherwise in its own run. None if Helm does not say.
     pub(super) async fn unstable(
         &self,
-        release: &str,
         rendered: &Rendered,
         history: &History,
         deploy: &Deploy,
@@ -37,16 +37,13 @@ impl Run<'_> {
             return Ok(BTreeSet::new());
         }
         let records = if rendered.upgrade { in_memory(history) } else { json!([]) };
-        // Its name is one that `settle` removes where this process is killed.
-        let path =
-            self.request.temporary.join(format!("{VALUES_FILE}{release}-{}-records.json", self.lock_id));
-        let file = secret_file(path, &records.to_string()).map_err(|error| {
+        let file = InMemory::new(records.to_string().as_bytes()).map_err(|error| {
             let reason = format!("nothing was changed: file for a dry run: {error}");
-            End::new(Outcome::Refused, exit::REFUSED, reason, &["set TMPDIR to a writable directory"])
+            End::new(Outcome::Refused, exit::REFUSED, reason, &[])
         })?;
         let mut launch = self.launch.clone();
         launch.environment.push(("HELM_DRIVER", Some("memory".to_owned())));
-        launch.environment.push(("HELM_MEMORY_DRIVER_DATA", Some(file.0.display().to_string())));
+        launch.environment.push(("HELM_MEMORY_DRIVER_DATA", Some(file.path())));
         let argv = helm::rehearsal_argv(&self.invocation, &self.version().await?);
         let said = unless_stopped(signals, "rendering the chart again", child::quiet(&launch, &argv)).await?;
         let text = said.ok().and_then(Result::ok).unwrap_or_default();

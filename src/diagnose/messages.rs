@@ -5,10 +5,14 @@
 /// libraries print beside it. Empty if Helm printed no error.
 pub(super) fn message(error: &str) -> String {
     let lines: Vec<&str> = error.lines().collect();
-    let Some(first) = lines.iter().rposition(|line| line.starts_with("Error: ")) else { return String::new() };
+    let Some(first) = lines.iter().rposition(|line| line.starts_with("Error: ")) else {
+        return String::new();
+    };
     let is_log = |line: &&&str| {
         let klog = line.strip_prefix(['I', 'W', 'E']).is_some_and(|rest| {
-            rest.len() > 4 && rest.as_bytes()[..4].iter().all(u8::is_ascii_digit) && rest[4..].starts_with(' ')
+            rest.len() > 4
+                && rest.as_bytes()[..4].iter().all(u8::is_ascii_digit)
+                && rest[4..].starts_with(' ')
         });
         klog || line.starts_with("level=") || line.starts_with("time=\"")
     };
@@ -24,7 +28,7 @@ pub(super) fn one_line(message: &str) -> String {
 /// The last place that a message names, `web/templates/cm.yaml:1:46`: template, line.
 pub(super) fn place(message: &str) -> Option<(&str, &str)> {
     let words = message.split(|letter: char| letter.is_whitespace() || "()".contains(letter));
-    words.filter_map(as_place).last()
+    words.filter_map(as_place).next_back()
 }
 
 /// `FILE:LINE` or `FILE:LINE:COLUMN`.
@@ -50,7 +54,7 @@ pub(super) fn fetched(message: &str) -> Option<&str> {
     let parts: Vec<&str> = path.split('/').collect();
     // The API server may be behind a path of its own, as it is behind the fence.
     let is_api = parts.windows(2).any(|two| matches!(two, ["api", "v1"] | ["openapi", "v2" | "v3"]))
-        || parts.iter().any(|part| *part == "apis")
+        || parts.contains(&"apis")
         || matches!(parts.last(), Some(&("api" | "version" | "readyz" | "livez" | "healthz")));
     (!is_api).then_some(url)
 }
@@ -77,7 +81,10 @@ mod tests {
             ("Error: a: b\n", "a: b"),
             ("Error: first\nError: last\n", "last"),
             ("note\nError: a:\n- b\n\n", "a:\n- b"),
-            ("level=WARN msg=\"upgrade failed\"\nError: a\nI1128 07:27:30.173373   1 warnings.go:107] \"x\"\n", "a"),
+            (
+                "level=WARN msg=\"upgrade failed\"\nError: a\nI1128 07:27:30.173373   1 warnings.go:107] \"x\"\n",
+                "a",
+            ),
             ("panic: x\n", ""),
         ] {
             assert_eq!(message(printed), expected, "{printed}");
@@ -89,7 +96,10 @@ mod tests {
         for (told, expected) in [
             ("execution error at (web/templates/cm.yaml:1:6): set it", Some(("web/templates/cm.yaml", "1"))),
             ("parse error at (web/templates/cm.yaml:3): x", Some(("web/templates/cm.yaml", "3"))),
-            ("a/b.yaml:4:6 executing \"a\" at <x>: error calling include: a/_h.tpl:2:13 executing", Some(("a/_h.tpl", "2"))),
+            (
+                "a/b.yaml:4:6 executing \"a\" at <x>: error calling include: a/_h.tpl:2:13 executing",
+                Some(("a/_h.tpl", "2")),
+            ),
             ("dial tcp 127.0.0.1:80: refused", None),
             ("nothing", None),
         ] {
@@ -101,9 +111,15 @@ mod tests {
     #[test]
     fn an_address_is_one_of_a_chart_and_not_of_the_api_server() {
         for (told, expected) in [
-            ("Get \"https://r.example/v2/web/tags/list\": dial tcp", Some("https://r.example/v2/web/tags/list")),
+            (
+                "Get \"https://r.example/v2/web/tags/list\": dial tcp",
+                Some("https://r.example/v2/web/tags/list"),
+            ),
             ("failed to fetch http://r.example/x.tgz : 404 Not Found", Some("http://r.example/x.tgz")),
-            ("GET \"http://r.example/v2/a/manifests/1\": basic credential not found", Some("http://r.example/v2/a/manifests/1")),
+            (
+                "GET \"http://r.example/v2/a/manifests/1\": basic credential not found",
+                Some("http://r.example/v2/a/manifests/1"),
+            ),
             ("Get \"https://10.0.0.1:6443/api/v1/namespaces\": dial tcp", None),
             ("Get \"http://127.0.0.1:3/x9/apis/apps/v1\": refused", None),
             ("Get \"https://10.0.0.1/version\": x", None),

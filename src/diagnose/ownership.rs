@@ -9,7 +9,8 @@ use super::{
 /// An object exists that another release, another tool or a person made.
 pub(super) fn foreign(snapshot: &Snapshot) -> Vec<Cause> {
     let message = message(&snapshot.error);
-    let Some((before, why)) = message.split_once(" exists and cannot be imported into the current release") else {
+    let Some((before, why)) = message.split_once(" exists and cannot be imported into the current release")
+    else {
         return Vec::new();
     };
     let subject = || {

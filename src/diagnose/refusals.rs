@@ -439,7 +439,8 @@ pub(super) fn not_typed(snapshot: &Snapshot) -> Vec<Cause> {
         let (_, told) = said.words.split_once("failed to create typed patch object (")?;
         let (subject, faults) = told.split_once("): ")?;
         let kind = subject.rsplit("Kind=").next().unwrap_or_default();
-        let name = subject.split([';', ' ']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let name =
+            subject.split([';', ' ']).next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         let faults = messages::one_line(faults.trim_start_matches("errors:"));
         let plain = Said { object: format!("{kind}/{name}"), ..*said };
         let remedy = vec![

@@ -23,7 +23,8 @@ fn named(pod: &Value) -> impl Iterator<Item = &str> {
 fn unused(snapshot: &Snapshot, claim: &Value) -> Option<Cause> {
     let name = text(claim, "/metadata/name");
     let error = snapshot.error.to_lowercase();
-    let waited = ["timed out waiting", "deadline exceeded", "not ready"].iter().any(|sign| error.contains(sign));
+    let waited =
+        ["timed out waiting", "deadline exceeded", "not ready"].iter().any(|sign| error.contains(sign));
     let class = claim.pointer("/spec/storageClassName").and_then(Value::as_str);
     let is_volume_named = !text(claim, "/spec/volumeName").is_empty();
     let (summary, remedy) = match class {
@@ -44,7 +45,13 @@ fn unused(snapshot: &Snapshot, claim: &Value) -> Option<Cause> {
         _ => return None,
     };
     let evidence = vec![format!("PersistentVolumeClaim/{name}: Pending, no pod uses it")];
-    Some(Cause { object: format!("PersistentVolumeClaim/{name}"), summary, evidence, remedy, ..Cause::default() })
+    Some(Cause {
+        object: format!("PersistentVolumeClaim/{name}"),
+        summary,
+        evidence,
+        remedy,
+        ..Cause::default()
+    })
 }
 
 /// Pods that want a claim which is not bound.

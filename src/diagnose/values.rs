@@ -136,7 +136,9 @@ pub(super) fn mistyped(snapshot: &Snapshot) -> Vec<Cause> {
     let field = reading.detail.strip_prefix("can't evaluate field ").and_then(|rest| rest.split(' ').next());
     let parent = field.and_then(|field| parent(reading.expression, field));
     let summary = match (parent, field) {
-        (Some(parent), Some(field)) => format!("{parent} has no field {field}: it is not the map that the template expects"),
+        (Some(parent), Some(field)) => {
+            format!("{parent} has no field {field}: it is not the map that the template expects")
+        }
         _ => format!("a value has another type than the template expects: {}", reading.detail),
     };
     let what = path(reading.expression).map_or_else(|| "the values".to_owned(), |path| path.to_owned());
@@ -158,8 +160,8 @@ pub(super) fn unreadable(snapshot: &Snapshot) -> Vec<Cause> {
         let flag = rest.split(' ').next().unwrap_or_default();
         let hint = "a comma, a bracket or a dot in a value needs a backslash before it; --set-literal takes any text";
         (format!("a value of {flag} cannot be read"), hint.to_owned())
-    } else if let Some(file) = between(&message, "open ", ": no such file or directory")
-        .filter(|_| message.starts_with("open "))
+    } else if let Some(file) =
+        between(&message, "open ", ": no such file or directory").filter(|_| message.starts_with("open "))
     {
         let hint = "paths are relative to the working directory, not to the chart".to_owned();
         (format!("there is no file {file}"), hint)
@@ -206,9 +208,17 @@ pub(super) fn not_yaml(snapshot: &Snapshot) -> Vec<Cause> {
         "helm template {} CHART --debug   # prints what it renders to; the line is counted there",
         super::messages::shell(&snapshot.release)
     )];
-    let unquoted = ["cannot start any token", "mapping values are not allowed", "did not find expected", "could not find expected"];
+    let unquoted = [
+        "cannot start any token",
+        "mapping values are not allowed",
+        "did not find expected",
+        "could not find expected",
+    ];
     if unquoted.iter().any(|sign| why.contains(sign)) {
-        remedy.push("a value with special characters needs quotes: {{ .Values.x | quote }}; a block needs nindent".to_owned());
+        remedy.push(
+            "a value with special characters needs quotes: {{ .Values.x | quote }}; a block needs nindent"
+                .to_owned(),
+        );
     }
     cause(&message, format!("{file} does not render to YAML: {}", one_line(why)), remedy)
 }

@@ -88,7 +88,12 @@ fn templates_and_values(version: Helm) {
     broken.template("{{- define \"deep\" }}\n{{ .Values.a.b }}\n{{- end }}\nx: {{ include \"deep\" . }}");
     broken.is("", "value-missing", &[], &["any/templates/all.yaml, line 2"]);
     broken.template("x: {{ include \"any.nope\" . }}");
-    broken.is("template-failed", "template-failed", &[], &["no template", "any.nope", "helm dependency build"]);
+    broken.is(
+        "template-failed",
+        "template-failed",
+        &[],
+        &["no template", "any.nope", "helm dependency build"],
+    );
     broken.template("x: {{ .Values.a | nope }}");
     broken.is("", "template-failed", &[], &["function", "nope", "not defined", at]);
     broken.template("a: b\n c: d\n");
@@ -99,7 +104,12 @@ fn templates_and_values(version: Helm) {
 
     broken.template("");
     std::fs::write(broken.any.stage.temporary.path().join("v.yaml"), "a: b\n\tc: d\n").unwrap();
-    broken.is("values-unreadable", "values-unreadable", &["-f=v.yaml"], &["v.yaml is not valid YAML", "line 2"]);
+    broken.is(
+        "values-unreadable",
+        "values-unreadable",
+        &["-f=v.yaml"],
+        &["v.yaml is not valid YAML", "line 2"],
+    );
     broken.is("", "values-unreadable", &["-f=nope.yaml"], &["there is no file nope.yaml"]);
     broken.is("", "values-unreadable", &["--set=a[x]=1"], &["a value of --set cannot be read"]);
 }
@@ -109,10 +119,20 @@ fn charts_that_cannot_be_installed(version: Helm) {
     let broken = Broken::new("charts", version);
     let head = "apiVersion: v2\nname: any\nversion: 1.0.0\n";
     broken.file("Chart.yaml", &format!("{head}kubeVersion: \">= 1.99.0\"\n"));
-    broken.is("kubernetes-version", "kubernetes-version", &[], &["for Kubernetes >= 1.99.0", "the cluster is v1."]);
+    broken.is(
+        "kubernetes-version",
+        "kubernetes-version",
+        &[],
+        &["for Kubernetes >= 1.99.0", "the cluster is v1."],
+    );
     let dependency = "dependencies: [{name: redis, version: 1.0.0, repository: \"http://127.0.0.1:9\"}]\n";
     broken.file("Chart.yaml", &format!("{head}{dependency}"));
-    broken.is("dependency-missing", "dependency-missing", &[], &["were not fetched: redis", "helm dependency build"]);
+    broken.is(
+        "dependency-missing",
+        "dependency-missing",
+        &[],
+        &["were not fetched: redis", "helm dependency build"],
+    );
     broken.file("Chart.yaml", &format!("{head}type: library\n"));
     broken.is("chart-invalid", "chart-invalid", &[], &["library chart"]);
     broken.file("Chart.yaml", "nope");
@@ -120,7 +140,13 @@ fn charts_that_cannot_be_installed(version: Helm) {
     broken.file("Chart.yaml", head);
     let told = if version == Helm::V3 { "cannot be found" } else { "no post-renderer plugin named" };
     broken.is("post-renderer-failed", "post-renderer-failed", &["--post-renderer=./nope.sh"], &[told]);
-    broken.of("plugin-missing", "plugin-missing", "web", &["--repo=s3://bucket"], &["addresses of s3://", "helm plugin install"]);
+    broken.of(
+        "plugin-missing",
+        "plugin-missing",
+        "web",
+        &["--repo=s3://bucket"],
+        &["addresses of s3://", "helm plugin install"],
+    );
 }
 
 /// A server of charts that has none, wants credentials below `/secret` and `/v2/secret`, and signs nothing.
@@ -149,13 +175,22 @@ fn answer(mut stream: TcpStream) {
     let (status, more, body) = if path.contains("/secret") {
         ("401 Unauthorized", "WWW-Authenticate: Basic realm=\"charts\"\r\n", "")
     } else if path == "/charts/index.yaml" {
-        ("200 OK", "", "apiVersion: v1\nentries: {web: [{name: web, version: 1.0.0, apiVersion: v2, urls: [web-1.0.0.tgz]}]}\n")
+        (
+            "200 OK",
+            "",
+            "apiVersion: v1\nentries: {web: [{name: web, version: 1.0.0, apiVersion: v2, urls: [web-1.0.0.tgz]}]}\n",
+        )
     } else if path == "/charts/web-1.0.0.tgz" {
         ("200 OK", "", "no archive")
     } else {
-        ("404 Not Found", "Content-Type: application/json\r\n", "{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"message\":\"not known\"}]}")
+        (
+            "404 Not Found",
+            "Content-Type: application/json\r\n",
+            "{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"message\":\"not known\"}]}",
+        )
     };
-    let head = format!("HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head =
+        format!("HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
 }
 
@@ -171,15 +206,33 @@ fn charts_that_are_not_there(version: Helm) {
     broken.of("", missing, "web", &[&repo, "--version=9.9.9"], &["no version 9.9.9 of the chart web"]);
     broken.of("", missing, &format!("http://{server}/charts/nope.tgz"), &[], &["there is no chart at http"]);
     let none = format!("oci://{server}/none/web");
-    broken.of("", missing, &none, &["--plain-http", "--version=1.0.0"], &["the registry has no ", "/none/web:1.0.0"]);
+    broken.of(
+        "",
+        missing,
+        &none,
+        &["--plain-http", "--version=1.0.0"],
+        &["the registry has no ", "/none/web:1.0.0"],
+    );
     let none = format!("--repo=http://{server}/none");
     broken.of(away, away, "web", &[&none], &["cannot be fetched from 127.0.0.1"]);
-    broken.of("", away, "web", &["--repo=http://127.0.0.1:1/charts"], &["cannot be fetched from 127.0.0.1:1"]);
+    broken.of(
+        "",
+        away,
+        "web",
+        &["--repo=http://127.0.0.1:1/charts"],
+        &["cannot be fetched from 127.0.0.1:1"],
+    );
     let secret = format!("--repo=http://{server}/secret");
     let denied = "chart-credentials";
     broken.of(denied, denied, "web", &[&secret], &["wants credentials for the chart", "--password-stdin"]);
     let secret = format!("oci://{server}/secret/web");
-    broken.of("", denied, &secret, &["--plain-http", "--version=1.0.0"], &["wants credentials", "helm registry login"]);
+    broken.of(
+        "",
+        denied,
+        &secret,
+        &["--plain-http", "--version=1.0.0"],
+        &["wants credentials", "helm registry login"],
+    );
     let unsigned = "chart-not-verified";
     broken.of(unsigned, unsigned, "web", &[&repo, "--verify"], &["provenance"]);
     broken.of("", "chart-invalid", "web", &[&repo], &["does not appear to be"]);
@@ -194,11 +247,17 @@ fn an_object_of_others_is_named_with_its_owner(version: Helm) {
         "ownership-conflict",
         "ownership-conflict",
         &[],
-        &["ConfigMap/keep", "was not created by Helm", "--take-ownership", "kubectl annotate configmap/keep -n "],
+        &[
+            "ConfigMap/keep",
+            "was not created by Helm",
+            "--take-ownership",
+            "kubectl annotate configmap/keep -n ",
+        ],
     );
     has(&told.said.err, &["ConfigMap/keep"]);
     // The command that is shown does what it says.
-    let remedy = told.report["causes"][0]["remedy"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned();
+    let remedy =
+        told.report["causes"][0]["remedy"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned();
     let commands = remedy.strip_prefix("or: ").unwrap().split(" && ");
     for command in commands {
         let words = shlex_split(command);

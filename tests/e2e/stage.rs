@@ -120,13 +120,6 @@ impl Stage {
         helm
     }
 
-    /// Raw Helm with these arguments alone.
-    pub fn helm(&self, arguments: &[&str]) -> Command {
-        let mut helm = self.command(&self.helm);
-        helm.args(arguments);
-        helm
-    }
-
     /// Raw Helm with a chart of a story's own.
     pub fn raw_with(&self, command: &str, chart: &Path, more: &[&str]) -> Command {
         let mut helm = self.command(&self.helm);
