@@ -47,7 +47,7 @@ fn as_place(word: &str) -> Option<(&str, &str)> {
 pub(super) fn fetched(message: &str) -> Option<&str> {
     let quoted = |verb: &str| super::between(message, &format!("{verb} \""), "\"");
     let named = super::between(message, "failed to fetch ", " ");
-    let url = named.or_else(|| ["Get", "GET", "Head", "HEAD", "Post"].into_iter().find_map(quoted))?;
+    let url = named.or_else(|| ["Get", "GET", "Head", "HEAD"].into_iter().find_map(quoted))?;
     let (_, rest) = url.split_once("://")?;
     let path = rest.split_once('/').map_or("", |(_, path)| path);
     let path = path.split('?').next().unwrap_or_default();
