@@ -43,6 +43,8 @@ fn is_of_chart(message: &str) -> bool {
         "YAML parse error on ",
         "values don't meet the specifications",
         "failed to parse ",
+        "cannot load Chart.yaml",
+        "cannot load values.yaml",
         "failed parsing ",
     ];
     messages::fetched(message).is_some()

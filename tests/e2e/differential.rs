@@ -27,7 +27,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(point: u64, version: Helm, side: u64) -> Self {
+    fn of(point: u64, version: Helm) -> Self {
         let mut couplings: Vec<Coupling> = (0..=draw(("how many", point), 2))
             .map(|at| pick(("coupling", point, at), &Coupling::ALL))
             .collect();
@@ -37,7 +37,7 @@ impl Plan {
         couplings.dedup();
         let mut part = Part::default();
         for coupling in &couplings {
-            part.add(coupling.part(point, version, side));
+            part.add(coupling.part(point, version));
         }
         let missing = 3 + draw(("filler", point), 5);
         part.add(filler(point, missing));
@@ -171,8 +171,8 @@ fn what_plain_helm_does_anywhere(version: Helm) {
     for point in 0..points {
         // Helm 3 and Helm 4 see different ones in a short run.
         let point = 2 * point + u64::from(version == Helm::V4);
-        let side = |stem: &str, side: u64| Side::new(stem, version, Plan::of(point, version, side).part);
-        let (raw, guarded) = (side("plain", 0), side("guard", 1));
+        let side = |stem: &str| Side::new(stem, version, Plan::of(point, version).part);
+        let (raw, guarded) = (side("plain"), side("guard"));
         let plan = Plan::of(point, version, 0);
         let told = || {
             let objects: Vec<String> = plan.part.new.iter().map(ToString::to_string).collect();

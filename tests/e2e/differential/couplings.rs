@@ -89,13 +89,13 @@ impl Coupling {
         Self::ForgottenRight,
     ];
 
-    /// `side`: what of the cluster two namespaces cannot share has other numbers on each.
-    pub fn part(self, point: u64, version: Helm, side: u64) -> Part {
+    /// What of the cluster two namespaces cannot share has other numbers each time.
+    pub fn part(self, point: u64, version: Helm) -> Part {
         let chance = |what: &str, of: u64| draw((what, self, point), of) == 0;
         let mut part = Part::default();
         match self {
             Self::MovedPort => {
-                let port = 30000 + (draw(("port", point), 1380) + 1380 * side);
+                let port = free_port();
                 let (from, to) = if chance("order", 2) { ("green", "blue") } else { ("blue", "green") };
                 part.old = vec![service(from, Some(port)), service(to, None)];
                 part.new = vec![service(from, None), service(to, Some(port))];
@@ -280,6 +280,14 @@ pub fn given(user: usize, rules: &[Value]) -> [Value; 2] {
 
 fn config(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": value}})
+}
+
+/// A node port that no other namespace of this process has asked for: stories run beside each other, and a port is the
+/// cluster's. Most processes begin at another one.
+fn free_port() -> u64 {
+    static TAKEN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let taken = TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    30_000 + (u64::from(std::process::id()) * 37 + taken) % 2_700
 }
 
 fn service(name: &str, port: Option<u64>) -> Value {
