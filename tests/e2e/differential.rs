@@ -173,7 +173,7 @@ fn what_plain_helm_does_anywhere(version: Helm) {
         let point = 2 * point + u64::from(version == Helm::V4);
         let side = |stem: &str| Side::new(stem, version, Plan::of(point, version).part);
         let (raw, guarded) = (side("plain"), side("guard"));
-        let plan = Plan::of(point, version, 0);
+        let plan = Plan::of(point, version);
         let told = || {
             let objects: Vec<String> = plan.part.new.iter().map(ToString::to_string).collect();
             format!(
