@@ -14,7 +14,9 @@ pub(super) fn message(error: &str) -> String {
                 && rest.as_bytes()[..4].iter().all(u8::is_ascii_digit)
                 && rest[4..].starts_with(' ')
         });
-        klog || line.starts_with("level=") || line.starts_with("time=\"")
+        // Advice of Helm's about a flag that helm-guard does not need.
+        let advice = *line == &"Use --debug flag to render out invalid YAML";
+        klog || advice || line.starts_with("level=") || line.starts_with("time=\"")
     };
     let told: Vec<&str> = lines[first..].iter().filter(|line| !is_log(line)).copied().collect();
     told.join("\n").trim_start_matches("Error: ").trim().to_owned()

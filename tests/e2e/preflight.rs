@@ -460,7 +460,8 @@ fn a_namespace_that_helm_creates_is_not_there_before(version: Helm) {
         let object = stage.namespace.kubectl_json(["get", "namespace", namespace, "-o", "json"]).unwrap();
         let there = ["get", "configmap", "c", "-n", namespace, "-o", "jsonpath={.data.there}"];
         let labels = object["metadata"]["labels"].to_string().replace(namespace, "NAMESPACE");
-        (labels, object["metadata"]["annotations"].clone(), stage.namespace.kubectl(there).unwrap())
+        let annotations = object["metadata"]["annotations"].to_string().replace(namespace, "NAMESPACE");
+        (labels, annotations, stage.namespace.kubectl(there).unwrap())
     };
     assert_eq!(is(&own), is(&raw), "{}", said.err);
     for namespace in [raw, own] {

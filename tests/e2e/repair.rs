@@ -27,6 +27,12 @@ fn a_stuck_upgrade_is_shown_and_repaired(version: Helm) {
     let stage = Stage::new("repair", version);
     Stage::ok(stage.raw("install", &["--wait"]));
     stage.stick("upgrade", &["--set=configs={dead}", "--set=behavior=never-ready"]);
+    // The story is told of a pod that runs and is not ready.
+    let runs = |pod: &Value| {
+        let is_new = pod["metadata"]["annotations"]["testbed.helm-guard.dev/behavior"] == "never-ready";
+        is_new && pod["status"]["phase"] == "Running"
+    };
+    stage.namespace.watch_until(["pods"], std::time::Duration::from_secs(60), runs).unwrap();
     let before = stage.records();
     hold(version, "status_of_a_stuck_release", &told(&stage, stage.own(&["status", "web"]), 0));
     hold(version, "dry_run_of_a_repair", &told(&stage, stage.own(&["repair", "web", "--dry-run"]), 0));
