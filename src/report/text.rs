@@ -36,8 +36,10 @@ pub fn markdown_cell(text: &str) -> String {
                 entity(&mut out, c);
                 out.push_str("&#8203;");
             }
-            // What begins a list item, or a rule across the page.
-            '-' | '+' | '=' if at == 0 => entity(&mut out, c),
+            // Behind the dash of a list item, more dashes alone are a rule across the page.
+            '-' if at == 0 && line.len() > 1 && line.chars().all(|c| matches!(c, '-' | ' ')) => {
+                entity(&mut out, c);
+            }
             ':' if rest.starts_with("//") => out.push_str("&#58;&#8203;"),
             '.' if line[..at].to_ascii_lowercase().ends_with("www") => out.push_str("&#8203;."),
             _ => out.push(c),
