@@ -69,9 +69,8 @@ pub(super) fn schema(snapshot: &Snapshot) -> Vec<Cause> {
 /// The chart itself stops: `required` or `fail` in a template.
 pub(super) fn required(snapshot: &Snapshot) -> Vec<Cause> {
     let message = message(&snapshot.error);
-    let Some((before, told)) = message.split_once("execution error at (") else { return Vec::new() };
+    let Some((_, told)) = message.split_once("execution error at (") else { return Vec::new() };
     let Some((here, told)) = told.split_once("): ") else { return Vec::new() };
-    let _ = before;
     let here = at(here);
     let summary = format!("the chart stops with its own words: {}", one_line(told));
     let remedy = vec![
