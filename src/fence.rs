@@ -28,6 +28,7 @@ pub mod memory;
 pub mod namespace;
 pub mod proxy;
 pub mod record;
+pub mod repeated;
 pub mod server;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
@@ -64,6 +65,15 @@ pub fn is_write(method: &Method, headers: &HeaderMap) -> bool {
 /// Does it ask for another protocol on its connection?
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
+}
+
+/// Does an answer go on for as long as something happens, as those of watches and logs do, or leave HTTP?
+pub fn lasts(uri: &Uri, headers: &HeaderMap) -> bool {
+    let is_on = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
+        matches!(name, "watch" | "follow") && !matches!(value, "false" | "0")
+    };
+    is_upgrade(headers) || uri.query().is_some_and(|query| query.split('&').any(is_on))
 }
 
 /// The path and query for the API server; `None` for who does not know the fence's secret.

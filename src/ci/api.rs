@@ -105,7 +105,7 @@ fn open(desk: &Desk) -> anyhow::Result<wire::Service> {
         let certificates = crate::cluster::pem_certificates(&std::fs::read(file)?);
         config.root_cert = Some(certificates).filter(|certificates| !certificates.is_empty());
     }
-    Ok(Wire::new(&config, &desk.proxies, None)?.free())
+    Ok(Wire::new(&config, &desk.proxies, None)?.free().short)
 }
 
 /// The layers of the client add nothing to what the system says.

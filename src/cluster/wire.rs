@@ -28,7 +28,7 @@ use hyper_util::{
         },
         proxy::matcher::{Intercept, Matcher},
     },
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use kube::{Client, Config, client::ConfigExt};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,23 @@ use super::gated::{Gate, Gated};
 /// How long an answer to this program's own requests may take to begin. A connection whose other end is gone without a word
 /// says nothing for ever. Helm's requests have Helm's patience.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// After which silence on a connection with requests under way it is asked whether its other end is there, and how long the
+/// answer to that may take: as Go's clients do. A single request over a dead connection would end with its own limit; here it
+/// would be all of them.
+const SILENCE: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(15);
+
+/// How requests share connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    /// All at once over one connection, if the API server offers HTTP/2. Each more connection costs two round trips, and the API
+    /// server a signature.
+    Many,
+    /// One at a time on each connection: for what lasts, and would count against the API server's limit of streams, and for what
+    /// turns into another protocol, which HTTP/2 cannot.
+    One,
+}
 
 /// A body on its way, in either direction.
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -83,8 +100,24 @@ impl Proxies {
 /// The way to one API server.
 #[derive(Clone)]
 pub struct Wire {
-    open: Arc<dyn Fn(Option<Gate>) -> Service + Send + Sync>,
+    open: Arc<dyn Fn(Option<Gate>, Sharing) -> Service + Send + Sync>,
     free: Service,
+}
+
+/// The ways for one kind of requests.
+#[derive(Clone)]
+pub struct Ways {
+    /// For all but those:
+    pub short: Service,
+    /// For watches and logs, and for what leaves HTTP.
+    pub lasting: Service,
+}
+
+impl Ways {
+    /// The way for a request.
+    pub fn of(&self, lasts: bool) -> Service {
+        if lasts { self.lasting.clone() } else { self.short.clone() }
+    }
 }
 
 impl Wire {
@@ -94,18 +127,29 @@ impl Wire {
     /// When certificates, credentials or the proxy cannot be used.
     pub fn new(config: &Config, proxies: &Proxies, proxy: Option<&str>) -> anyhow::Result<Self> {
         let proxy = proxies.to(&config.cluster_url, proxy);
-        let dial = Dial { gate: None, proxy, tls: Arc::new(config.rustls_client_config()?) };
+        let plain = config.rustls_client_config()?;
+        let mut multiplexed = plain.clone();
+        multiplexed.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let (plain, multiplexed) = (Arc::new(plain), Arc::new(multiplexed));
+        let dial = Dial { gate: None, proxy, tls: plain.clone() };
         let resolver: Arc<dyn ResolveServerName + Send + Sync> = match &config.tls_server_name {
             Some(name) => Arc::new(FixedServerNameResolver::new(name.clone().try_into()?)),
             None => Arc::new(DefaultServerNameResolver::default()),
         };
         let (base, auth, headers) =
             (config.base_uri_layer(), config.auth_layer()?, config.extra_headers_layer()?);
-        let open = move |gate: Option<Gate>| {
-            let tls = dial.tls.clone();
+        let open = move |gate: Option<Gate>, sharing: Sharing| {
+            let tls = match sharing {
+                Sharing::Many => multiplexed.clone(),
+                Sharing::One => plain.clone(),
+            };
             let dial = Dial { gate, ..dial.clone() };
             let connector = HttpsConnector::new(dial, tls, false, resolver.clone());
-            let pool = Pool::builder(TokioExecutor::new()).build::<_, Body>(connector);
+            let pool = Pool::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .http2_keep_alive_interval(SILENCE)
+                .http2_keep_alive_timeout(PONG)
+                .build::<_, Body>(connector);
             // Credentials are renewed in one place, whichever of the services asks.
             let service = tower::ServiceBuilder::new()
                 .layer(&base)
@@ -115,7 +159,7 @@ impl Wire {
                 .service(pool);
             BoxCloneSyncService::new(service)
         };
-        let free = open(None);
+        let free = open(None, Sharing::Many);
         Ok(Self { open: Arc::new(open), free })
     }
 
@@ -127,7 +171,7 @@ impl Wire {
     /// The same for answers that come when there is something to say: a log of a container that says nothing may begin late.
     pub fn patient_client(&self, namespace: String) -> Client {
         const HOUR: Duration = Duration::from_secs(3600);
-        own(self.free.clone(), namespace, HOUR, |_| {})
+        own((self.open)(None, Sharing::One), namespace, HOUR, |_| {})
     }
 
     /// The same, of which no byte leaves while the gate is shut; `mark` may change a request.
@@ -137,17 +181,18 @@ impl Wire {
         gate: Gate,
         mark: impl Fn(&mut Request<Body>) + Clone + Send + Sync + 'static,
     ) -> Client {
-        own(self.gated(gate), namespace, ANSWER, mark)
+        own((self.open)(Some(gate), Sharing::One), namespace, ANSWER, mark)
     }
 
     /// For requests that need nobody's leave.
-    pub fn free(&self) -> Service {
-        self.free.clone()
+    pub fn free(&self) -> Ways {
+        Ways { short: self.free.clone(), lasting: (self.open)(None, Sharing::One) }
     }
 
     /// For requests of which no byte may leave while the gate is shut. Its connections are nobody else's.
-    pub fn gated(&self, gate: Gate) -> Service {
-        (self.open)(Some(gate))
+    pub fn gated(&self, gate: Gate) -> Ways {
+        let open = |sharing| (self.open)(Some(gate.clone()), sharing);
+        Ways { short: open(Sharing::Many), lasting: open(Sharing::One) }
     }
 }
 

@@ -15,7 +15,7 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::{client::legacy, rt::TokioIo};
 use tokio::{
     io::copy_bidirectional,
-    sync::{mpsc, oneshot, watch},
+    sync::{OnceCell, mpsc, oneshot, watch},
 };
 use tower::BoxError;
 
@@ -26,9 +26,10 @@ use super::{
     log::{Log, Written},
     namespace::{self, Meets},
     record::{self, ENOUGH, OfRecord},
+    repeated::{self, Answer, Asked, Read, Repeated},
 };
 use crate::{
-    cluster::wire::{Body, Service, send},
+    cluster::wire::{Body, Ways, send},
     lock::{Standing, lease::Claims},
 };
 
@@ -65,6 +66,9 @@ impl std::fmt::Debug for Peek {
 /// Who peeks, if anybody.
 pub type Peeker = Arc<Mutex<Option<Arc<Peek>>>>;
 
+/// How long what the API server says that it is may be told again. Helm asks twice, when it starts.
+const SAME_SERVER: Duration = Duration::from_secs(5);
+
 /// Most bytes of a record's body that are inspected: no API server takes more.
 const INSPECTED: usize = 4 << 20;
 
@@ -77,9 +81,9 @@ pub struct Proxy {
     /// The locks that Helm runs under.
     pub lock: Claims,
     /// For what only reads.
-    pub free: Service,
+    pub free: Ways,
     /// For writes.
-    pub gated: Service,
+    pub gated: Ways,
     /// The API server's address, for errors.
     pub server: String,
     /// Helm's writes.
@@ -100,6 +104,12 @@ pub struct Proxy {
     pub hidden: Hidden,
     /// How long Helm's deletes of hooks may still wait for looks, all of them together.
     pub patience: Arc<Mutex<Duration>>,
+    /// The read that Helm may send again at once.
+    pub repeated: Mutex<Repeated>,
+    /// What the API server says that it is, and when it did. `None`: it did not.
+    pub version: OnceCell<Option<(Answer, Duration)>>,
+    /// When the fence was put up.
+    pub started: tokio::time::Instant,
 }
 
 /// A namespace that is there and that Helm is told is not, if there is one.
@@ -121,6 +131,16 @@ impl Proxy {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             if asked.len() < REMEMBERED && !asked.contains(&description) {
                 asked.push(description);
+            }
+        }
+        let read = Read::of(request.method(), &inside, request.headers());
+        let number = match self.repeated().ask(read.as_ref(), self.started.elapsed()) {
+            Asked::Known(answer) => return repeat(*answer),
+            Asked::Open(number) => number,
+        };
+        if request.method() == Method::GET && inside.path() == "/version" {
+            if let Some(answer) = self.version().await {
+                return repeat(answer);
             }
         }
         let is_write = super::is_write(request.method(), request.headers());
@@ -166,6 +186,9 @@ impl Proxy {
         if creates && answer.status().is_success() {
             self.records.send_modify(|count| *count += 1);
         }
+        if let Some(read) = read {
+            return self.keep(number, read, answer).await;
+        }
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
     }
@@ -206,13 +229,50 @@ impl Proxy {
 
     /// Opens the connection for writes while Helm starts: its first write finds it.
     pub async fn warm(&self) {
+        self.version.get_or_init(|| self.ask_version()).await;
+    }
+
+    /// What the API server is: what anybody may ask, and costs it nothing.
+    async fn ask_version(&self) -> Option<(Answer, Duration)> {
         let mut request = Request::new(full(Bytes::new()));
-        // What anybody may ask, and costs the API server nothing.
         *request.uri_mut() = Uri::from_static("/version");
         super::rewrite(request.headers_mut(), &self.lock_id);
-        if let Ok(answer) = send(self.gated.clone(), request).await {
-            // Only a connection whose answer was read is used again.
-            let _ = answer.into_body().collect().await;
+        let answer = send(self.gated.of(false), request).await.ok()?;
+        let (mut parts, body) = answer.into_parts();
+        super::forget_connection(&mut parts.headers);
+        // Only a connection whose answer was read is used again.
+        let body = body.collect().await.ok()?.to_bytes();
+        let answer = Answer { status: parts.status, headers: parts.headers, body };
+        (answer.status == StatusCode::OK).then(|| (answer, self.started.elapsed()))
+    }
+
+    /// The same for Helm, which asks for it when it starts: one answer of a moment ago, or one that is on its way. It does not
+    /// change while an API server runs.
+    async fn version(&self) -> Option<Answer> {
+        let (answer, at) = self.version.get_or_init(|| self.ask_version()).await.as_ref()?;
+        (self.started.elapsed().saturating_sub(*at) <= SAME_SERVER).then(|| answer.clone())
+    }
+
+    fn repeated(&self) -> std::sync::MutexGuard<'_, Repeated> {
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the answer to a read for as long as Helm may repeat it.
+    async fn keep(&self, number: u64, read: Read, answer: Response<Body>) -> Response<Body> {
+        if answer.status() != StatusCode::OK {
+            return answer;
+        }
+        let (parts, body) = answer.into_parts();
+        match begin(body, repeated::LARGEST).await {
+            Ok((whole, body)) => {
+                // Else more may follow.
+                if whole.len() < repeated::LARGEST {
+                    let kept = Answer { status: parts.status, headers: parts.headers.clone(), body: whole };
+                    self.repeated().keep(number, read, &kept, self.started.elapsed());
+                }
+                Response::from_parts(parts, body)
+            }
+            Err(error) => said(StatusCode::BAD_GATEWAY, &error.to_string()),
         }
     }
 
@@ -350,7 +410,8 @@ impl Proxy {
         }
         let theirs =
             super::is_upgrade(request.headers()).then(|| request.extensions_mut().remove::<OnUpgrade>());
-        let service = if is_write { self.gated.clone() } else { self.free.clone() };
+        let lasts = super::lasts(request.uri(), request.headers());
+        let service = if is_write { self.gated.of(lasts) } else { self.free.of(lasts) };
         let mut sent = send(service, request);
         let given_up = self.lock.until(|now| !matches!(now, Standing::Safe { .. }));
         let answer = tokio::select! {
@@ -409,6 +470,12 @@ async fn join(theirs: OnUpgrade, ours: OnUpgrade) {
     if let (Ok(theirs), Ok(ours)) = tokio::join!(theirs, ours) {
         let _ = copy_bidirectional(&mut TokioIo::new(theirs), &mut TokioIo::new(ours)).await;
     }
+}
+
+fn repeat(answer: Answer) -> Response<Body> {
+    let mut again = Response::new(full(answer.body));
+    (*again.status_mut(), *again.headers_mut()) = (answer.status, answer.headers);
+    again
 }
 
 fn said(code: StatusCode, message: &str) -> Response<Body> {

@@ -13,7 +13,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
+    sync::{OnceCell, mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -155,6 +155,9 @@ impl Fence {
             attention: attention.clone(),
             hidden: hidden.clone(),
             patience: Arc::new(Mutex::new(PAUSE)),
+            repeated: Mutex::default(),
+            version: OnceCell::new(),
+            started: tokio::time::Instant::now(),
         });
         let server = tokio::spawn(async move {
             tokio::join!(serve(listener, proxy.clone()), proxy.warm());

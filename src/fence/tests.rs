@@ -37,6 +37,23 @@ fn what_may_change_something_is_a_write() {
 }
 
 #[test]
+fn watches_and_logs_that_are_followed_last() {
+    let mut headers = HeaderMap::new();
+    for (uri, wanted) in [
+        ("/api/v1/pods?watch=true&resourceVersion=7", true),
+        ("/api/v1/pods?allowWatchBookmarks=true&watch=1", true),
+        ("/api/v1/namespaces/shop/pods/a/log?follow=true", true),
+        ("/api/v1/pods?watch=false", false),
+        ("/api/v1/pods?limit=500", false),
+        ("/api/v1/namespaces/shop/configmaps/watch", false),
+    ] {
+        assert_eq!(lasts(&uri.parse().unwrap(), &headers), wanted, "{uri}");
+    }
+    headers.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
+    assert!(lasts(&"/api/v1/namespaces/shop/pods/a/exec".parse().unwrap(), &headers));
+}
+
+#[test]
 fn helm_introduces_itself_and_others_are_not_helm() {
     for (agent, wanted) in [
         ("Helm/3.22.0", Some("v3.22.0")),

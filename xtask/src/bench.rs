@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what helm-guard costs beside raw Helm. Raw and guarded take turns in one run on one cluster, so
 //! that a busy machine slows both; each round's pair makes a ratio, and the middle one counts.
 
+mod charts;
 mod finding;
 mod fleet;
 mod memory;
@@ -31,6 +32,8 @@ use stats::Samples;
 const NO_OP_LIMIT: f64 = 1.10;
 /// Rounds of it for each round of the others: it is short, so that chance weighs more.
 const NO_OP_ROUNDS: usize = 3;
+/// Rounds of the others for each round of whole charts, of which there are many kinds.
+const CHART_ROUNDS: usize = 2;
 /// Requests of a guarded deploy that a raw one does not make, renewals of the lock and the preflight, which has one or two
 /// for each object, aside.
 const REQUESTS_LIMIT: f64 = 8.0;
@@ -60,7 +63,7 @@ pub(crate) struct Arguments {
     /// Rounds of each comparison; a round runs raw and guarded once each
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
-    /// Only the comparisons with this in their names: no-op, preflight, stuck, takeover, start, memory, fleet, size
+    /// Only the comparisons with this in their names: no-op, charts, preflight, stuck, takeover, start, memory, fleet, size
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     only: String,
     /// Write all figures here
@@ -91,6 +94,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 no_op(&place, helm, NO_OP_ROUNDS * rounds, note)
             })?);
             findings.push(requests(&place, helm)?);
+        }
+        if wanted("charts") {
+            findings.extend(charts::compare(&lab, helm, rounds.div_ceil(CHART_ROUNDS))?);
         }
         if wanted("preflight") {
             let place = lab.place(&format!("preflight-helm{version}"), helm)?;

@@ -77,7 +77,7 @@ impl Lab {
 }
 
 /// A namespace with one Helm.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place<'a> {
     lab: &'a Lab,
     kubeconfig: PathBuf,
@@ -86,6 +86,16 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// The kubeconfig of those commands.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The same place by another way to the API server.
+    pub(crate) fn through(&self, kubeconfig: &Path) -> Self {
+        Self { kubeconfig: kubeconfig.to_owned(), ..self.clone() }
+    }
+
     /// `helm`, `helm-guard` or `kubectl`, run from the checkout, with as little of the user's environment as will do.
     pub(crate) fn command<I: IntoIterator<Item: AsRef<OsStr>>>(
         &self,

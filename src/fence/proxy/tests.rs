@@ -224,7 +224,7 @@ async fn the_gate_is_asked_again_when_a_connection_has_been_made() {
     let cluster = cluster(directory.path(), "http://api.example:80", &more).await;
     let open = Arc::new(AtomicBool::new(true));
     let gate = open.clone();
-    let service = cluster.wire.gated(Arc::new(move || gate.load(Ordering::SeqCst)));
+    let service = cluster.wire.gated(Arc::new(move || gate.load(Ordering::SeqCst))).short;
     let request = Request::delete("/api/v1/namespaces/shop").body(full(String::new())).unwrap();
     let sent = tokio::spawn(send(service, request));
     let mut tunnel = proxy.accept().await.unwrap().0;

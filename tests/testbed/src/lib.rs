@@ -40,6 +40,7 @@ mod normalise;
 mod postgres;
 mod process;
 pub mod recorder;
+mod relay;
 pub mod runner;
 pub mod tools;
 mod webhook;
@@ -54,6 +55,7 @@ pub use named::Named;
 pub use namespace::{LEAVE_VARIABLE, Namespace, TIMES_VARIABLE};
 pub use normalise::normalise;
 pub use postgres::{Database, Postgres, Transaction};
+pub use relay::Relay;
 pub use webhook::{Review, Verdict, Webhook};
 
 /// What every annotation begins with that tells how a pod is to fare.

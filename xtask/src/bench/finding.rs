@@ -41,7 +41,7 @@ impl Unit {
 /// One measured thing. Its value is the median of its samples, unless its largest counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
-    what: &'static str,
+    what: String,
     helm: Option<Helm>,
     unit: Unit,
     samples: Samples,
@@ -49,24 +49,32 @@ pub(crate) struct Finding {
     pair: Option<[Samples; 2]>,
     limit: f64,
     largest_counts: bool,
+    /// The smallest and the largest are shown, not the quartiles.
+    extremes: bool,
 }
 
 impl Finding {
     /// Seconds, raw and guarded, from as many rounds.
-    pub(crate) fn pairs(what: &'static str, helm: Option<Helm>, pair: [Samples; 2], limit: f64) -> Self {
+    pub(crate) fn pairs(what: impl Into<String>, helm: Option<Helm>, pair: [Samples; 2], limit: f64) -> Self {
         let samples = pair[1].per(&pair[0]);
-        Self { what, helm, unit: Unit::Ratio, samples, pair: Some(pair), limit, largest_counts: false }
+        Self { helm, pair: Some(pair), ..Self::single(what, Unit::Ratio, samples, limit) }
     }
 
     /// The same where what is guarded is a small part of what is raw.
-    pub(crate) fn shares(what: &'static str, helm: Option<Helm>, pair: [Samples; 2], limit: f64) -> Self {
+    pub(crate) fn shares(
+        what: impl Into<String>,
+        helm: Option<Helm>,
+        pair: [Samples; 2],
+        limit: f64,
+    ) -> Self {
         let mut finding = Self::pairs(what, helm, pair, limit);
         (finding.unit, finding.samples) = (Unit::Percent, finding.samples.times(100.0));
         finding
     }
 
-    pub(crate) fn single(what: &'static str, unit: Unit, samples: Samples, limit: f64) -> Self {
-        Self { what, helm: None, unit, samples, pair: None, limit, largest_counts: false }
+    pub(crate) fn single(what: impl Into<String>, unit: Unit, samples: Samples, limit: f64) -> Self {
+        let what = what.into();
+        Self { what, helm: None, unit, samples, pair: None, limit, largest_counts: false, extremes: false }
     }
 
     /// Measured with one Helm.
@@ -79,10 +87,15 @@ impl Finding {
         Self { largest_counts: true, ..self }
     }
 
+    /// For what is read round by round.
+    pub(crate) fn by_extremes(self) -> Self {
+        Self { extremes: true, ..self }
+    }
+
     pub(crate) fn name(&self) -> String {
         match self.helm {
             Some(helm) => format!("{}, Helm {}", self.what, major(helm)),
-            None => self.what.to_owned(),
+            None => self.what.clone(),
         }
     }
 
@@ -100,9 +113,10 @@ impl Finding {
             Some(pair) => [0, 1].map(|side| format!("{:.0} ms", pair[side].median() * 1e3)),
             None => [String::new(), String::new()],
         };
-        let quartiles = self.samples.quartiles().map(|value| self.unit.show(value)).join(" to ");
+        let spread = if self.extremes { self.samples.extremes() } else { self.samples.quartiles() };
+        let spread = spread.map(|value| self.unit.show(value)).join(" to ");
         format!(
-            "{:<32}{raw:>9}{guarded:>9}{:>11}   {quartiles:<22}{:>9}  {}",
+            "{:<38}{raw:>9}{guarded:>9}{:>11}   {spread:<22}{:>9}  {}",
             self.name(),
             self.unit.show(self.value()),
             self.unit.show(self.limit),
@@ -112,6 +126,7 @@ impl Finding {
 
     fn json(&self) -> Value {
         let [low, high] = self.samples.quartiles();
+        let [least, most] = self.samples.extremes();
         let pair = self.pair.as_ref();
         let seconds = |side: usize| pair.map(|pair| pair[side].values().to_vec());
         json!({
@@ -120,6 +135,7 @@ impl Finding {
             "unit": self.unit.name(),
             "value": self.value(),
             "quartiles": [low, high],
+            "extremes": [least, most],
             "limit": self.limit,
             "within": self.within(),
             "samples": self.samples.values(),
@@ -131,12 +147,16 @@ impl Finding {
 
 /// The table for people.
 pub(crate) fn print(screen: &Screen, findings: &[Finding]) {
-    screen.heading(&format!(
-        "{:<32}{:>9}{:>9}{:>11}   {:<22}{:>9}",
-        "", "raw", "guarded", "value", "middle half", "limit"
-    ));
-    for finding in findings {
-        println!("{}", finding.row(screen));
+    for (extremes, spread) in [(true, "min to max"), (false, "middle half")] {
+        let rows: Vec<_> = findings.iter().filter(|finding| finding.extremes == extremes).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        screen.heading(&format!(
+            "{:<38}{:>9}{:>9}{:>11}   {spread:<22}{:>9}",
+            "", "raw", "guarded", "median", "limit"
+        ));
+        rows.iter().for_each(|finding| println!("{}", finding.row(screen)));
     }
 }
 

@@ -22,6 +22,11 @@ impl Samples {
         [self.quantile(0.25), self.quantile(0.75)]
     }
 
+    /// The smallest value and the largest.
+    pub(crate) fn extremes(&self) -> [f64; 2] {
+        [self.quantile(0.0), self.quantile(1.0)]
+    }
+
     pub(crate) fn largest(&self) -> f64 {
         self.quantile(1.0)
     }
@@ -69,6 +74,7 @@ mod tests {
     fn quartiles_leave_a_quarter_on_either_side() {
         assert_eq!(samples(&[5.0, 4.0, 3.0, 2.0, 1.0]).quartiles(), [2.0, 4.0]);
         assert_eq!(samples(&[1.0, 2.0]).largest(), 2.0);
+        assert_eq!(samples(&[2.0, 1.0, 3.0]).extremes(), [1.0, 3.0]);
     }
 
     #[test]
