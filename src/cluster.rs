@@ -3,6 +3,7 @@
 
 pub mod drift;
 pub mod gated;
+pub mod lives;
 pub mod unready;
 pub mod wire;
 

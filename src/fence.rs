@@ -20,12 +20,14 @@
 //! * While it is not known whether the lock is still held, writes wait. Reads always pass: they do no harm, and a Helm that
 //!   cannot read says that the cluster is unreachable, where it is to say that the lock is lost.
 
+pub mod absent;
 pub mod ahead;
 pub mod body;
 pub mod home;
 pub mod log;
 pub mod memory;
 pub mod namespace;
+pub mod present;
 pub mod proxy;
 pub mod record;
 pub mod repeated;

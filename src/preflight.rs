@@ -5,6 +5,7 @@
 //! and that cannot succeed in the state in which Helm sends it. All other findings warn.
 
 pub mod act;
+pub mod admission;
 pub mod applied;
 pub mod certainty;
 pub mod claims;
@@ -19,6 +20,7 @@ pub mod references;
 pub mod resource;
 pub mod rights;
 pub mod timeouts;
+mod unchanged;
 mod words;
 
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 70] = [
+const ACTING: [(&str, &str); 71] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -13,6 +13,7 @@ const ACTING: [(&str, &str); 70] = [
     ("cluster.rs", "reads the cluster"),
     ("cluster/drift.rs", "asks for dry runs"),
     ("cluster/gated.rs", "writes to sockets"),
+    ("cluster/lives.rs", "lists objects as they live"),
     ("cluster/unready.rs", "asks how far workloads are"),
     ("cluster/wire.rs", "opens connections to the API server"),
     ("copies.rs", "saves copies, throws old ones away"),

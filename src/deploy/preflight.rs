@@ -8,12 +8,15 @@
 //! where records are in a database, to which Helm speaks itself, the chart is rendered for it.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
+
+use serde_json::Value;
 
 use super::{
     Run,
@@ -78,6 +81,8 @@ pub(super) struct Judged {
     fared: Mutex<Option<health::Finding>>,
     recreated: Mutex<Vec<Set>>,
     open: Mutex<Vec<Reference>>,
+    present: Mutex<BTreeMap<String, Value>>,
+    appeared: Mutex<Vec<String>>,
 }
 
 impl Judged {
@@ -104,6 +109,16 @@ impl Judged {
     /// References to what may be there by the end of the deploy, each told of once.
     pub(super) fn open(&self) -> Vec<Reference> {
         std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Objects that were seen to live, by their paths, each told of once.
+    fn present(&self) -> BTreeMap<String, Value> {
+        std::mem::take(&mut *self.present.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Objects that somebody else has created since Helm was told that they are not there.
+    fn appeared(&self) -> Vec<String> {
+        std::mem::take(&mut *self.appeared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Is what Helm is about to do yet to be looked at?
@@ -163,7 +178,7 @@ impl Judge {
     }
 
     fn tell(&self, deploy: &Deploy, found: Found, took: Duration) -> Result<Vec<Set>, Vec<Finding>> {
-        let Found { findings, sets, ailing, open } = found;
+        let Found { findings, sets, ailing, open, present, appeared } = found;
         let stopping = stopping(&findings, self.mode);
         // Of a first install nothing lives yet.
         if !deploy.before.objects.is_empty() {
@@ -171,6 +186,8 @@ impl Judge {
             *self.judged.fared.lock().unwrap_or_else(PoisonError::into_inner) = Some(fared.clone());
             self.reporter.emit(Event::FaredBefore(fared));
         }
+        *self.judged.appeared.lock().unwrap_or_else(PoisonError::into_inner) = appeared;
+        *self.judged.present.lock().unwrap_or_else(PoisonError::into_inner) = present;
         *self.judged.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
         self.reporter.emit(Event::Foreseen { findings, took });
         if !stopping.is_empty() {
@@ -429,6 +446,9 @@ impl Run<'_> {
         for (release, mended) in plans {
             if let (Some(fence), Some(known)) = (&self.fence, mended.known.take()) {
                 self.judged.awaited.store(true, Ordering::Relaxed);
+                if known.past.next == 1 {
+                    fence.list_names(&self.cluster.namespace);
+                }
                 fence.inspect(self.inspector(release, known, signals));
             }
             let recreated = self.recreator(signals).recreate(std::mem::take(&mut mended.sets)).await;
@@ -447,7 +467,7 @@ impl Run<'_> {
         let recreates = self.request.guard.recreate_statefulsets;
         let records = self.of_records();
         let started: Vec<_> = self.locks.iter().map(super::lease::Held::starter).collect();
-        Inspector(Box::new(move |payload| {
+        Inspector(Box::new(move |payload, absent| {
             Box::pin(async move {
                 let read = codec::decode(&payload).and_then(|json| Ok((codec::planned(&json)?, json)));
                 let (planned, json) = match read {
@@ -455,8 +475,9 @@ impl Run<'_> {
                     Err(why) => {
                         let why = format!("the preflight was left out: helm's record cannot be read: {why}");
                         judge.reporter.emit(Event::Warning(why));
+                        alone(&judge.cluster, &absent).await?;
                         started.iter().for_each(|start| start());
-                        return Ok(());
+                        return Ok(BTreeMap::new());
                     }
                 };
                 judge.reporter.learn(&release::secrets::of_config(&json));
@@ -472,6 +493,7 @@ impl Run<'_> {
                         hooks,
                         recreates,
                         known: findings,
+                        absent: absent.clone(),
                         ..self::planned(&invocation, &release, kind, past, records)
                     };
                     let sets = judge.judge(&deploy).await.map_err(|stopping| {
@@ -480,10 +502,13 @@ impl Run<'_> {
                         *judged.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(stopping);
                         why
                     })?;
+                    judged.appeared().first().map_or(Ok(()), |path| Err(came_between(path)))?;
                     recreator.recreate(sets).await.map_err(|why| format!("helm-guard: {why}"))?;
+                } else {
+                    alone(&judge.cluster, &absent).await?;
                 }
                 started.iter().for_each(|start| start());
-                Ok(())
+                Ok(judged.present())
             })
         }))
     }
@@ -525,6 +550,18 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// Where the manifest is not judged, objects of which Helm was told that they are not there are looked for all the same.
+async fn alone(cluster: &Cluster, absent: &BTreeSet<String>) -> Result<(), String> {
+    act::appeared(cluster, absent).await.first().map_or(Ok(()), |path| Err(came_between(path)))
+}
+
+fn came_between(path: &str) -> String {
+    format!(
+        "helm-guard: nothing was changed: while helm started, {path} was created by somebody else, or cannot be looked at any \
+         more: run the same command again"
+    )
 }
 
 fn is_wanted(request: &Request) -> bool {

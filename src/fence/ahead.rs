@@ -5,18 +5,22 @@
 //! they were done, until it is known that the record may be written; then they are done, and if one fails the record's create
 //! has its answer. CRDs cannot wait: Helm needs them to read the chart. They are remembered, so that they can be taken back.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures::future::BoxFuture;
 use http::Request;
+use serde_json::Value;
 
 use super::record::Definition;
 use crate::cluster::wire::Body;
 
-/// Looks at the payload of the record that Helm is about to create, before anything of the release is changed. Else says why
-/// it must not be.
-pub struct Inspector(pub Box<dyn FnOnce(Vec<u8>) -> Inspected + Send>);
+/// Looks at the payload of the record that Helm is about to create, before anything of the release is changed, and at the
+/// objects, by their paths, of which Helm was told that they are not there. Else says why the record must not be.
+pub struct Inspector(pub Box<dyn FnOnce(Vec<u8>, BTreeSet<String>) -> Inspected + Send>);
 
-/// What an inspection comes to.
-pub type Inspected = BoxFuture<'static, Result<(), String>>;
+/// What an inspection comes to: objects, by their paths, of which Helm asks next whether they are there, and nothing else; or
+/// why the record is refused.
+pub type Inspected = BoxFuture<'static, Result<BTreeMap<String, Value>, String>>;
 
 impl std::fmt::Debug for Inspector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

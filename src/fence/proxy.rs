@@ -21,10 +21,12 @@ use tower::BoxError;
 
 use super::{
     Description, Verdict,
+    absent::{self, Absent},
     ahead::Ahead,
     body::{begin, full, passed_on},
     log::{Log, Written},
     namespace::{self, Meets},
+    present::Present,
     record::{self, ENOUGH, OfRecord},
     repeated::{self, Answer, Asked, Read, Repeated},
 };
@@ -106,10 +108,20 @@ pub struct Proxy {
     pub patience: Arc<Mutex<Duration>>,
     /// The read that Helm may send again at once.
     pub repeated: Mutex<Repeated>,
+    /// Objects that are not there, while a first install asks for them.
+    pub absent: Mutex<Absent>,
+    /// Objects of which Helm asks only whether they are there.
+    pub present: Mutex<Present>,
     /// What the API server says that it is, and when it did. `None`: it did not.
     pub version: OnceCell<Option<(Answer, Duration)>>,
     /// When the fence was put up.
     pub started: tokio::time::Instant,
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Proxy")
+    }
 }
 
 /// A namespace that is there and that Helm is told is not, if there is one.
@@ -143,7 +155,13 @@ impl Proxy {
                 return repeat(answer);
             }
         }
+        if let Some(object) = self.present().ask(read.as_ref(), inside.path(), self.started.elapsed()) {
+            return answered(StatusCode::OK, object.to_string());
+        }
         let is_write = super::is_write(request.method(), request.headers());
+        if self.absent().ask(read.as_ref(), is_write, inside.path()) {
+            return answered(StatusCode::NOT_FOUND, absent::not_found(inside.path()));
+        }
         let (method, path) = (request.method().clone(), inside.path().to_owned());
         let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let meets = hidden.as_ref().map_or(Meets::Nothing, |name| namespace::meets(&method, &path, name));
@@ -257,6 +275,33 @@ impl Proxy {
         self.repeated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn absent(&self) -> std::sync::MutexGuard<'_, Absent> {
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists the names in the usual collections of a namespace, all at once. What may not be listed is asked for by its name.
+    pub async fn list_names(&self, namespace: &str) {
+        let lists = absent::collections(namespace).into_iter().map(|collection| async move {
+            let mut request = Request::new(full(Bytes::new()));
+            *request.uri_mut() = format!("{collection}?limit={}", absent::MOST).parse().ok()?;
+            let names = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(names));
+            super::rewrite(request.headers_mut(), &self.lock_id);
+            let answer = send(self.free.of(false), request).await.ok()?;
+            if !answer.status().is_success() {
+                return None;
+            }
+            let text = answer.into_body().collect().await.ok()?.to_bytes();
+            self.absent().listed(&collection, &serde_json::from_slice(&text).ok()?);
+            Some(())
+        });
+        drop(futures::future::join_all(lists).await);
+    }
+
+    fn present(&self) -> std::sync::MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps the answer to a read for as long as Helm may repeat it.
     async fn keep(&self, number: u64, read: Read, answer: Response<Body>) -> Response<Body> {
         if answer.status() != StatusCode::OK {
@@ -352,11 +397,16 @@ impl Proxy {
     ) -> Result<Request<Body>, Response<Body>> {
         let inspector = if creates { self.ahead().take() } else { None };
         let Some(inspector) = inspector else { return Ok(request) };
+        let absent = self.absent().end();
         let (parts, body) = request.into_parts();
         let read = begin(body, INSPECTED).await;
         let (beginning, body) = read.map_err(|error| said(StatusCode::BAD_REQUEST, &error.to_string()))?;
-        if let Some(payload) = record::payload(&beginning).filter(|_| beginning.len() < INSPECTED) {
-            (inspector.0)(payload).await.map_err(|why| said(StatusCode::FORBIDDEN, &why))?;
+        let payload = record::payload(&beginning).filter(|_| beginning.len() < INSPECTED);
+        // What Helm was told must be looked at again, whatever its record is.
+        if payload.is_some() || !absent.is_empty() {
+            let inspected = (inspector.0)(payload.unwrap_or_default(), absent).await;
+            let found = inspected.map_err(|why| said(StatusCode::FORBIDDEN, &why))?;
+            self.present().fill(found, self.started.elapsed());
         }
         let postponed = self.ahead().postponed();
         for (path, delete) in postponed {

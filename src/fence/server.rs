@@ -49,6 +49,8 @@ pub struct Place<'a> {
 #[derive(Debug)]
 pub struct Fence {
     server: Server,
+    proxy: Arc<Proxy>,
+    listing: Mutex<Option<Server>>,
     environment: Vec<(&'static str, Option<String>)>,
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
@@ -60,7 +62,7 @@ pub struct Fence {
     files: Files,
 }
 
-/// The task that serves; with it go all its connections.
+/// A task that serves, or asks; with it go all its connections.
 #[derive(Debug)]
 struct Server(JoinHandle<()>);
 
@@ -156,16 +158,21 @@ impl Fence {
             hidden: hidden.clone(),
             patience: Arc::new(Mutex::new(PAUSE)),
             repeated: Mutex::default(),
+            present: Mutex::default(),
+            absent: Mutex::default(),
             version: OnceCell::new(),
             started: tokio::time::Instant::now(),
         });
+        let serving = proxy.clone();
         let server = tokio::spawn(async move {
-            tokio::join!(serve(listener, proxy.clone()), proxy.warm());
+            tokio::join!(serve(listener, serving.clone()), serving.warm());
         });
         let learnt = memory.map(|memory| Learnt { memory, cache, address, asked });
         let (server, files) = (Server(server), Files { learnt, _home: home });
         Ok(Self {
             server,
+            proxy,
+            listing: Mutex::default(),
             environment,
             written,
             helm: helm_seen,
@@ -210,6 +217,14 @@ impl Fence {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).expect(inspector);
     }
 
+    /// Helm is about to install into this namespace: what is in it is listed while Helm starts. Only for a record that is looked
+    /// at.
+    pub fn list_names(&self, namespace: &str) {
+        let (proxy, namespace) = (self.proxy.clone(), namespace.to_owned());
+        let listing = tokio::spawn(async move { proxy.list_names(&namespace).await });
+        *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Server(listing));
+    }
+
     /// Helm is told that this namespace does not exist, until it creates it.
     pub fn hide(&self, namespace: &str) {
         *self.hidden.lock().unwrap_or_else(PoisonError::into_inner) = Some(namespace.to_owned());
@@ -227,7 +242,7 @@ impl Fence {
 
     /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.
     pub fn down(self) -> Files {
-        drop(self.server);
+        drop((self.server, self.listing));
         self.files
     }
 

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures::{
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
+    stream,
+};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Limited};
 use kube::{Client, client::Body};
@@ -24,13 +28,18 @@ use super::{
     rights::{self, Resources},
     sorted,
     timeouts::{self, Patience},
+    unchanged::{self, Known},
 };
 use crate::{
-    cluster::{AT_ONCE, Cluster, known_kind},
+    cluster::{Cluster, known_kind},
     manifest::{Manifest, ObjectKey},
     signals::Signals,
     status::health::{Health, fares},
 };
+
+/// Requests at once. They share a connection, so that each costs no more than its own work; an API server bounds by itself what
+/// it does of that at once.
+pub(super) const AT_ONCE: usize = 32;
 
 /// How long all the questions together may take. Helm waits meanwhile.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
@@ -68,6 +77,8 @@ pub struct Deploy {
     pub unstable: BTreeSet<ObjectKey>,
     /// What is known before anything is asked.
     pub known: Vec<Finding>,
+    /// Objects, by their paths, of which Helm was told that they are not there.
+    pub absent: BTreeSet<String>,
 }
 
 /// What was found.
@@ -81,6 +92,10 @@ pub struct Found {
     pub ailing: Vec<(Health, String)>,
     /// References to what does not exist, and may by the end of the deploy: to be looked at again.
     pub open: Vec<Reference>,
+    /// Objects that live, by their paths, of which Helm asks only whether they do: it applies them whatever they are.
+    pub present: BTreeMap<String, Value>,
+    /// Paths of objects that are there by now, and of which Helm was told that they are not.
+    pub appeared: Vec<String>,
 }
 
 /// Asks about everything.
@@ -96,9 +111,11 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     // Rights are needed until the end.
     let end = order::at_the_end(&deploy.manifest, &deploy.hooks);
     let resources = resources(cluster, deploy.manifest.keys().chain(deploy.hooks.keys())).await;
-    let needed = rights::needed(&deploy.needs(), &resources);
+    let known = unchanged::look(cluster, deploy, &resources);
+    let mut known = tokio::time::timeout(LIMIT, known).await.unwrap_or_default();
+    let needed = rights::needed(&deploy.needs(&known.settled), &resources);
     let (answers, (missing, open), denied, late) = tokio::join!(
-        ask_all(cluster, deploy, &resources),
+        ask_all(cluster, deploy, &resources, &known),
         look_up(cluster, deploy, LIMIT),
         in_time("rights", rights::ask::ask(&cluster.client, &needed, &deploy.release, end)),
         in_time("timeouts", too_tight(cluster, deploy)),
@@ -109,7 +126,19 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     if answers.len() < asked {
         found.findings.push(too_late(&format!("{} objects", asked - answers.len())));
     }
+    let path = |key: &ObjectKey| {
+        let resource = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten()?;
+        Some((resource::collection(key, &resource), key.name.clone()))
+    };
+    let mut unseen = deploy.absent.clone();
     for (key, answer) in answers {
+        if let Some((at, name)) = path(&key).filter(|_| !answer.hook)
+            && answer.refusal.as_ref().is_none_or(|refusal| refusal.code != 0)
+            && unseen.remove(&format!("{at}/{name}"))
+            && (answer.live.is_some() || answer.becomes.is_some())
+        {
+            found.appeared.push(format!("{at}/{name}"));
+        }
         found.findings.extend(judge(&key, &answer, &context));
         let seen = answer.live.as_ref().or(answer.becomes.as_ref());
         let was_asked = seen.is_some() || (answer.refusal.is_none() && is_kubernetes(&key));
@@ -122,7 +151,15 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
             found.sets.push((key, live, answer.wanted));
         }
     }
+    found.appeared.extend(appeared(cluster, &unseen).await);
     found.findings = sorted(found.findings);
+    if deploy.asks_only_whether_they_live() {
+        let lives = deploy.manifest.keys().filter_map(|key| {
+            let (collection, name) = path(key)?;
+            Some((format!("{collection}/{name}"), known.lives.take(&collection, &name)?))
+        });
+        found.present = lives.collect();
+    }
     found
 }
 
@@ -141,7 +178,17 @@ impl Deploy {
         }
     }
 
-    fn needs(&self) -> rights::Plan<'_> {
+    /// Whether Helm 4 looks at each object of an upgrade only to learn if it is there. The apply that follows makes of it what
+    /// is wanted in either case. A hook that runs before could take an object away.
+    fn asks_only_whether_they_live(&self) -> bool {
+        matches!(self.manner.apply, Apply::ServerSide { .. })
+            && self.manner.is_v4
+            && !self.manner.installs
+            && !self.manner.takes_over_fields
+            && order::first_hooks(&self.hooks, self.first).next().is_none()
+    }
+
+    fn needs<'a>(&'a self, unasked: &'a BTreeSet<&'a ObjectKey>) -> rights::Plan<'a> {
         rights::Plan {
             namespace: &self.namespace,
             records: &self.records,
@@ -152,6 +199,7 @@ impl Deploy {
             is_v4: self.manner.is_v4,
             // Of a client-side apply the dry run looks too.
             looks_first: matches!(self.manner.apply, Apply::ServerSide { .. }),
+            unasked,
         }
     }
 }
@@ -202,7 +250,12 @@ async fn too_tight(cluster: &Cluster, deploy: &Deploy) -> Vec<Finding> {
 }
 
 /// The question is cut off after [`LIMIT`]; what was answered by then counts.
-async fn ask_all(cluster: &Cluster, deploy: &Deploy, resources: &Resources<'_>) -> Vec<(ObjectKey, Answer)> {
+async fn ask_all(
+    cluster: &Cluster,
+    deploy: &Deploy,
+    resources: &Resources<'_>,
+    known: &Known<'_>,
+) -> Vec<(ObjectKey, Answer)> {
     let all = || deploy.manifest.objects.iter().chain(&deploy.hooks.objects);
     let questions = all().enumerate().map(|(at, (key, object))| {
         let resource = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten();
@@ -216,7 +269,16 @@ async fn ask_all(cluster: &Cluster, deploy: &Deploy, resources: &Resources<'_>) 
                         && (is_hook || !defines(&deploy.hooks, key)) =>
                 {
                     let path = resource::collection(key, &resource);
-                    Question { client: &cluster.client, deploy, key, path }.ask(object, is_hook).await
+                    let lives = known.lives.get(&path, &key.name).filter(|_| !is_hook);
+                    let question = Question { client: &cluster.client, deploy, key, path, lives };
+                    match lives.filter(|_| known.settled.contains(key)) {
+                        Some(live) => Answer {
+                            wanted: object.clone(),
+                            becomes: Some(live.clone()),
+                            ..Answer::default()
+                        },
+                        None => question.ask(object, is_hook).await,
+                    }
                 }
                 _ => Answer { wanted: object.clone(), ..Answer::default() },
             };
@@ -244,6 +306,8 @@ pub(super) struct Question<'a> {
     pub(super) key: &'a ObjectKey,
     /// Of the collection.
     pub(super) path: String,
+    /// As it lives, if that was seen a moment ago.
+    pub(super) lives: Option<&'a Value>,
 }
 
 /// What the API server said, and its warnings.
@@ -331,6 +395,9 @@ impl Question<'_> {
     }
 
     pub(super) async fn live(&self) -> Said {
+        if let Some(lives) = self.lives {
+            return (Ok(lives.clone()), Vec::new());
+        }
         let path = format!("{}/{}", self.path, self.key.name);
         send(self.client, Method::GET, &path, "application/json", None).await
     }
@@ -458,6 +525,20 @@ async fn look_up(cluster: &Cluster, deploy: &Deploy, limit: Duration) -> (Vec<Fi
 pub async fn still_missing(cluster: &Cluster, open: &[Reference]) -> Vec<Finding> {
     let missing = absent(cluster, open, LIMIT).await.missing;
     missing.into_iter().map(|(reference, exists)| references::missing(reference, exists, None)).collect()
+}
+
+/// Which of these paths lead to objects by now. One that cannot be asked about may.
+pub async fn appeared(cluster: &Cluster, paths: &BTreeSet<String>) -> Vec<String> {
+    let looks = paths.iter().map(|path| {
+        async move {
+            let seen = send(&cluster.client, Method::GET, path, "application/json", None).await.0;
+            let is_absent = seen.is_err_and(|refusal| refusal.code == 404);
+            (!is_absent).then(|| path.clone())
+        }
+        .boxed()
+    });
+    let looks: Vec<BoxFuture<'_, _>> = looks.collect();
+    stream::iter(looks).buffered(AT_ONCE).filter_map(future::ready).collect().await
 }
 
 /// What became of the looks at references.

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::{
     Refusal,
-    act::{Deploy, LIMIT, Question, mark, resources, send},
+    act::{AT_ONCE, Deploy, LIMIT, Question, mark, resources, send},
     helm_request::Apply,
     patch::{self, Change},
     resource::{self, Resource},
 };
 use crate::{
-    cluster::{AT_ONCE, Cluster, known_kind},
+    cluster::{Cluster, known_kind},
     manifest::{ObjectKey, merge_keys::Type},
     repair::adopt::{Applied, Object},
 };
@@ -50,7 +50,7 @@ async fn compare(
         return answer(None, Applied::Unknown("the API server does not know its kind".into()));
     };
     let path = resource::collection(key, &resource);
-    let question = Question { client: &cluster.client, deploy, key, path };
+    let question = Question { client: &cluster.client, deploy, key, path, lives: None };
     let live = match question.live().await.0 {
         Ok(live) => live,
         Err(refusal) if refusal.code == 404 => return answer(None, Applied::Same),

@@ -94,6 +94,8 @@ pub struct Plan<'a> {
     pub is_v4: bool,
     /// Does Helm look first at an object that it applies?
     pub looks_first: bool,
+    /// Objects that are patched and of which no dry run says whether they may be.
+    pub unasked: &'a BTreeSet<&'a ObjectKey>,
 }
 
 /// By what the API calls them.
@@ -122,6 +124,9 @@ pub fn needed(plan: &Plan<'_>, resources: &Resources<'_>) -> Needed {
     for key in plan.manifest.keys() {
         if plan.looks_first {
             need(key, &["get"], true, true, "helm looks at each object before it applies it");
+        }
+        if plan.unasked.contains(key) {
+            need(key, &["patch"], true, true, "helm applies each object, changed or not");
         }
         if plan.until == Until::Available {
             need(key, &["list", "watch"], false, false, "helm watches it until it is ready (--wait)");
@@ -344,6 +349,7 @@ mod tests {
             until,
             is_v4,
             looks_first,
+            unasked: &BTreeSet::new(),
         };
         let lines = needed(&plan, &Resources::new()).into_iter().map(|(right, purpose)| {
             let weight = if purpose.certain { "must" } else { "may" };

@@ -38,6 +38,7 @@ mod properties;
 mod records;
 mod removed_apis;
 mod repair;
+mod requests;
 mod runs;
 mod screen;
 mod secrets;

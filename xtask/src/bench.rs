@@ -32,8 +32,8 @@ use stats::Samples;
 const NO_OP_LIMIT: f64 = 1.10;
 /// Rounds of it for each round of the others: it is short, so that chance weighs more.
 const NO_OP_ROUNDS: usize = 3;
-/// Rounds of the others for each round of whole charts, of which there are many kinds.
-const CHART_ROUNDS: usize = 2;
+/// Rounds of the others for each round of whole charts, which take minutes.
+const CHART_ROUNDS: usize = 4;
 /// Requests of a guarded deploy that a raw one does not make, renewals of the lock and the preflight, which has one or two
 /// for each object, aside.
 const REQUESTS_LIMIT: f64 = 8.0;
@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             findings.push(requests(&place, helm)?);
         }
         if wanted("charts") {
-            findings.extend(charts::compare(&lab, helm, rounds.div_ceil(CHART_ROUNDS))?);
+            findings.extend(charts::compare(&lab, helm, rounds.div_ceil(CHART_ROUNDS).max(3))?);
         }
         if wanted("preflight") {
             let place = lab.place(&format!("preflight-helm{version}"), helm)?;

@@ -9,9 +9,10 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::{Needed, Purpose, Right, denied, is_allowed};
-use crate::{
-    cluster::AT_ONCE,
-    preflight::{Finding, act::send, order::Earlier},
+use crate::preflight::{
+    Finding,
+    act::{AT_ONCE, send},
+    order::Earlier,
 };
 
 /// Namespaces whose rules are asked for.

@@ -71,6 +71,7 @@ async fn evidence(
         records: Records::default(),
         unstable: std::collections::BTreeSet::new(),
         known: Vec::new(),
+        absent: std::collections::BTreeSet::new(),
     };
     let gone: Vec<&ObjectKey> = deploy.before.keys().filter(|key| !deploy.manifest.contains(key)).collect();
     let runs = body.hooks.iter().zip(&hooks).map(|(run, key)| {

@@ -1,0 +1,124 @@
+//! How often the API server is asked: a guarded deploy asks less than Helm alone, because Helm's repeated reads are answered
+//! where the answer is known, and what is not asked twice is still found.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+use testbed::{Event, tools::Helm};
+
+use crate::stage::{QUICK, Stage, UNVALIDATED};
+
+fn mixed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/charts/mixed")
+}
+
+/// The chart of many kinds without its CRD, which would be everybody's.
+fn flags<'a>(parts: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["--set=custom=false", "--skip-crds", UNVALIDATED, parts], more].concat()
+}
+
+fn guarded(stage: &Stage, flags: &[&str]) -> Command {
+    let mut guard = stage.own(&["upgrade", "web"]);
+    guard.arg(mixed()).args(QUICK).args(flags);
+    guard
+}
+
+/// What a command asks of the API server about its namespace; of the lock, that is renewed while a deploy lasts, not.
+fn asked(stage: &Stage, command: Command) -> Vec<Event> {
+    let events = || stage.namespace.audit().unwrap().user("admin");
+    let before = events().events().len();
+    Stage::ok(command);
+    let events = events();
+    let new = events.events().iter().skip(before);
+    new.filter(|event| event.object_ref.resource != "leases").cloned().collect()
+}
+
+fn count(events: &[Event], of: impl Fn(&Event) -> bool) -> usize {
+    events.iter().filter(|event| of(event)).count()
+}
+
+fn is_own(event: &Event) -> bool {
+    event.user_agent.starts_with("helm-guard/")
+}
+
+/// Objects that are as they were cost no dry run each, and Helm's reads of one object behind the other one request.
+fn an_upgrade_of_one_object_of_sixty_asks_less_than_helm_alone(version: Helm) {
+    let stage = Stage::new("sixty", version);
+    let sixty = "--set=parts=5";
+    Stage::ok(stage.raw_with("install", &mixed(), &flags(sixty, &[])));
+    let raw = asked(&stage, stage.raw_with("upgrade", &mixed(), &flags(sixty, &["--set-string=one=1"])));
+    let guarded = asked(&stage, guarded(&stage, &flags(sixty, &["--set-string=one=2"])));
+    let told = || {
+        let lines =
+            guarded.iter().map(|event| format!("{} {} {}", event.user_agent, event.verb, event.request_uri));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert!(raw.len() > 110, "{}", raw.len());
+    assert!(guarded.len() < raw.len(), "{} and {}:\n{}", guarded.len(), raw.len(), told());
+    let own = count(&guarded, is_own);
+    assert!(own <= 45, "{own}:\n{}", told());
+    let dry_runs = count(&guarded, |event| event.request_uri.contains("dryRun=All"));
+    assert!((1..=14).contains(&dry_runs), "{dry_runs}:\n{}", told());
+    // Helm reads each object at most once.
+    let reads = count(&guarded, |event| event.verb == "get" && !is_own(event));
+    assert!(reads <= 62, "{reads}:\n{}", told());
+    // And does what it does.
+    let build = ["get", "configmap", "web-part-0", "-o", "jsonpath={.data.build}"];
+    assert_eq!(stage.namespace.kubectl(build).unwrap().trim(), "2");
+}
+
+/// An object that does not change, but that somebody has written to since: Helm's apply would fail at it.
+fn an_unchanged_object_that_another_manager_has_taken_is_asked_about(version: Helm) {
+    let stage = Stage::new("taken", version);
+    let ten = "--set=parts=1";
+    Stage::ok(stage.raw_with("install", &mixed(), &flags(ten, &[])));
+    let patch = r#"{"data":{"LEVEL":"debug"}}"#;
+    let other =
+        ["patch", "configmap", "web-part-0-settings", "--field-manager=other", "--type=merge", "-p", patch];
+    stage.namespace.kubectl(other).unwrap();
+    let records = stage.records();
+    let said = Stage::run(guarded(&stage, &flags(ten, &["--set-string=one=1"])));
+    assert_eq!(said.code, Some(77), "{}", said.err);
+    assert!(said.err.contains("ConfigMap/web-part-0-settings"), "{}", said.err);
+    assert_eq!(stage.records(), records, "{}", said.err);
+}
+
+/// Collections are listed; a dry run is asked for only where somebody else has written.
+fn the_status_of_three_hundred_objects_takes_a_few_requests(version: Helm) {
+    let stage = Stage::new("hundreds", version);
+    let names: Vec<String> = (1..300).map(|number| format!("settings-{number}")).collect();
+    let configs = format!("--set=configs={{{}}}", names.join(","));
+    Stage::ok(stage.raw("install", &[&configs, "--wait"]));
+    let status = || {
+        let mut status = stage.own(&["status", "web", "-o", "json"]);
+        status.args(["-n", stage.namespace.name()]);
+        status
+    };
+    let asked = asked(&stage, status());
+    assert!(asked.len() <= 25, "{}", asked.len());
+    let health = || {
+        let said: Value = serde_json::from_str(&Stage::ok(status()).out).unwrap();
+        said["health"].clone()
+    };
+    assert_eq!(health()["health"], "Healthy", "{:#}", health());
+    let patch = r#"{"data":{"revision":"edited"}}"#;
+    stage.namespace.kubectl(["patch", "configmap", "settings-77", "--type=merge", "-p", patch]).unwrap();
+    stage.namespace.kubectl(["delete", "configmap", "settings-78"]).unwrap();
+    let health = health();
+    assert_eq!(health["health"], "Missing", "{health:#}");
+    let reasons = health["reasons"].to_string();
+    for reason in ["ConfigMap/settings-78 is not there", "ConfigMap/settings-77 differs in .data.revision"] {
+        assert!(reasons.contains(reason), "{reasons}");
+    }
+}
+
+crate::with_both_helms! {
+    an_upgrade_of_one_object_of_sixty_asks_less_than_helm_alone
+}
+crate::with_either_helm! {
+    V4 an_unchanged_object_that_another_manager_has_taken_is_asked_about
+    V4 the_status_of_three_hundred_objects_takes_a_few_requests
+}
