@@ -42,13 +42,19 @@ pub fn collections(namespace: &str) -> Vec<String> {
 pub struct Absent {
     names: BTreeMap<String, BTreeSet<String>>,
     told: BTreeSet<String>,
+    is_over: bool,
 }
 
 impl Absent {
     /// A list of a collection has come. One that goes on says nothing.
     pub fn listed(&mut self, collection: &str, list: &Value) {
         let goes_on = list["metadata"]["continue"].as_str().is_some_and(|token| !token.is_empty());
-        let Some(items) = list["items"].as_array().filter(|_| !goes_on) else { return };
+        // A list may come late.
+        if self.is_over || goes_on || list["kind"] != "PartialObjectMetadataList" {
+            return;
+        }
+        // Of an empty collection the items are null.
+        let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
         let names = items.iter().filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned));
         self.names.insert(collection.to_owned(), names.collect());
     }
@@ -71,7 +77,8 @@ impl Absent {
 
     /// Helm's record comes: from now on the API server is asked. Gives the paths that were said not to be there.
     pub fn end(&mut self) -> BTreeSet<String> {
-        std::mem::take(self).told
+        let ended = Self { is_over: true, ..Self::default() };
+        std::mem::replace(self, ended).told
     }
 }
 
@@ -109,12 +116,18 @@ mod tests {
         let services = "/api/v1/namespaces/shop/services";
         let list = |names: &[&str], more: &str| {
             let items: Vec<Value> = names.iter().map(|name| json!({"metadata": {"name": name}})).collect();
-            json!({"metadata": {"continue": more}, "items": items})
+            json!({"kind": "PartialObjectMetadataList", "metadata": {"continue": more}, "items": items})
         };
         let web = format!("{services}/web");
         for (what, lists, writes, is_absent) in [
             ("not listed", vec![], vec![], false),
             ("listed and not in it", vec![list(&["db"], "")], vec![], true),
+            (
+                "an empty collection",
+                vec![json!({"kind": "PartialObjectMetadataList", "metadata": {}, "items": null})],
+                vec![],
+                true,
+            ),
             ("listed and in it", vec![list(&["db", "web"], "")], vec![], false),
             ("a list that goes on", vec![list(&["db"], "next")], vec![], false),
             ("no list", vec![json!({"kind": "Status"})], vec![], false),
@@ -128,6 +141,7 @@ mod tests {
             assert!(!absent.ask(None, false, &web), "{what}: somebody else asks");
             assert_eq!(absent.ask(Some(&read(&web)), false, &web), is_absent, "{what}");
             assert_eq!(absent.end().contains(&web), is_absent, "{what}");
+            absent.listed(services, &list(&[], ""));
             assert!(!absent.ask(Some(&read(&web)), false, &web), "{what}: after the record");
         }
     }
