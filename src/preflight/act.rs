@@ -334,6 +334,14 @@ impl Question<'_> {
             };
             return Answer { wanted, live, becomes, refusal, warnings, ..Answer::default() };
         }
+        // Of what was not there a moment ago the create itself tells if it is there by now.
+        if self.deploy.absent.contains(&format!("{}/{}", self.path, self.key.name)) {
+            let (taken, warnings) = self.create(&wanted).await;
+            let refusal = taken.err();
+            if refusal.as_ref().is_none_or(|refusal| refusal.code != 409) {
+                return Answer { wanted, refusal, warnings, ..Answer::default() };
+            }
+        }
         let live = match self.live().await {
             (Ok(live), _) => Some(live),
             (Err(refusal), _) if refusal.code == 404 => None,
