@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn helm_may_take_half_of_what_there_is() {
-        let set = [("GOGC", "200".to_owned()), ("GOMEMLIMIT", "268435456".to_owned())];
+        let set = [("GOGC", "400".to_owned()), ("GOMEMLIMIT", "268435456".to_owned())];
         assert_eq!(variables(&["GOFLAGS"], Some(512 << 20)), set);
         assert_eq!(variables(&[], None), []);
     }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn who_has_decided_is_heeded() {
         assert_eq!(variables(&["GOGC"], Some(1 << 30)), []);
-        assert_eq!(variables(&["GOMEMLIMIT"], Some(1 << 30)), [("GOGC", "200".to_owned())]);
+        assert_eq!(variables(&["GOMEMLIMIT"], Some(1 << 30)), [("GOGC", "400".to_owned())]);
     }
 
     #[test]

@@ -371,7 +371,7 @@ fn a_post_renderer_finds_the_cluster_and_a_chart_looks_things_up() {
     let rendered = stage.namespace.kubectl_json(["get", "configmap", "rendered"]).unwrap();
     let original = stage.namespace.kubeconfig().display().to_string();
     assert_eq!(rendered["data"]["original"], json!(original), "{}", said.err);
-    assert_eq!(rendered["data"]["collector"], "200 with a limit", "what makes Helm quicker");
+    assert_eq!(rendered["data"]["collector"], "400 with a limit", "what makes Helm quicker");
     let id = lock_id(&stage);
     let kubectls = through(&stage, &id);
     let created = kubectls
