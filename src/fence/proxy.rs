@@ -286,7 +286,9 @@ impl Proxy {
             *request.uri_mut() = format!("{collection}?limit={}", absent::MOST).parse().ok()?;
             let names = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
             request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(names));
-            super::rewrite(request.headers_mut(), &self.lock_id);
+            // Not Helm's, and not about its run.
+            let own = HeaderValue::from_static(concat!("helm-guard/", env!("CARGO_PKG_VERSION")));
+            request.headers_mut().insert(header::USER_AGENT, own);
             let answer = send(self.free.of(false), request).await.ok()?;
             if !answer.status().is_success() {
                 return None;
