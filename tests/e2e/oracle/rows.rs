@@ -61,6 +61,14 @@ const ROWS: &[Row] = &[
         },
     },
     Row {
+        found: "a-list-that-only-the-dead-revision-brought-leaves-its-keys",
+        round: "Helm4ClientSide 3032 3033",
+        wanted: || {
+            let mount = |path: &str| pod(&json!({"volumeMounts": [{"name": "a", "mountPath": path}]}));
+            [pod(&json!({})), mount("/dead"), mount("/new")]
+        },
+    },
+    Row {
         found: "a-field-of-a-custom-resource-that-the-dead-revision-removed-does-not-return",
         round: "the issue",
         wanted: || {
