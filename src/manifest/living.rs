@@ -2,10 +2,10 @@
 //!
 //! From the base of a strategic merge Helm takes only what is to go, and it does so without a look at the live object:
 //!
-//! - An item of a merged list that is to go becomes `{"$patch": "delete", "name": "x"}`. If the live object has no such list,
-//!   the API server takes the patch's list as it is, less the directives (`dropDirectives` in strategicpatch): `{"name": "x"}`
-//!   comes to life, or makes the whole patch invalid. A revision that died before it wrote the object leads there, if it
-//!   brought the list and the new one has it too, with other items.
+//! - An item of a merged list that is to go becomes `{"$patch": "delete", "name": "x"}`. If it is in an item or a field that
+//!   the live object does not have, the API server takes that as it is, less the directive (`removeDirectives` in
+//!   strategicpatch): `{"name": "x"}` comes to life, or makes the whole patch invalid. A revision that died before it wrote
+//!   the object leads there, if it brought a container which the new one has too, with other variables or mounts.
 //! - Items that share one key are paired by their order, and more of them in the base than in the new manifest delete all
 //!   that live. So the base has those that live, as the manifest wrote them from which they come: Helm merges as if that
 //!   revision had been the last.
