@@ -2,6 +2,7 @@
 //! Pure: whether an object lives is asked in `cluster.rs`.
 
 pub mod as_written;
+pub mod living;
 pub mod merge_keys;
 pub mod scaled;
 pub mod union;
