@@ -137,7 +137,9 @@ impl Request {
         let split = split(command, tokens, &OWN_FLAGS).map_err(|error| error.to_string())?;
         let invocation = Invocation::parse(command, &split.helm).map_err(|error| error.to_string())?;
         let (flags, mut warnings) = from_env(env);
-        let own = flags.into_iter().chain(split.own);
+        let own: Vec<String> = flags.into_iter().chain(split.own).collect();
+        let is_outdated = |word: &String| word == "--outdated" || word.starts_with("--outdated=");
+        let is_outdated_chosen = own.iter().any(is_outdated);
         let argv = ["helm-guard".to_owned(), command.as_str().to_owned()].into_iter().chain(own);
         let cli = Cli::try_parse_from(argv.map(|word| bytes::to_bytes(&word)))
             .map_err(|error| error.render().to_string())?;
@@ -158,8 +160,8 @@ impl Request {
             | cli::Command::Lock(_)
             | cli::Command::Action => return Err("not a Helm command".into()),
         };
-        if env.get("CI_JOB_MANUAL").is_some_and(|manual| manual == "true") {
-            // GitLab counts no attempts: whoever starts a job by hand means it.
+        if !is_outdated_chosen && env.get("CI_JOB_MANUAL").is_some_and(|manual| manual == "true") {
+            // GitLab counts no attempts: whoever starts a job by hand means it, unless another choice was made.
             guard.outdated = cli::Outdated::Allow;
         }
         warnings.sort();
@@ -457,6 +459,25 @@ mod tests {
                 .collect();
             let request = Request::parse(Command::Upgrade, &tokens, &env, "host").unwrap();
             assert_eq!(request.target.insecure, insecure, "{variable} {flag}");
+        }
+    }
+
+    #[test]
+    fn a_manual_job_is_not_outdated_unless_another_choice_was_made() {
+        use cli::Outdated::{Allow, Fail, Skip};
+        for (manual, variable, flags, expected) in [
+            ("true", "", &[][..], Allow),
+            ("false", "", &[], Skip),
+            ("true", "", &["--outdated=skip"], Skip),
+            ("true", "", &["--outdated", "fail"], Fail),
+            ("true", "fail", &[], Fail),
+            ("true", "skip", &["--outdated=allow"], Allow),
+        ] {
+            let env = [("CI_JOB_MANUAL", manual), ("HELM_GUARD_OUTDATED", variable)];
+            let env: Env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let tokens: Vec<String> = ["web", "chart"].iter().chain(flags).map(|t| (*t).to_owned()).collect();
+            let request = Request::parse(Command::Upgrade, &tokens, &env, "host").unwrap();
+            assert_eq!(request.guard.outdated, expected, "{manual} {variable:?} {flags:?}");
         }
     }
 
