@@ -1,11 +1,18 @@
 //! What the API server would refuse is known before anything is changed, and said with the object, the field and what to do.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 use testbed::tools::Helm;
 
-use crate::stage::{QUICK, Said, Stage};
+use crate::{
+    stage::{QUICK, Said, Stage, interrupt},
+    sweep::{ends_within, handle, pid},
+};
 
 /// Writes a chart whose only template is this text; the next one replaces it.
 pub fn chart(stage: &Stage, template: &str) -> PathBuf {
@@ -148,6 +155,31 @@ fn a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew(version: Helm)
     let size = "jsonpath={.spec.volumeClaimTemplates[0].spec.resources.requests.storage}";
     assert_eq!(stage.namespace.kubectl(["get", "statefulset", "db", "-o", size]).unwrap(), "2Gi");
     stage.assert_deployed();
+}
+
+/// A finalizer keeps the set: the wait for it ends with a signal, long before its own limit of 30 s.
+#[test]
+fn a_signal_ends_the_wait_for_a_set_that_does_not_go() {
+    let stage = Stage::new("stsstays", Helm::V4);
+    Stage::ok(deploy(&stage, &SET.replace("SIZE", "1Gi"), &["--wait", "--timeout=60s"]));
+    let patch = |finalizers: &str| {
+        let patch = format!(r#"{{"metadata":{{"finalizers":{finalizers}}}}}"#);
+        stage.namespace.kubectl(["patch", "statefulset", "db", "--type=merge", "-p", &patch]).unwrap();
+    };
+    patch(r#"["example.com/stays"]"#);
+    let mut guard = deploy(&stage, &SET.replace("SIZE", "2Gi"), &["--recreate-statefulsets"]);
+    let child = guard.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let goes = |set: &Value| set["metadata"]["deletionTimestamp"].is_string();
+    let goes = stage.namespace.watch_until(["statefulsets", "db"], Duration::from_secs(60), goes);
+    let process = handle(pid(&child)).unwrap();
+    interrupt(&child);
+    let ended = ends_within(&process, Duration::from_secs(20));
+    patch("null");
+    let said = Said::from(child.wait_with_output().unwrap());
+    goes.unwrap();
+    assert!(ended, "it waited on: {}", said.err);
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    assert!(said.err.contains("while it was being deleted"), "{}", said.err);
 }
 
 /// A stuck release: the refusal comes before its repair.
