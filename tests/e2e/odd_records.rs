@@ -164,16 +164,25 @@ fn are_replaced(stage: impl Fn(&str) -> Stage) {
     stage.assert_history(&["superseded", "deployed"]);
 }
 
-/// Somebody writes to it between the look and the deletion: what they wrote is not lost.
-fn an_immutable_record_that_was_changed_meanwhile_is_left(version: Helm) {
-    let stage = stuck("raced", version);
-    make_immutable(&stage, 2);
+/// Somebody writes to a record between the look and the write, which for an immutable one is a deletion: what they wrote is
+/// not lost.
+fn a_record_that_was_changed_meanwhile_is_left(version: Helm) {
+    for (is_immutable, method) in [(true, "DELETE"), (false, "PUT")] {
+        changed_meanwhile(stuck("raced", version), is_immutable, method);
+    }
+}
+
+fn changed_meanwhile(stage: Stage, is_immutable: bool, method: &'static str) {
+    if is_immutable {
+        make_immutable(&stage, 2);
+    }
     let mut label = stage.namespace.command();
     label.args(["label", "secret", &name(2), "written=meanwhile"]);
     let gate = Gate::open(&stage.namespace, move |seen| {
-        let deletes = seen.method.as_str() == "DELETE" && seen.object().starts_with("secrets/");
-        if deletes && !is_helm(seen) {
-            label.output().unwrap();
+        let writes = seen.method.as_str() == method && seen.object() == format!("secrets/{}", name(2));
+        if writes && !is_helm(seen) {
+            let labelled = label.output().unwrap();
+            assert!(labelled.status.success(), "{}", String::from_utf8_lossy(&labelled.stderr));
         }
         None
     })
@@ -250,5 +259,5 @@ crate::with_both_helms! {
 crate::with_either_helm! {
     V3 a_record_that_was_lost_half_way_is_restored
     V4 an_immutable_config_map_is_replaced
-    V4 an_immutable_record_that_was_changed_meanwhile_is_left
+    V4 a_record_that_was_changed_meanwhile_is_left
 }
