@@ -1,4 +1,4 @@
-//! Texts in flags as Go's library reads them: durations, and lines of comma-separated values.
+//! Texts in flags and variables as Go's library reads them: durations, numbers, booleans, and lines of comma-separated values.
 //! Pure.
 
 use std::time::Duration;
@@ -23,8 +23,46 @@ pub(super) fn csv_fields(line: &str) -> Vec<String> {
     fields
 }
 
+/// Reads a boolean as `strconv.ParseBool` does.
+pub fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads a number as `strconv.Atoi` does: digits with a sign before them or none.
+pub fn decimal(text: &str) -> Option<i64> {
+    text.parse().ok()
+}
+
+/// Reads a number of a flag, as `strconv.ParseInt` does with base 0: `0x1f`, `0b1`, `0o17`, `017`, `1_000`.
+pub fn integer(text: &str) -> Option<i64> {
+    let (is_negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (base, rest) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..]),
+        [b'0', b'b', ..] => (2, &lower[2..]),
+        [b'0', b'o', ..] => (8, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, &*lower),
+    };
+    // Between digits, and behind the sign of the base.
+    let is_grouped = |rest: &str| !rest.starts_with('_') || base != 10;
+    let is_odd = rest.ends_with('_') || rest.contains("__") || !is_grouped(rest) || rest.starts_with(['+', '-']);
+    if is_odd || rest.is_empty() {
+        return None;
+    }
+    let number = i128::from_str_radix(&rest.replace('_', ""), base).ok()?;
+    i64::try_from(if is_negative { -number } else { number }).ok()
+}
+
 /// Reads a duration by the rules of Go’s `time.ParseDuration`; a negative one is over at once.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
