@@ -2,6 +2,7 @@
 //! Decides nothing; records and the Lease have edges of their own.
 
 pub mod access;
+pub mod client_certificate;
 pub mod credentials;
 pub mod drift;
 pub mod exec_plugin;
@@ -12,6 +13,7 @@ pub mod kubeconfig;
 pub mod kubeconfig_files;
 pub mod pem;
 pub mod proxied;
+pub mod route;
 pub mod tls_client;
 pub mod tls_trust;
 pub mod unready;
@@ -116,6 +118,7 @@ impl Target {
         Self {
             kubeconfig: self.kubeconfig.iter().map(absolute).collect(),
             ca_file: self.ca_file.as_ref().map(absolute),
+            place: Place { home: self.place.home.as_ref().map(absolute), ..self.place.clone() },
             ..self.clone()
         }
     }

@@ -149,7 +149,8 @@ pub fn resolve(
     let context_namespace = explicit.unwrap_or_else(fallback);
     let namespace = Some(&overrides.namespace).filter(|name| !name.is_empty()).unwrap_or(&context_namespace);
     let is_default = || {
-        let only_default = Overrides { default_server: overrides.default_server.clone(), ..Overrides::default() };
+        let only_default =
+            Overrides { default_server: overrides.default_server.clone(), ..Overrides::default() };
         direct(&Kubeconfig::default(), &only_default, machine).is_ok_and(|default| default == access)
     };
     let (access, is_in_pod) = match pod {
@@ -336,13 +337,19 @@ fn check_user(name: &str, user: &User, machine: &dyn Machine, wrong: &mut Vec<St
             _ => {}
         }
         for (field, file) in [("client-certificate", &user.cert_file), ("client-key", &user.key_file)] {
-            if let Some(why) = Some(file).filter(|file| !is_empty(file)).and_then(|file| machine.cannot_open(file)) {
+            if let Some(why) =
+                Some(file).filter(|file| !is_empty(file)).and_then(|file| machine.cannot_open(file))
+            {
                 say(format!(": {field} {}: {why}", file.display()));
             }
         }
     }
     if let Some(exec) = &user.exec {
-        let without = [("command", &exec.command), ("apiVersion", &exec.api_version), ("interactiveMode", &exec.interactive_mode)];
+        let without = [
+            ("command", &exec.command),
+            ("apiVersion", &exec.api_version),
+            ("interactiveMode", &exec.interactive_mode),
+        ];
         if user.auth_provider.is_some() {
             say(" has both auth-provider and exec".into());
         }
@@ -361,7 +368,8 @@ fn check_user(name: &str, user: &User, machine: &dyn Machine, wrong: &mut Vec<St
         say(" has both a token and a name or password".into());
     }
     let impersonate = &user.impersonate;
-    let has_more = !(impersonate.uid.is_empty() && impersonate.groups.is_empty() && impersonate.extra.is_empty());
+    let has_more =
+        !(impersonate.uid.is_empty() && impersonate.groups.is_empty() && impersonate.extra.is_empty());
     if has_more && impersonate.user.is_empty() {
         say(": groups, uid or extra to act with, and no user to act as".into());
     }
@@ -415,7 +423,11 @@ impl Access {
 
     /// Is TLS set up by client-go itself? Else Go's own client is used as it is.
     pub fn has_own_tls(&self) -> bool {
-        self.has_ca() || self.has_cert() || self.login().is_some() || self.insecure || !self.server_name.is_empty()
+        self.has_ca()
+            || self.has_cert()
+            || self.login().is_some()
+            || self.insecure
+            || !self.server_name.is_empty()
     }
 }
 

@@ -47,7 +47,10 @@ fn flags_go_before_the_kubeconfig_as_in_helm() {
     let access = |overrides: Overrides| resolved(overrides).unwrap().access;
 
     let prod = resolved(none()).unwrap();
-    assert_eq!((&*prod.access.host, &*prod.namespace, &*prod.context), ("https://prod:6443/k8s", "shop", "prod"));
+    assert_eq!(
+        (&*prod.access.host, &*prod.namespace, &*prod.context),
+        ("https://prod:6443/k8s", "shop", "prod")
+    );
     assert_eq!((&*prod.access.token, &*prod.access.server_name), ("secret", "other"));
     assert_eq!((&*prod.access.impersonate.user, &*prod.access.impersonate.uid), ("root", "u1"));
 
@@ -76,9 +79,13 @@ fn no_secret_goes_to_a_server_without_tls() {
 #[test]
 fn a_pod_reaches_its_own_cluster_where_nothing_else_is_said() {
     let empty = Kubeconfig::default();
-    let resolved = |config: &Kubeconfig, overrides| resolve(config, &overrides, Some(&pod()), &Files).unwrap();
+    let resolved =
+        |config: &Kubeconfig, overrides| resolve(config, &overrides, Some(&pod()), &Files).unwrap();
     let own = resolved(&empty, Overrides::default());
-    assert_eq!((&*own.access.host, &*own.namespace, &*own.context), ("https://[fd00::1]:443", "pods", "in-cluster"));
+    assert_eq!(
+        (&*own.access.host, &*own.namespace, &*own.context),
+        ("https://[fd00::1]:443", "pods", "in-cluster")
+    );
     assert_eq!((&*own.access.token, own.access.ca_file.to_str()), ("of-pod", Some("/pod/ca")));
     let token = resolved(&empty, Overrides { token: "x".into(), ..Overrides::default() });
     assert_eq!((&*token.access.token, token.access.token_file.to_str()), ("x", Some("")));
@@ -86,7 +93,10 @@ fn a_pod_reaches_its_own_cluster_where_nothing_else_is_said() {
     let named = resolved(&empty, Overrides { server: "https://x".into(), ..Overrides::default() });
     assert_eq!((&*named.access.host, &*named.namespace), ("https://x", "pods"));
     let master = resolved(&empty, Overrides { default_server: "http://m".into(), ..Overrides::default() });
-    assert_eq!(master.access.host, "https://[fd00::1]:443", "KUBERNETES_MASTER is the default, and a default gives way");
+    assert_eq!(
+        master.access.host, "https://[fd00::1]:443",
+        "KUBERNETES_MASTER is the default, and a default gives way"
+    );
     let other = resolved(&kubeconfig(), Overrides::default());
     assert_eq!((&*other.access.host, &*other.namespace), ("https://prod:6443/k8s", "shop"));
 }

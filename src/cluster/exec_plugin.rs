@@ -18,8 +18,8 @@ use tokio::{process::Command, sync::Mutex};
 
 use super::{
     access::Access,
+    client_certificate::{certified, data_or_file},
     kubeconfig::Exec,
-    tls_client::{certified, data_or_file},
 };
 use crate::{clock::Clock, helm::launch, yaml};
 
@@ -199,7 +199,8 @@ impl Login {
 
 /// There is no such program. The kubeconfig's hint is untrusted text, and may have several lines.
 fn not_found(hint: &str) -> String {
-    let hint: String = hint.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter }).collect();
+    let hint: String =
+        hint.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter }).collect();
     match hint.trim() {
         "" => "not found".to_owned(),
         hint => format!("not found\nhint: {hint}"),
@@ -220,7 +221,8 @@ fn cluster(access: &Access) -> anyhow::Result<Value> {
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         cluster.insert(name.into(), text.into());
     }
-    let flags = [("insecure-skip-tls-verify", access.insecure), ("disable-compression", access.disable_compression)];
+    let flags =
+        [("insecure-skip-tls-verify", access.insecure), ("disable-compression", access.disable_compression)];
     for (name, _) in flags.into_iter().filter(|(_, is_set)| *is_set) {
         cluster.insert(name.into(), true.into());
     }
@@ -257,7 +259,9 @@ fn answer(output: &[u8], version: &str) -> Result<Given, String> {
     let token = text(status.get("token"))?;
     let (certificate, key) = (text(status.get("clientCertificateData"))?, text(status.get("clientKeyData"))?);
     let certificate = match (certificate.is_empty(), key.is_empty()) {
-        (true, true) if token.is_empty() => return Err("it gave neither a token nor a certificate".to_owned()),
+        (true, true) if token.is_empty() => {
+            return Err("it gave neither a token nor a certificate".to_owned());
+        }
         (true, true) => None,
         (false, false) => Some((certificate, key)),
         _ => return Err("it gave a certificate without a key, or a key without a certificate".to_owned()),
@@ -296,7 +300,8 @@ impl TokenFile {
         {
             return Some(token.clone());
         }
-        let read = std::fs::read(&self.path).ok().map(|text| String::from_utf8_lossy(&text).trim().to_owned());
+        let read =
+            std::fs::read(&self.path).ok().map(|text| String::from_utf8_lossy(&text).trim().to_owned());
         if let Some(token) = read.filter(|token| !token.is_empty()) {
             *last = Some((token, now));
         }
@@ -311,7 +316,8 @@ mod tests {
     #[test]
     fn what_a_program_says_is_read_as_client_go_reads_it() {
         let v1 = VERSIONS[0];
-        let said = |status: Value| json!({"kind": "ExecCredential", "apiVersion": v1, "status": status}).to_string();
+        let said =
+            |status: Value| json!({"kind": "ExecCredential", "apiVersion": v1, "status": status}).to_string();
         for (output, wanted) in [
             (said(json!({"token": "t"})), Ok("t")),
             (format!("kind: ExecCredential\napiVersion: {v1}\nstatus:\n  token: t\n"), Ok("t")),
@@ -330,7 +336,9 @@ mod tests {
             let read = answer(output.as_bytes(), v1);
             match (&read, wanted) {
                 (Ok(given), Ok(token)) => assert_eq!(given.token, token, "{output}"),
-                (Err(why), Err(part)) => assert!(why.contains(part) && !why.contains("canary"), "{output}: {why}"),
+                (Err(why), Err(part)) => {
+                    assert!(why.contains(part) && !why.contains("canary"), "{output}: {why}")
+                }
                 _ => panic!("{output}: {:?}", read.map(|given| given.token)),
             }
         }

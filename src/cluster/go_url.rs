@@ -1,7 +1,6 @@
-//! URLs as Go's `net/url` reads them: addresses of API servers and proxies.
-//! Pure.
+//! URLs and addresses as Go's `net/url` and `net` read them: where API servers and proxies are. Connects to nothing.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+pub use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use percent_encoding::percent_decode_str;
 
@@ -196,7 +195,8 @@ fn host_of(scheme: &str, host: &str) -> Result<String, NoUrl> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"%".contains(&byte);
     let escapes = host.split('%').skip(1);
     let is_escape = |after: &str| {
-        after.starts_with("25") || after.bytes().next().is_some_and(|digit| b"89abcdefABCDEF".contains(&digit))
+        after.starts_with("25")
+            || after.bytes().next().is_some_and(|digit| b"89abcdefABCDEF".contains(&digit))
     };
     if !host.bytes().all(|byte| byte >= 0x80 || is_plain(byte)) || !escapes.clone().all(is_escape) {
         return Err(NoUrl);
@@ -206,15 +206,16 @@ fn host_of(scheme: &str, host: &str) -> Result<String, NoUrl> {
 
 /// Nothing, or a colon and digits.
 fn is_port(text: &str) -> bool {
-    text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    text.is_empty()
+        || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// An address as Go's `net.ParseIP` reads it. One of IPv4 that is written as IPv6 is one of IPv4.
-pub fn address(text: &str) -> Option<std::net::IpAddr> {
+pub fn address(text: &str) -> Option<IpAddr> {
     if let Ok(address) = text.parse::<Ipv4Addr>() {
         return Some(address.into());
     }
-    text.parse::<Ipv6Addr>().ok().map(|address| std::net::IpAddr::from(address).to_canonical())
+    text.parse::<Ipv6Addr>().ok().map(|address| IpAddr::from(address).to_canonical())
 }
 
 #[cfg(test)]

@@ -1,11 +1,9 @@
 //! Which proxy leads to a server, by the rules of Go's `golang.org/x/net/http/httpproxy`.
 //! Pure: variables are passed in.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
-use super::go_url::{GoUrl, address};
+use super::go_url::{GoUrl, IpAddr, address};
 use crate::ci::Env;
 
 /// Variables that name a proxy, for API servers whose kubeconfig names none.
@@ -172,7 +170,9 @@ fn sloppy_address(text: &str) -> Option<IpAddr> {
         let (before, last) = text.rsplit_once(':').map_or(("", text), |(before, last)| (before, last));
         let parts: Option<Vec<String>> = last.split('.').map(plain).collect();
         let colon = if before.is_empty() && !text.contains(':') { "" } else { ":" };
-        parts.filter(|parts| parts.len() == 4).and_then(|parts| address(&format!("{before}{colon}{}", parts.join("."))))
+        parts
+            .filter(|parts| parts.len() == 4)
+            .and_then(|parts| address(&format!("{before}{colon}{}", parts.join("."))))
     })
 }
 
@@ -226,7 +226,8 @@ mod tests {
             ("", "https://0.0.0.0:6443", true),
             ("0.0.0.0:6443", "https://0.0.0.0:6443", false),
         ] {
-            let proxies = Proxies { https: "http://proxy:3128".into(), none: none.into(), ..Proxies::default() };
+            let proxies =
+                Proxies { https: "http://proxy:3128".into(), none: none.into(), ..Proxies::default() };
             let wanted = is_used.then(|| "http://proxy:3128".to_owned());
             assert_eq!(way(&proxies, server), wanted, "{none:?} {server}");
         }
@@ -252,7 +253,8 @@ mod tests {
         let env = |pairs: &[(&str, &str)]| -> Env {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        let both = Proxies::of(&env(&[("http_proxy", "plain:1"), ("HTTPS_PROXY", ""), ("https_proxy", "tls:1")]));
+        let both =
+            Proxies::of(&env(&[("http_proxy", "plain:1"), ("HTTPS_PROXY", ""), ("https_proxy", "tls:1")]));
         assert_eq!(way(&both, "http://api.example").as_deref(), Some("http://plain:1"));
         assert_eq!(way(&both, "https://api.example").as_deref(), Some("http://tls:1"));
         let cgi = Proxies { is_cgi: true, ..both };

@@ -351,7 +351,8 @@ fn context(from: &Object) -> Result<Context, Unread> {
 fn user(from: &Object) -> Result<User, Unread> {
     extension(from)?;
     let extra = object(from.get("as-user-extra"), "as-user-extra")?;
-    let extra = extra.iter().map(|(name, values)| Ok((name.clone(), strings(Some(values), "as-user-extra")?)));
+    let extra =
+        extra.iter().map(|(name, values)| Ok((name.clone(), strings(Some(values), "as-user-extra")?)));
     let present = |name| from.get(name).filter(|value| !value.is_null());
     Ok(User {
         cert_file: path(from, "client-certificate")?,
@@ -413,8 +414,10 @@ mod tests {
 
     #[test]
     fn what_client_go_reads_is_read() {
-        let wide: Vec<u8> =
-            [0xff, 0xfe].into_iter().chain("current-context: a".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        let wide: Vec<u8> = [0xff, 0xfe]
+            .into_iter()
+            .chain("current-context: a".encode_utf16().flat_map(u16::to_le_bytes))
+            .collect();
         for (content, wanted) in [
             (b"".as_slice(), Ok("")),
             (b"# nothing\n", Ok("")),

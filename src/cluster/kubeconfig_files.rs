@@ -134,8 +134,12 @@ mod tests {
             std::fs::write(at(name), format!("current-context: {context}\n")).unwrap();
         };
         let context = |target: Target| load(&target).map(|read| read.current_context);
-        let list = |names: &[&str]| Target { kubeconfig: names.iter().map(|name| at(name)).collect(), ..Target::default() };
-        let home = || Target { place: Place { home: Some(at("home")), ..Place::default() }, ..Target::default() };
+        let list = |names: &[&str]| Target {
+            kubeconfig: names.iter().map(|name| at(name)).collect(),
+            ..Target::default()
+        };
+        let home =
+            || Target { place: Place { home: Some(at("home")), ..Place::default() }, ..Target::default() };
 
         assert_eq!(context(home()).unwrap(), "");
         write("home/.kube/.kubeconfig", "old");
@@ -172,7 +176,10 @@ mod tests {
         assert_eq!((&*found.namespace, &*found.token, found.ca_file), ("default", "t", None));
         std::fs::write(folder.path().join("namespace"), " shop\n").unwrap();
         assert_eq!(pod(&here, folder.path()).unwrap().namespace, "shop");
-        assert_eq!(pod(&target(Some(("10.0.0.1", "443")), "named"), folder.path()).unwrap().namespace, "named");
+        assert_eq!(
+            pod(&target(Some(("10.0.0.1", "443")), "named"), folder.path()).unwrap().namespace,
+            "named"
+        );
         assert_eq!(pod(&target(Some(("10.0.0.1", "")), ""), folder.path()), None);
         assert_eq!(pod(&target(None, ""), folder.path()), None);
     }

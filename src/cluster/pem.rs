@@ -127,7 +127,8 @@ mod tests {
             (String::new(), vec![]),
         ] {
             let found = blocks(text.as_bytes());
-            let found: Vec<(&str, bool)> = found.iter().map(|block| (&*block.label, block.has_headers)).collect();
+            let found: Vec<(&str, bool)> =
+                found.iter().map(|block| (&*block.label, block.has_headers)).collect();
             assert_eq!(found, wanted, "{text:?}");
         }
         assert_eq!(blocks(block.as_bytes())[0].content, b"hi");

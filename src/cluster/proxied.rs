@@ -44,7 +44,11 @@ impl Base {
     /// When that is none.
     pub fn with(&self, path: Option<&PathAndQuery>) -> Result<Uri, http::Error> {
         let path = format!("{}{}", self.prefix, path.map_or("/", PathAndQuery::as_str));
-        Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query(path).build()
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path)
+            .build()
     }
 }
 
@@ -146,7 +150,11 @@ mod tests {
             ("socks5://[::1]:9", true, "socks5://[::1]:9/", Kind::Socks, false),
         ] {
             let read = Proxy::new(&GoUrl::parse(proxy).unwrap(), is_tls).unwrap();
-            assert_eq!((&*read.at.to_string(), read.kind, read.is_forwarding), (at, kind, is_forwarding), "{proxy}");
+            assert_eq!(
+                (&*read.at.to_string(), read.kind, read.is_forwarding),
+                (at, kind, is_forwarding),
+                "{proxy}"
+            );
         }
         let with_user = Proxy::new(&GoUrl::parse("http://me:secret@p").unwrap(), false).unwrap();
         assert_eq!(with_user.in_request().unwrap(), "Basic bWU6c2VjcmV0");

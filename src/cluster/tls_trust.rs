@@ -78,7 +78,9 @@ impl Pool {
     }
 
     fn has(&self, certificate: &Certificate) -> bool {
-        self.anchors.iter().any(|anchor| matches!(anchor, Anchor::Certificate(own) if own.der == certificate.der))
+        self.anchors
+            .iter()
+            .any(|anchor| matches!(anchor, Anchor::Certificate(own) if own.der == certificate.der))
     }
 }
 
@@ -124,7 +126,11 @@ pub fn verify(
 
 impl<'a> Search<'a> {
     /// Is there a way from the last certificate of a chain to what is trusted?
-    fn above(&mut self, chain: &mut Vec<&'a Certificate>, others: &'a [Certificate]) -> Result<(), CertificateError>
+    fn above(
+        &mut self,
+        chain: &mut Vec<&'a Certificate>,
+        others: &'a [Certificate],
+    ) -> Result<(), CertificateError>
     where
         Self: 'a,
     {
@@ -133,14 +139,17 @@ impl<'a> Search<'a> {
         let pool = self.pool;
         for anchor in &pool.anchors {
             let tried = match anchor {
-                Anchor::Bare { subject, key } => (*subject == last.issuer)
-                    .then(|| self.signed(last, key).and_then(|()| judge(chain))),
-                Anchor::Certificate(root) => (root.subject == last.issuer && !is_in(root, chain)).then(|| {
-                    self.signed_by(last, root)?;
-                    is_valid(root, chain.len() - 1, self.now)?;
-                    let whole: Vec<&Certificate> = chain.iter().copied().chain([&**root]).collect();
-                    judge(&whole)
-                }),
+                Anchor::Bare { subject, key } => {
+                    (*subject == last.issuer).then(|| self.signed(last, key).and_then(|()| judge(chain)))
+                }
+                Anchor::Certificate(root) => {
+                    (root.subject == last.issuer && !is_in(root, chain)).then(|| {
+                        self.signed_by(last, root)?;
+                        is_valid(root, chain.len() - 1, self.now)?;
+                        let whole: Vec<&Certificate> = chain.iter().copied().chain([&**root]).collect();
+                        judge(&whole)
+                    })
+                }
             };
             match tried {
                 Some(Ok(())) => return Ok(()),
@@ -271,7 +280,9 @@ impl Verifier {
             algorithm.public_key_alg_id().as_ref() == read.key.algorithm
         };
         let mut algorithms = algorithms.iter().filter(fits);
-        if algorithms.any(|algorithm| algorithm.verify_signature(&read.key.bits, message, signature.signature()).is_ok()) {
+        if algorithms.any(|algorithm| {
+            algorithm.verify_signature(&read.key.bits, message, signature.signature()).is_ok()
+        }) {
             Ok(HandshakeSignatureValid::assertion())
         } else {
             Err(CertificateError::BadSignature.into())
@@ -313,7 +324,9 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         let is_for_it = !matches!(
             signature.scheme,
-            SignatureScheme::RSA_PKCS1_SHA256 | SignatureScheme::RSA_PKCS1_SHA384 | SignatureScheme::RSA_PKCS1_SHA512
+            SignatureScheme::RSA_PKCS1_SHA256
+                | SignatureScheme::RSA_PKCS1_SHA384
+                | SignatureScheme::RSA_PKCS1_SHA512
         );
         if !is_for_it {
             return Err(CertificateError::BadSignature.into());

@@ -38,7 +38,7 @@ use super::{
     gated::{Gate, Gated},
     http_proxy::Proxies,
     proxied::{Base, Kind, Proxy},
-    tls_client,
+    route::Route,
 };
 
 /// How long an answer to this program's own requests may take to begin. A connection whose other end is gone without a word
@@ -77,17 +77,8 @@ impl Wire {
         proxies: &Proxies,
         headers: Vec<(HeaderName, HeaderValue)>,
     ) -> anyhow::Result<Self> {
-        let url = access.url().map_err(|_| anyhow::anyhow!("the API server's address is no URL"))?;
-        let is_web = matches!(&*url.scheme, "http" | "https");
-        anyhow::ensure!(is_web, "the API server's address is neither http nor https");
-        let login = Login::new(access)?;
-        let credentials = Arc::new(Credentials::new(access, &url, login.clone())?.with(headers));
-        let proxy = match &access.proxy {
-            Some(proxy) => Some(proxy.clone()),
-            None => proxies.to(&url, access.has_own_tls())?,
-        };
-        let tls = tls_client::config(access, login.clone())?;
-        let base = Base::new(&url)?;
+        let Route { base, proxy, tls, credentials, login } = Route::new(access, proxies)?;
+        let credentials = Arc::new(credentials.with(headers));
         let dial = Dial {
             gate: None,
             proxy: proxy.map(|proxy| Proxy::new(&proxy, base.is_tls())).transpose()?,
@@ -98,7 +89,6 @@ impl Wire {
             },
             is_default: access.host == DEFAULT_SERVER,
         };
-        let known = login.clone();
         let open = move |gate: Option<Gate>| {
             let dial = Dial { gate, ..dial.clone() };
             BoxCloneSyncService::new(Asking {
@@ -111,7 +101,7 @@ impl Wire {
             })
         };
         let free = open(None);
-        Ok(Self { open: Arc::new(open), free, login: known })
+        Ok(Self { open: Arc::new(open), free, login })
     }
 
     /// Logs in where a program does that: it may ask for a password, and take its time.
@@ -345,7 +335,11 @@ impl tower::Service<Uri> for Dial {
             dial.open(to).await.map_err(|error| {
                 // The innermost cause is what is shown.
                 let cause = root_cause(&*error);
-                if is_default { format!("{cause} (no kubeconfig names a cluster, so {DEFAULT_SERVER} was tried)").into() } else { error }
+                if is_default {
+                    format!("{cause} (no kubeconfig names a cluster, so {DEFAULT_SERVER} was tried)").into()
+                } else {
+                    error
+                }
             })
         })
     }

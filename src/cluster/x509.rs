@@ -1,7 +1,7 @@
 //! What a certificate says, read from DER as Go's `crypto/x509` reads it.
 //! Pure.
 
-use std::net::IpAddr;
+use super::go_url::{GoUrl, IpAddr, address};
 
 /// A certificate.
 #[derive(Clone, Debug, Default)]
@@ -146,7 +146,8 @@ impl<'a> Der<'a> {
 
     fn integer(&mut self) -> Result<&'a [u8], Malformed> {
         let bytes = self.expect(INTEGER)?.0;
-        let is_longer = |first: u8, second: u8| (first == 0 && second < 0x80) || (first == 0xff && second >= 0x80);
+        let is_longer =
+            |first: u8, second: u8| (first == 0 && second < 0x80) || (first == 0xff && second >= 0x80);
         match bytes {
             [] => Err(Malformed),
             [first, second, ..] if is_longer(*first, *second) => Err(Malformed),
@@ -374,8 +375,8 @@ fn names(mut value: Der<'_>) -> Result<Names, Malformed> {
             2 => names.dns.push(ascii(content)?),
             6 => {
                 let uri = ascii(content)?;
-                let url = super::go_url::GoUrl::parse(&uri).map_err(|_| Malformed)?;
-                if !url.host.is_empty() && !super::x509_names::is_domain(&url.host, false) {
+                let url = GoUrl::parse(&uri).map_err(|_| Malformed)?;
+                if !url.host.is_empty() && !is_domain(&url.host, false) {
                     return Err(Malformed);
                 }
                 names.uris.push(uri);
@@ -389,6 +390,19 @@ fn names(mut value: Der<'_>) -> Result<Names, Malformed> {
         }
     }
     Ok(names)
+}
+
+/// Is this a domain, or with `is_constraint` what limits domains?
+pub fn is_domain(name: &str, is_constraint: bool) -> bool {
+    if name.is_empty() {
+        return is_constraint;
+    }
+    if name.len() > 253 || (!is_constraint && name.ends_with('.')) {
+        return false;
+    }
+    let name = if is_constraint { name.strip_prefix('.').unwrap_or(name) } else { name };
+    name.split('.').all(|label| (1..=63).contains(&label.len()))
+        && name.bytes().all(|byte| (33..=126).contains(&byte))
 }
 
 /// Constraints, and whether all of their kinds of names are understood.
@@ -408,8 +422,9 @@ fn constraints(mut value: Der<'_>) -> Result<(Constraints, bool), Malformed> {
 }
 
 fn subtrees(mut list: Der<'_>) -> Result<(Subtrees, bool), Malformed> {
-    use super::x509_names::is_domain;
-    let domain = |content| ascii(content).and_then(|name| if is_domain(&name, true) { Ok(name) } else { Err(Malformed) });
+    let domain = |content| {
+        ascii(content).and_then(|name| if is_domain(&name, true) { Ok(name) } else { Err(Malformed) })
+    };
     let mut trees = Subtrees::default();
     let mut is_whole = true;
     while !list.0.is_empty() {
@@ -421,11 +436,11 @@ fn subtrees(mut list: Der<'_>) -> Result<(Subtrees, bool), Malformed> {
             }),
             2 => trees.dns.push(domain(content)?),
             6 => trees.uris.push(match domain(content)? {
-                address if super::go_url::address(&address).is_some() => return Err(Malformed),
+                name if address(&name).is_some() => return Err(Malformed),
                 name => name,
             }),
             7 if matches!(content.len(), 8 | 32) => {
-                let (address, mask) = content.split_at(content.len() / 2);
+                let (start, mask) = content.split_at(content.len() / 2);
                 let ones = mask.iter().take_while(|byte| **byte == 0xff).count();
                 let is_mask = mask.get(ones..).unwrap_or_default().iter().enumerate().all(|(at, byte)| {
                     *byte == 0 || (at == 0 && byte.leading_ones() + byte.trailing_zeros() == 8)
@@ -433,7 +448,7 @@ fn subtrees(mut list: Der<'_>) -> Result<(Subtrees, bool), Malformed> {
                 if !is_mask {
                     return Err(Malformed);
                 }
-                trees.addresses.push((address.to_vec(), mask.to_vec()));
+                trees.addresses.push((start.to_vec(), mask.to_vec()));
             }
             7 => return Err(Malformed),
             _ => is_whole = false,

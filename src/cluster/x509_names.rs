@@ -1,11 +1,9 @@
 //! Names in certificates: is one for this host, and may an authority say so? By the rules of Go's `crypto/x509`.
 //! Pure.
 
-use std::net::IpAddr;
-
 use super::{
-    go_url::{GoUrl, address},
-    x509::{Certificate, Constraints, Names, Subtrees},
+    go_url::{GoUrl, IpAddr, address},
+    x509::{Certificate, Constraints, Names, Subtrees, is_domain},
 };
 
 /// Is the certificate for this host? Only its names count, not its common name.
@@ -29,7 +27,11 @@ pub fn is_for(certificate: &Certificate, host: &str) -> bool {
 fn fits(pattern: &str, host: &str) -> bool {
     let (pattern, host): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), host.split('.').collect());
     pattern.len() == host.len()
-        && pattern.iter().zip(&host).enumerate().all(|(at, (one, other))| (at == 0 && *one == "*") || one == other)
+        && pattern
+            .iter()
+            .zip(&host)
+            .enumerate()
+            .all(|(at, (one, other))| (at == 0 && *one == "*") || one == other)
 }
 
 fn is_host_name(name: &str, is_pattern: bool) -> bool {
@@ -44,19 +46,6 @@ fn is_host_name(name: &str, is_pattern: bool) -> bool {
     !matches!(name, "" | "*") && name.split('.').enumerate().all(is_label)
 }
 
-/// Is this a domain, or with `is_constraint` what limits domains?
-pub fn is_domain(name: &str, is_constraint: bool) -> bool {
-    if name.is_empty() {
-        return is_constraint;
-    }
-    if name.len() > 253 || (!is_constraint && name.ends_with('.')) {
-        return false;
-    }
-    let name = if is_constraint { name.strip_prefix('.').unwrap_or(name) } else { name };
-    name.split('.').all(|label| (1..=63).contains(&label.len()))
-        && name.bytes().all(|byte| (33..=126).contains(&byte))
-}
-
 /// Does every authority of a chain, whose first is the server's certificate, allow the names below it?
 pub fn are_allowed(chain: &[&Certificate]) -> bool {
     chain.iter().enumerate().all(|(at, authority)| {
@@ -69,7 +58,8 @@ fn allows(constraints: &Constraints, names: &Names) -> bool {
     let Constraints { permitted, excluded } = constraints;
     let is_allowed = |permitted: Option<bool>, excluded: bool| permitted.unwrap_or(true) && !excluded;
     let addresses = names.addresses.iter().all(|address| {
-        let fits = |trees: &Subtrees| trees.addresses.iter().any(|(start, mask)| is_within(*address, start, mask));
+        let fits =
+            |trees: &Subtrees| trees.addresses.iter().any(|(start, mask)| is_within(*address, start, mask));
         is_allowed((!permitted.addresses.is_empty()).then(|| fits(permitted)), fits(excluded))
     });
     let domain = |name: &str, permitted: &[String], excluded: &[String]| {
@@ -88,7 +78,8 @@ fn allows(constraints: &Constraints, names: &Names) -> bool {
     });
     let mails = names.mails.iter().all(|mail| {
         let Some((_, name)) = mail.rsplit_once('@') else { return false };
-        let split = |trees: &[String]| trees.iter().cloned().partition::<Vec<_>, _>(|tree| tree.contains('@'));
+        let split =
+            |trees: &[String]| trees.iter().cloned().partition::<Vec<_>, _>(|tree| tree.contains('@'));
         let (whole, domains) = split(&permitted.mails);
         let (not_whole, not_domains) = split(&excluded.mails);
         let is_permitted = permitted.mails.is_empty()
@@ -112,7 +103,9 @@ fn is_within(address: IpAddr, start: &[u8], mask: &[u8]) -> bool {
 fn is_below(tree: &str, name: &str) -> bool {
     let (tree, name) = (tree.to_ascii_lowercase(), name.to_ascii_lowercase());
     let rest = name.strip_suffix(&*tree);
-    rest.is_some_and(|rest| tree.is_empty() || tree.starts_with('.') || rest.is_empty() || rest.ends_with('.'))
+    rest.is_some_and(|rest| {
+        tree.is_empty() || tree.starts_with('.') || rest.is_empty() || rest.ends_with('.')
+    })
 }
 
 /// `*.example.com` may stand for `a.example.com`, if that is excluded.

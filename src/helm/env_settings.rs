@@ -29,7 +29,9 @@ pub fn target(env: &Env) -> Target {
         as_user: get("HELM_KUBEASUSER"),
         as_groups: groups.split(',').filter(|_| !groups.is_empty()).map(str::to_owned).collect(),
         // What is not a boolean counts as not set.
-        insecure: env.get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| boolean(value) == Some(true)),
+        insecure: env
+            .get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY")
+            .is_some_and(|value| boolean(value) == Some(true)),
         tls_server_name: get("HELM_KUBETLS_SERVER_NAME"),
         namespace: get("HELM_NAMESPACE"),
         proxies: Proxies::of(env),
@@ -49,12 +51,17 @@ mod tests {
     #[test]
     fn variables_are_read_as_helm_reads_them() {
         let target = |name: &str, value: &str| target(&[(name.to_owned(), value.to_owned())].into());
-        for (text, groups) in
-            [("a,b", vec!["a", "b"]), (", a, b ,", vec!["a", " b"]), (" , ", vec![]), ("a,,b", vec!["a", "", "b"])]
-        {
+        for (text, groups) in [
+            ("a,b", vec!["a", "b"]),
+            (", a, b ,", vec!["a", " b"]),
+            (" , ", vec![]),
+            ("a,,b", vec!["a", "", "b"]),
+        ] {
             assert_eq!(target("HELM_KUBEASGROUPS", text).as_groups, groups, "{text}");
         }
-        for (text, insecure) in [("1", true), ("T", true), ("True", true), ("tRUE", false), ("yes", false), ("", false)] {
+        for (text, insecure) in
+            [("1", true), ("T", true), ("True", true), ("tRUE", false), ("yes", false), ("", false)]
+        {
             assert_eq!(target("HELM_KUBEINSECURE_SKIP_TLS_VERIFY", text).insecure, insecure, "{text}");
         }
         let empty = PathBuf::new();

@@ -53,7 +53,8 @@ pub fn integer(text: &str) -> Option<i64> {
     };
     // Between digits, and behind the sign of the base.
     let is_grouped = |rest: &str| !rest.starts_with('_') || base != 10;
-    let is_odd = rest.ends_with('_') || rest.contains("__") || !is_grouped(rest) || rest.starts_with(['+', '-']);
+    let is_odd =
+        rest.ends_with('_') || rest.contains("__") || !is_grouped(rest) || rest.starts_with(['+', '-']);
     if is_odd || rest.is_empty() {
         return None;
     }
