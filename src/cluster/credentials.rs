@@ -97,7 +97,9 @@ impl Credentials {
         for name in self.fixed.keys() {
             headers.remove(name);
         }
-        headers.extend(self.fixed.iter().map(|(name, value)| (Some(name.clone()), value.clone())));
+        for (name, value) in &self.fixed {
+            headers.append(name.clone(), value.clone());
+        }
         match &self.source {
             Source::Fixed => Ok(None),
             Source::File(file, token) => {

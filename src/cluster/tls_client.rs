@@ -6,12 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustls::{
-    ClientConfig, SignatureScheme,
-    client::ResolvesClientCert,
-    crypto::ring,
-    sign::CertifiedKey,
-};
+use rustls::{ClientConfig, SignatureScheme, client::ResolvesClientCert, crypto::ring, sign::CertifiedKey};
 
 use super::{
     access::Access,

@@ -210,7 +210,8 @@ fn environment(random: &mut Random, home: &Path) -> BTreeMap<String, String> {
     set(random, 8, "http_proxy", &PROXIES);
     let none: Vec<&str> = (0..=random.below(3)).map(|_| random.pick(&NO_PROXY)).collect();
     let between = random.pick(&[",", ", ", " ,"]);
-    set(random, 3, random.pick(&["NO_PROXY", "no_proxy"]), &[&none.join(between)]);
+    let name = random.pick(&["NO_PROXY", "no_proxy"]);
+    set(random, 3, name, &[&none.join(between)]);
     all
 }
 
@@ -238,7 +239,7 @@ fn arguments(random: &mut Random) -> Vec<String> {
 /// A kubeconfig, most often as tools write it.
 fn kubeconfig(random: &mut Random) -> Vec<u8> {
     let names = ["one", "two", "three", ""];
-    let mut list = |random: &mut Random, content: &str, of: fn(&mut Random) -> Value| {
+    let list = |random: &mut Random, content: &str, of: fn(&mut Random) -> Value| {
         let count = 1 + random.below(3);
         let items = (0..count).map(|at| {
             // Twice the same is refused.
@@ -331,8 +332,8 @@ fn cluster(random: &mut Random) -> Value {
             &["ca.pem", "ca.pem", "../ca.pem", "missing", "", "empty", "junk.pem"],
         ),
         1 => {
-            let text = data(random, random.pick(&[AUTHORITY, AUTHORITY, AUTHORITY, "junk"]));
-            cluster.insert("certificate-authority-data".into(), text.into());
+            let text = random.pick(&[AUTHORITY, AUTHORITY, AUTHORITY, "junk"]);
+            cluster.insert("certificate-authority-data".into(), data(random, text).into());
         }
         _ => {}
     }
@@ -390,8 +391,8 @@ fn user(random: &mut Random) -> Value {
         }
         5 => {
             user.insert("client-certificate-data".into(), data(random, CLIENT).into());
-            let key = data(random, random.pick(&[CLIENT_KEY, CLIENT_KEY, CLIENT_KEY, OTHER_KEY, CLIENT]));
-            user.insert("client-key-data".into(), key.into());
+            let key = random.pick(&[CLIENT_KEY, CLIENT_KEY, CLIENT_KEY, OTHER_KEY, CLIENT]);
+            user.insert("client-key-data".into(), data(random, key).into());
         }
         6 => drop(user.insert("exec".into(), exec(random))),
         _ => {}
@@ -467,7 +468,7 @@ fn exec(random: &mut Random) -> Value {
     if random.one_in(8) {
         // What it is told, as its token, without what cannot be in one.
         let script = format!(
-            "printf '{{\"kind\":\"ExecCredential\",\"apiVersion\":\"{said}\",\"status\":{{\"token\":\"'; printf '%s' \"$KUBERNETES_EXEC_INFO\" | grep -o '\"[a-z-]*\":[^,{{}}]*' | sort | tr -d '\"\\n '; printf '\"}}}}'"
+            "printf '{{\"kind\":\"ExecCredential\",\"apiVersion\":\"{said}\",\"status\":{{\"token\":\"'; printf '%s' \"$KUBERNETES_EXEC_INFO\" | grep -o '\"[a-z-]*\":[^,{{}}]*' | LC_ALL=C sort | tr -d '\"\\n '; printf '\"}}}}'"
         );
         (command, arguments) = ("sh", vec!["-c".to_owned(), script]);
         exec.insert("provideClusterInfo".into(), true.into());
