@@ -392,17 +392,11 @@ fn names(mut value: Der<'_>) -> Result<Names, Malformed> {
     Ok(names)
 }
 
-/// Is this a domain, or with `is_constraint` what limits domains?
+/// Is this a domain, or with `is_constraint` what limits domains? Go looks no closer.
 pub fn is_domain(name: &str, is_constraint: bool) -> bool {
-    if name.is_empty() {
-        return is_constraint;
-    }
-    if name.len() > 253 || (!is_constraint && name.ends_with('.')) {
-        return false;
-    }
-    let name = if is_constraint { name.strip_prefix('.').unwrap_or(name) } else { name };
-    name.split('.').all(|label| (1..=63).contains(&label.len()))
-        && name.bytes().all(|byte| (33..=126).contains(&byte))
+    let labels = if is_constraint { name.strip_prefix('.').unwrap_or(name) } else { name };
+    let is_plain = || labels.bytes().all(|byte| (33..=126).contains(&byte));
+    name.is_empty() || (!labels.split('.').any(str::is_empty) && is_plain())
 }
 
 /// Constraints, and whether all of their kinds of names are understood.

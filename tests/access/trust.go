@@ -35,6 +35,14 @@ type trustAnswer struct {
 	Story string `json:"story"`
 }
 
+// drawing is where decisions come from. A calm one has few oddities.
+type drawing struct {
+	*mathrand.Rand
+	rarer int
+}
+
+func (d drawing) oneIn(of int) bool { return d.Intn(of*d.rarer) == 0 }
+
 // made is a certificate with its key.
 type made struct {
 	template *x509.Certificate
@@ -45,7 +53,7 @@ type made struct {
 // Keys that helm-guard's cryptography knows; drawing them anew would take most of the time.
 var keys []crypto.Signer
 
-func key(random *mathrand.Rand) crypto.Signer {
+func key(random drawing) crypto.Signer {
 	if keys == nil {
 		for range 6 {
 			p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -67,8 +75,8 @@ var addresses = []string{"127.0.0.1", "10.0.0.1", "::1", "::ffff:127.0.0.1"}
 var constraints = []string{"example.com", ".example.com", "com", "other.org", "", "api.example.com", "EXAMPLE.com"}
 var networks = []string{"127.0.0.0/8", "10.0.0.0/24", "0.0.0.0/0", "::/0", "192.168.0.0/16"}
 
-func certificate(random *mathrand.Rand, number int, isAuthority bool, now time.Time, host string, issuer *made, story *string) *made {
-	chance := func(of int) bool { return random.Intn(of) == 0 }
+func certificate(random drawing, number int, isAuthority bool, now time.Time, host string, issuer *made, story *string) *made {
+	chance := random.oneIn
 	pick := func(from []string) string { return from[random.Intn(len(from))] }
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(int64(number + 1)),
@@ -143,7 +151,7 @@ func certificate(random *mathrand.Rand, number int, isAuthority bool, now time.T
 		note("constraints=%v,%v,%v,%v", template.PermittedDNSDomains, template.ExcludedDNSDomains, template.PermittedIPRanges, template.ExcludedIPRanges)
 	}
 	if !isAuthority || chance(6) {
-		switch random.Intn(8) {
+		switch random.Intn(8 * random.rarer) {
 		case 0: // A common name alone.
 			template.Subject.CommonName = host
 			note("no-san")
@@ -181,20 +189,14 @@ func certificate(random *mathrand.Rand, number int, isAuthority bool, now time.T
 	if issuer != nil {
 		parent, signer = issuer.parsed, issuer.key
 		if chance(20) {
-			signer = key(random)
-			if template.Subject.CommonName == "" {
-				signer = own
-			}
-			note("wrong-key")
+			// CreateCertificate would look whether the key is the parent's.
+			other := *parent
+			other.PublicKey = nil
+			parent, signer = &other, key(random)
+			note("other-key")
 		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, own.Public(), signer)
-	if err != nil && signer != own && issuer != nil {
-		// CreateCertificate looks whether the key is the parent's.
-		copied := *parent
-		copied.PublicKey = nil
-		der, err = x509.CreateCertificate(rand.Reader, template, &copied, own.Public(), signer)
-	}
 	if err != nil {
 		return nil
 	}
@@ -207,7 +209,8 @@ func certificate(random *mathrand.Rand, number int, isAuthority bool, now time.T
 
 // trust draws authorities, what a server shows and its name, and says what Go makes of them.
 func trust(seed int64) trustAnswer {
-	random := mathrand.New(mathrand.NewSource(seed))
+	random := drawing{mathrand.New(mathrand.NewSource(seed)), 1}
+	random.rarer += 8 * random.Intn(2)
 	now := time.Now().Truncate(time.Second)
 	host := hosts[random.Intn(len(hosts))]
 	story := ""
@@ -221,7 +224,7 @@ func trust(seed int64) trustAnswer {
 		}
 		all = append(all, next)
 		last = next
-		if random.Intn(10) == 0 { // The same authority, signed by itself.
+		if random.oneIn(10) { // The same authority, signed by itself.
 			if again := certificate(random, number, true, now, host, nil, &story); again != nil {
 				all = append(all, again)
 			}
@@ -237,7 +240,7 @@ func trust(seed int64) trustAnswer {
 	answer := trustAnswer{Name: host, Now: now.Unix()}
 	answer.Chain = append(answer.Chain, leaf.parsed.Raw)
 	for _, one := range all {
-		if random.Intn(6) != 0 {
+		if !random.oneIn(6) {
 			answer.Chain = append(answer.Chain, one.parsed.Raw)
 		}
 	}
@@ -251,7 +254,7 @@ func trust(seed int64) trustAnswer {
 			continue
 		}
 		block := &pem.Block{Type: "CERTIFICATE", Bytes: one.parsed.Raw}
-		switch random.Intn(16) {
+		switch random.Intn(16 * random.rarer) {
 		case 0:
 			block.Type = "TRUSTED CERTIFICATE"
 		case 1:
@@ -262,7 +265,7 @@ func trust(seed int64) trustAnswer {
 			text.WriteString("subject=CN = x\r\n\r\n")
 		}
 		encoded := pem.EncodeToMemory(block)
-		switch random.Intn(12) {
+		switch random.Intn(12 * random.rarer) {
 		case 0:
 			encoded = bytes.ReplaceAll(encoded, []byte("\n"), []byte("\r\n"))
 		case 1:
@@ -274,7 +277,7 @@ func trust(seed int64) trustAnswer {
 		}
 		text.Write(encoded)
 	}
-	if random.Intn(6) == 0 { // A byte of the leaf, or of an authority, is another.
+	if random.oneIn(6) { // A byte of the leaf, or of an authority, is another.
 		at := 0
 		changed := bytes.Clone(answer.Chain[at])
 		changed[random.Intn(len(changed))] ^= byte(1 << random.Intn(8))

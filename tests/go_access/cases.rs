@@ -46,7 +46,9 @@ struct Random(u64);
 impl Random {
     fn new(seed: u64) -> Self {
         let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        (0..8).for_each(|_| drop(random.next()));
+        (0..8).for_each(|_| {
+            random.next();
+        });
         random
     }
 
@@ -243,8 +245,8 @@ fn kubeconfig(random: &mut Random) -> Vec<u8> {
         let count = 1 + random.below(3);
         let items = (0..count).map(|at| {
             // Twice the same is refused.
-            let name = if random.one_in(40) { random.pick(&names) } else { names[at] };
-            if random.one_in(60) { Value::Null } else { json!({"name": name, content: of(random)}) }
+            let name = if random.one_in(100) { random.pick(&names) } else { names[at] };
+            if random.one_in(150) { Value::Null } else { json!({"name": name, content: of(random)}) }
         });
         Value::Array(items.collect())
     };
@@ -299,7 +301,7 @@ fn kubeconfig(random: &mut Random) -> Vec<u8> {
 /// Adds a field now and then, with the right type most times.
 fn field(random: &mut Random, of: usize, object: &mut Map<String, Value>, name: &str, values: &[&str]) {
     if random.one_in(of) {
-        let value = match random.below(60) {
+        let value = match random.below(150) {
             0 => json!(12),
             1 => json!(true),
             2 => Value::Null,
