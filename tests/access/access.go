@@ -131,13 +131,26 @@ func access(asked accessQuestion) (result accessAnswer) {
 	return result
 }
 
-// proxyOf chooses as the transport does that client-go makes. The one of net/http reads the environment only once.
+// proxyOf chooses as the transport does that client-go makes. The one of net/http reads the environment only once. In Go 1.26,
+// with which these Helms are built, upper case goes first; newer ones of this module read lower case first.
 func proxyOf(config *rest.Config, hasTLS bool, request *http.Request) (*url.URL, error) {
 	if config.Proxy != nil {
 		return config.Proxy(request)
 	}
 	byEnvironment := func(request *http.Request) (*url.URL, error) {
-		return httpproxy.FromEnvironment().ProxyFunc()(request.URL)
+		first := func(upper, lower string) string {
+			if value := os.Getenv(upper); value != "" {
+				return value
+			}
+			return os.Getenv(lower)
+		}
+		proxies := httpproxy.Config{
+			HTTPProxy:  first("HTTP_PROXY", "http_proxy"),
+			HTTPSProxy: first("HTTPS_PROXY", "https_proxy"),
+			NoProxy:    first("NO_PROXY", "no_proxy"),
+			CGI:        os.Getenv("REQUEST_METHOD") != "",
+		}
+		return proxies.ProxyFunc()(request.URL)
 	}
 	if hasTLS {
 		return utilnet.NewProxierWithNoProxyCIDR(byEnvironment)(request)
