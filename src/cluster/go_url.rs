@@ -160,7 +160,7 @@ fn unescaped(text: &str) -> Result<String, NoUrl> {
         let bytes = after.as_bytes();
         bytes.len() >= 2 && bytes[..2].iter().all(u8::is_ascii_hexdigit)
     };
-    if !text.split('%').skip(1).enumerate().all(|(_, after)| is_whole(after)) {
+    if !text.split('%').skip(1).all(is_whole) {
         return Err(NoUrl);
     }
     Ok(percent_decode_str(text).decode_utf8_lossy().into_owned())

@@ -453,7 +453,7 @@ mod tests {
             "users: canary-token-5e1f\n",
             "users:\n- name: [canary-token-5e1f]\n",
         ] {
-            let error = Kubeconfig::read(text.as_bytes()).unwrap_err().to_string();
+            let error = Kubeconfig::read(text.as_bytes()).err().unwrap().to_string();
             assert!(!error.contains("canary"), "{error}");
         }
     }

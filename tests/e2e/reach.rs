@@ -158,7 +158,7 @@ impl Socks {
 }
 
 fn serve(mut client: TcpStream, count: &AtomicUsize) -> Option<()> {
-    let mut read = |client: &mut TcpStream, length: usize| {
+    let read = |client: &mut TcpStream, length: usize| {
         let mut bytes = vec![0; length];
         client.read_exact(&mut bytes).ok().map(|()| bytes)
     };
