@@ -36,6 +36,7 @@ mod owners;
 mod preflight;
 mod progress;
 mod properties;
+mod reach;
 mod records;
 mod removed_apis;
 mod repair;
