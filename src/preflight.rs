@@ -246,6 +246,7 @@ fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Contex
         409 if refusal.causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
             conflict(key, refusal, base)
         }
+        409 if answer.hook && answer.live.is_some() => Some(lasting_hook(key, base)),
         // Somebody else was faster; Helm asks again.
         409 => None,
         400 | 403 if says("does not support dry run") => Some(unknown(format!("not checked: {message}"))),
@@ -324,6 +325,29 @@ fn is_definition(own: &ObjectKey, crd: &Value, key: &ObjectKey) -> bool {
     own.kind == "CustomResourceDefinition"
         && crd["spec"]["group"] == group(&key.api_version)
         && crd["spec"]["names"]["kind"] == key.kind.as_str()
+}
+
+/// A hook of an earlier run that Helm neither deleted then nor deletes now.
+fn lasting_hook(key: &ObjectKey, base: Finding) -> Finding {
+    let policy = match key.kind.as_str() {
+        // Helm deletes no CRD, whatever its policy says.
+        "CustomResourceDefinition" => {
+            "move the CRD into the chart's crds/, or into its templates without the hook"
+        }
+        _ => "in the chart, add before-hook-creation to its helm.sh/hook-delete-policy",
+    };
+    let namespace = if key.namespace.is_empty() { String::new() } else { format!(" -n {}", key.namespace) };
+    let mut remedy = vec![policy.to_owned()];
+    if key.kind != "CustomResourceDefinition" {
+        remedy.push(format!("or, once: kubectl delete {} {}{namespace}", key.kind.to_lowercase(), key.name));
+    }
+    Finding {
+        id: "refused",
+        cause: "the hook exists from an earlier run, and helm creates it without deleting that one first"
+            .to_owned(),
+        remedy,
+        ..base
+    }
 }
 
 /// Who owns what. Helm's own fields change hands by Helm's doing when a release turns from client-side to server-side.

@@ -291,8 +291,16 @@ impl Question<'_> {
             (taken.err().filter(|refusal| refusal.code != 409), warnings)
         };
         if !matches!(self.deploy.manner.apply, Apply::ServerSide { .. }) {
-            let (refusal, warnings) = create().await;
-            return (None, refusal, warnings);
+            let (taken, warnings) = self.create(hook).await;
+            let Err(refusal) = taken else { return (None, None, warnings) };
+            if refusal.code != 409 {
+                return (None, Some(refusal), warnings);
+            }
+            // One of an earlier run is in the way, unless Helm deletes it first, or an upgrade removes it.
+            let goes = order::is_replaced_first(self.key, hook) || self.deploy.before.contains(self.key);
+            let live = if goes { None } else { self.live().await.0.ok() };
+            let refusal = Some(refusal).filter(|_| live.is_some());
+            return (live, refusal, warnings);
         }
         let (taken, warnings) = self.apply(hook, false).await;
         let Err(refusal) = taken else { return (None, None, warnings) };

@@ -245,6 +245,25 @@ fn a_field_that_varies_makes_only_its_own_refusal_uncertain() {
 }
 
 #[test]
+fn a_hook_that_is_left_from_an_earlier_run_is_in_the_way() {
+    let (nothing, varying) = (Manifest::default(), Varying::default());
+    let hooks = manifest(HOOK);
+    let job = json!({"metadata": {"name": "x", "annotations": {"helm.sh/hook": "pre-upgrade"}}});
+    for (what, hook, live, hooks, found) in [
+        ("it lives", true, Some(json!({})), &nothing, "certain"),
+        ("a hook comes before, and may delete it", true, Some(json!({})), &hooks, "doubtful"),
+        ("helm deletes it first", true, None, &nothing, "nothing"),
+        ("it is no hook", false, Some(json!({})), &nothing, "nothing"),
+    ] {
+        let refusal = Some(refusal(409, "jobs.batch \"x\" already exists", &[]));
+        let answer = Answer { wanted: job.clone(), hook, live, refusal, ..Answer::default() };
+        let judged = judge(&key("Job", "x"), &answer, &context(&nothing, hooks, &varying)).pop();
+        let weight = judged.map_or("nothing", |one| if one.is_certain() { "certain" } else { "doubtful" });
+        assert_eq!(weight, found, "{what}");
+    }
+}
+
+#[test]
 fn a_claim_is_told_with_sizes_class_and_what_to_do() {
     let claim = |size: &str, class: &str| json!({"spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}});
     let message = "persistentvolumeclaims \"data\" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";

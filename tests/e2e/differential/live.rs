@@ -7,8 +7,53 @@ use flate2::read::GzDecoder;
 use regex::Regex;
 use serde_json::{Value, json};
 
-const KINDS: &str = "configmaps,services,deployments.apps,statefulsets.apps,pvc,limitranges,secrets,roles,rolebindings,\
-                     jobs.batch,ingresses.networking.k8s.io,serviceaccounts,pods,resourcequotas,poddisruptionbudgets.policy";
+/// Where the API has the kinds of the stories' objects.
+const PLURALS: [(&str, &str, &str); 18] = [
+    ("ConfigMap", "/api/v1", "configmaps"),
+    ("Secret", "/api/v1", "secrets"),
+    ("Service", "/api/v1", "services"),
+    ("Pod", "/api/v1", "pods"),
+    ("PersistentVolumeClaim", "/api/v1", "persistentvolumeclaims"),
+    ("LimitRange", "/api/v1", "limitranges"),
+    ("ResourceQuota", "/api/v1", "resourcequotas"),
+    ("ServiceAccount", "/api/v1", "serviceaccounts"),
+    ("Deployment", "/apis/apps/v1", "deployments"),
+    ("StatefulSet", "/apis/apps/v1", "statefulsets"),
+    ("Job", "/apis/batch/v1", "jobs"),
+    ("Ingress", "/apis/networking.k8s.io/v1", "ingresses"),
+    ("Role", "/apis/rbac.authorization.k8s.io/v1", "roles"),
+    ("RoleBinding", "/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+    ("PodDisruptionBudget", "/apis/policy/v1", "poddisruptionbudgets"),
+    ("ClusterRole", "/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
+    ("PriorityClass", "/apis/scheduling.k8s.io/v1", "priorityclasses"),
+    ("CustomResourceDefinition", "/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
+];
+
+/// Where to look for what a story may leave. `NAMESPACE` in a path is the side's.
+pub fn paths(story: &super::story::Story) -> Vec<String> {
+    let mut all: std::collections::BTreeSet<String> =
+        ["configmaps", "secrets"].map(|kind| format!("/api/v1/namespaces/NAMESPACE/{kind}")).into();
+    for object in story.part.objects() {
+        let kind = object["kind"].as_str().unwrap_or("ConfigMap");
+        let of_the_cluster = super::objects::OF_THE_CLUSTER.contains(&kind);
+        let path = match PLURALS.iter().find(|(known, ..)| *known == kind) {
+            Some((_, api, plural)) if of_the_cluster => {
+                format!("{api}/{plural}/{}", object["metadata"]["name"].as_str().unwrap())
+            }
+            Some((_, api, plural)) => format!("{api}/namespaces/NAMESPACE/{plural}"),
+            // What others put there nobody changes.
+            None if kind == "Namespace" => "/api/v1/namespaces/NAMESPACE-own/configmaps".to_owned(),
+            None if of_the_cluster => continue,
+            None => {
+                let plural = kind.to_lowercase();
+                format!("/apis/NAMESPACE.example.com/v1/namespaces/NAMESPACE/{plural}s")
+            }
+        };
+        all.insert(path);
+    }
+    // Rules of the deployer are put there by the side.
+    all.into_iter().collect()
+}
 
 /// What is there after a step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,23 +67,14 @@ pub struct Live {
 }
 
 impl Live {
-    /// `own`: objects of the cluster, `kind/name`; `port`: the side's node port.
-    pub fn look(namespace: &testbed::Namespace<'_>, own: &[String], port: u64) -> Self {
+    /// `paths`: where to look; `port`: the side's node port.
+    pub fn look(namespace: &testbed::Namespace<'_>, paths: &[String], port: u64) -> Self {
         let name = namespace.name();
-        let mut items = list(&namespace.kubectl_json(["get", KINDS]).unwrap());
-        if !own.is_empty() {
-            let words = ["get", "--ignore-not-found"].into_iter().chain(own.iter().map(String::as_str));
-            // Nothing at all is printed if none is there.
-            let found = namespace.kubectl(words.chain(["-o", "json"])).unwrap();
-            items.extend(list(&serde_json::from_str(&found).unwrap_or_default()));
-            for kind in ["widgets", "gadgets", "gizmos", "nothings"] {
-                let path = format!("--raw=/apis/{name}.example.com/v1/namespaces/{name}/{kind}");
-                let found = namespace.kubectl(["get", &path]).unwrap_or_default();
-                items.extend(list(&serde_json::from_str(&found).unwrap_or_default()));
-            }
-            let inner = namespace.kubectl_json(["get", "configmaps", "-n", &format!("{name}-own")]);
-            items.extend(list(&inner.unwrap_or_default()));
-        }
+        let items = paths.iter().flat_map(|path| {
+            // Without its list of kinds `kubectl` is ten times as fast.
+            let found = namespace.kubectl(["get", &format!("--raw={path}")]);
+            list(&found.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        });
         let mut live = Self::default();
         for item in items {
             if item["type"] == "helm.sh/release.v1" {
@@ -68,13 +104,19 @@ impl Live {
     }
 }
 
+/// The items of a list, each with the kind that the list has said, or the one object.
 fn list(list: &Value) -> Vec<Value> {
-    match &list["items"] {
-        Value::Array(items) => items.clone(),
-        // One that was asked for alone.
-        _ if list["kind"].is_string() && !list["metadata"]["name"].is_null() => vec![list.clone()],
-        _ => Vec::new(),
-    }
+    let Some(items) = list["items"].as_array() else {
+        return if list["kind"].is_string() { vec![list.clone()] } else { Vec::new() };
+    };
+    let kind = list["kind"].as_str().unwrap_or_default().trim_end_matches("List");
+    let with_kind = |item: &Value| {
+        let mut item = item.clone();
+        item["kind"] = kind.into();
+        item["apiVersion"] = list["apiVersion"].clone();
+        item
+    };
+    items.iter().map(with_kind).collect()
 }
 
 /// Is it made by controllers?

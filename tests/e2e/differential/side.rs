@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use testbed::{Cluster, Verdict, Webhook, tools::Helm};
 
 use super::{
-    live::Live,
+    live::{self, Live},
     objects::OF_THE_CLUSTER,
     part::given,
     story::{Step, Story},
@@ -33,7 +33,10 @@ pub struct Side<'a> {
     guarded: bool,
     port: u64,
     kubeconfig: Option<PathBuf>,
+    /// Objects of the cluster, `kind/name`.
     own: Vec<String>,
+    /// Where to look.
+    paths: Vec<String>,
 }
 
 /// What came of a step.
@@ -60,7 +63,8 @@ impl<'a> Side<'a> {
         }
         own.sort();
         own.dedup();
-        let side = Self { stage, story, guarded, port: free_port(), kubeconfig: None, own };
+        let paths = live::paths(story).iter().map(|path| path.replace("NAMESPACE", &name)).collect();
+        let side = Self { stage, story, guarded, port: free_port(), kubeconfig: None, own, paths };
         side.put(&story.part.setup);
         if story.part.asks {
             side.put(&[registration()]);
@@ -101,7 +105,7 @@ impl<'a> Side<'a> {
     }
 
     pub fn live(&self) -> Live {
-        Live::look(&self.stage.namespace, &self.own, self.port)
+        Live::look(&self.stage.namespace, &self.paths, self.port)
     }
 
     /// Does a step, and says what there is then.
@@ -222,7 +226,7 @@ fn registration() -> Value {
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": "NAMESPACE"},
         "webhooks": [{
-            "name": "asked.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None", "timeoutSeconds": 10,
+            "name": "asked.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None", "timeoutSeconds": 30,
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "NAMESPACE"}},
             "rules": [rule("", "configmaps"), rule("networking.k8s.io", "ingresses")],
             "clientConfig": webhook().client_config(),
