@@ -1,6 +1,7 @@
 //! A rendered manifest: the objects in it.
 //! Pure: whether an object lives is asked in `cluster.rs`.
 
+pub mod living;
 pub mod merge_keys;
 pub mod scaled;
 pub mod union;

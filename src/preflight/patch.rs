@@ -4,7 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::manifest::merge_keys::{Field, List, Type};
+use crate::manifest::{
+    living::{covers, is_empty},
+    merge_keys::{Field, List, Type},
+};
 
 /// What is to be sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,34 +200,6 @@ fn in_order(key: &str, wanted: &[Value], live: &[Value]) -> bool {
 
 fn repeats(list: &[Value], key: &str) -> bool {
     list.iter().enumerate().any(|(at, item)| list[..at].iter().any(|other| other[key] == item[key]))
-}
-
-/// Whether what lives has all that is wanted; it may have more, which the API server or others put there.
-pub fn covers(live: &Value, wanted: &Value) -> bool {
-    match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => {
-            wanted.iter().all(|(name, value)| match live.get(name) {
-                Some(now) => covers(now, value),
-                None => is_empty(value),
-            })
-        }
-        (Value::Array(wanted), Value::Array(live)) => {
-            wanted.len() == live.len() && wanted.iter().zip(live).all(|(value, now)| covers(now, value))
-        }
-        // A quantity may be written as a number, and is read as a text.
-        (Value::Number(wanted), Value::String(live)) => wanted.to_string() == *live,
-        (wanted, live) => wanted == live,
-    }
-}
-
-/// What an object is stored without.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
-    }
 }
 
 /// Paths of the fields in which `wanted` differs from `live`, each with both values, in the order of `wanted`. A list whose

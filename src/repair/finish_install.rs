@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 use super::{Answer, Case, Plan, Step, dead_description};
 use crate::{
     helm::Command,
+    manifest::merge_keys::{Field, List, Type},
     release::{History, MARK, Record, Status, store::Driver},
 };
 
@@ -142,27 +143,16 @@ impl Case<'_> {
     }
 }
 
-/// Of a patch, what takes fields and items off; `None` if nothing does. What it adds or changes is Helm's to do, after the
-/// hooks that run first.
-pub fn removals(patch: &Value) -> Option<Value> {
-    match patch {
-        Value::Null => Some(Value::Null),
-        Value::Object(fields) => {
-            if fields.get("$patch").is_some_and(|directive| directive == "delete") {
-                return Some(patch.clone());
-            }
-            let kept: Map<String, Value> = fields
-                .iter()
-                .filter_map(|(name, value)| Some((name.clone(), removal(name, value)?)))
-                .collect();
-            (!kept.is_empty()).then_some(Value::Object(kept))
-        }
-        Value::Array(items) => {
-            let kept: Vec<Value> = items.iter().filter_map(item).collect();
-            (!kept.is_empty()).then_some(Value::Array(kept))
-        }
-        _ => None,
+/// Of a strategic merge patch for an object of this type, what takes fields and items off; `None` if nothing does. What the
+/// patch adds or changes is Helm's to do, after the hooks that run first.
+pub fn removals(own: Type, patch: &Value) -> Option<Value> {
+    let Value::Object(fields) = patch else { return patch.is_null().then_some(Value::Null) };
+    if fields.get("$patch").is_some_and(|directive| directive == "delete") {
+        return Some(patch.clone());
     }
+    let kept: Map<String, Value> =
+        fields.iter().filter_map(|(name, value)| Some((name.clone(), removal(own, name, value)?))).collect();
+    (!kept.is_empty()).then_some(Value::Object(kept))
 }
 
 /// Is an object as a JSON merge patch would make it?
@@ -176,37 +166,30 @@ pub fn changes_nothing(patch: &Value, live: &Value) -> bool {
     }
 }
 
-fn removal(name: &str, value: &Value) -> Option<Value> {
-    match name.strip_prefix('$') {
+fn removal(own: Type, name: &str, value: &Value) -> Option<Value> {
+    if let Some(directive) = name.strip_prefix('$') {
         // Values that go from a list of texts.
-        Some(directive) => directive.starts_with("deleteFromPrimitiveList/").then(|| value.clone()),
-        None => removals(value),
+        return directive.starts_with("deleteFromPrimitiveList/").then(|| value.clone());
+    }
+    let field = own.field(name);
+    let inside = field.map_or(Type::PLAIN, Field::target);
+    match (value, field.map(|field| &field.list)) {
+        (Value::Array(items), Some(List::Map(keys))) => {
+            let kept: Vec<Value> = items.iter().filter_map(|value| item(inside, keys, value)).collect();
+            (!kept.is_empty()).then_some(Value::Array(kept))
+        }
+        // Every other list is replaced as a whole, which takes nothing off by itself.
+        (Value::Array(_), _) => None,
+        _ => removals(inside, value),
     }
 }
 
-/// Fields by which Kubernetes tells the items of a list apart. More of them than the list needs do no harm: they are as the
-/// new manifest has them.
-const KEYS: [&str; 11] = [
-    "name",
-    "mountPath",
-    "devicePath",
-    "containerPort",
-    "port",
-    "protocol",
-    "ip",
-    "topologyKey",
-    "whenUnsatisfiable",
-    "type",
-    "uid",
-];
-
-/// An item of a merged list, with what tells it from the others.
-fn item(value: &Value) -> Option<Value> {
-    let Value::Object(fields) = value else { return None };
-    let Value::Object(mut kept) = removals(value)? else { return None };
-    for key in KEYS {
-        if let Some(value) = fields.get(key).filter(|value| value.is_string() || value.is_number()) {
-            kept.entry(key).or_insert_with(|| value.clone());
+/// An item of a merged list, with the fields that tell it from the others.
+fn item(own: Type, keys: &[&str], value: &Value) -> Option<Value> {
+    let Value::Object(mut kept) = removals(own, value)? else { return None };
+    for key in keys {
+        if let Some(value) = value.get(key) {
+            kept.entry(*key).or_insert_with(|| value.clone());
         }
     }
     Some(Value::Object(kept))
@@ -249,13 +232,14 @@ mod tests {
 
     #[test]
     fn of_a_patch_only_what_takes_off_is_kept() {
+        let pod = "{spec: {template: {spec: ";
         for (what, patch, wanted) in [
-            ("a field goes", "{spec: {nodeSelector: null, replicas: 2}}", "{spec: {nodeSelector: null}}"),
-            ("nothing goes", "{spec: {replicas: 2, args: [a]}}", "null"),
+            ("a field goes", "{nodeSelector: null, hostname: a}", "{nodeSelector: null}"),
+            ("nothing goes", "{hostname: a, tolerations: [{key: a}]}", "null"),
             (
                 "an item goes, another comes",
-                "{env: [{name: NEW, value: '1'}, {$patch: delete, name: OLD}]}",
-                "{env: [{$patch: delete, name: OLD}]}",
+                "{volumes: [{name: NEW, emptyDir: {}}, {$patch: delete, name: OLD}]}",
+                "{volumes: [{$patch: delete, name: OLD}]}",
             ),
             (
                 "a field of an item goes",
@@ -263,18 +247,26 @@ mod tests {
                 "{containers: [{name: web, command: null, ports: [{containerPort: 1, protocol: UDP, name: null}]}]}",
             ),
             (
+                "the key is that of the list: the name of a mount is no key, its path is",
+                "{containers: [{name: web, volumeMounts: [{name: v, mountPath: /a, subPath: null}]}]}",
+                "{containers: [{name: web, volumeMounts: [{mountPath: /a, subPath: null}]}]}",
+            ),
+            (
                 "directives that only order or keep are Helm's",
                 "{volumes: [{name: v, $retainKeys: [name], secret: {secretName: s}}], $setElementOrder/volumes: [{name: v}]}",
                 "null",
             ),
-            (
-                "a text goes from a list",
-                "{metadata: {$deleteFromPrimitiveList/finalizers: [a], finalizers: [b]}}",
-                "{metadata: {$deleteFromPrimitiveList/finalizers: [a]}}",
-            ),
         ] {
-            let found = removals(&yaml(patch)).unwrap_or_default();
-            assert_eq!(found, yaml(wanted), "{what}");
+            let patch = yaml(&format!("{pod}{patch}}}}}}}"));
+            let wanted = match wanted {
+                "null" => Value::Null,
+                wanted => yaml(&format!("{pod}{wanted}}}}}}}")),
+            };
+            let own = Type::of("apps/v1", "Deployment").unwrap();
+            assert_eq!(removals(own, &patch).unwrap_or_default(), wanted, "{what}");
         }
+        let patch = yaml("{metadata: {$deleteFromPrimitiveList/finalizers: [a], finalizers: [b]}}");
+        let wanted = yaml("{metadata: {$deleteFromPrimitiveList/finalizers: [a]}}");
+        assert_eq!(removals(Type::of("v1", "ConfigMap").unwrap(), &patch), Some(wanted));
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
+use serde_json::Value;
 
 use super::{
     Step, dead_description,
@@ -15,7 +16,7 @@ use crate::{
     clock::Clock,
     cluster::{AT_ONCE, Cluster},
     copies::{self, Kind, Shelf},
-    manifest::{Manifest, scaled},
+    manifest::{Manifest, living, merge_keys::Type, scaled},
     preflight::applied,
     release::{
         History, Record, Status,
@@ -217,7 +218,7 @@ impl Hands<'_> {
         let doubtful: Vec<_> = union.keys().filter(|key| !good_manifest.contains(key)).cloned().collect();
         let ours = self.cluster.owned(&doubtful, &self.release, self.namespace).await?;
         union.objects.retain(|(key, _)| good_manifest.contains(key) || ours.contains(key));
-        self.forget_scaled(&mut union, &manifests).await;
+        self.compare_with_live(&mut union, &manifests).await;
         let edit = Edit {
             status: Some(Status::Failed),
             description: history.get(revision).and_then(death),
@@ -228,13 +229,19 @@ impl Hands<'_> {
         Ok((edit, union.objects.len(), unread))
     }
 
-    /// Takes out of the base what others have set since: see [`scaled`]. What cannot be looked at stays as it is.
-    async fn forget_scaled(&self, union: &mut Manifest, manifests: &[Manifest]) {
+    /// Takes out of the base what does not live, see [`living`], and what others have set since, see [`scaled`]. What cannot be
+    /// looked at stays as it is.
+    async fn compare_with_live(&self, union: &mut Manifest, manifests: &[Manifest]) {
         let looks = union.objects.iter_mut().filter_map(|(key, base)| {
-            let newest = manifests.iter().rev().find_map(|manifest| manifest.get(key))?;
-            scaled::has_older_fields(base, newest).then_some(async move {
+            let revisions: Vec<&Value> = manifests.iter().filter_map(|manifest| manifest.get(key)).collect();
+            let newest = *revisions.last()?;
+            let own = Type::of(&key.api_version, &key.kind).filter(|_| living::is_in_doubt(&revisions));
+            (own.is_some() || scaled::has_older_fields(base, newest)).then_some(async move {
                 if let Ok(Some(live)) = applied::live(self.cluster, key).await {
                     scaled::forget(base, newest, &live);
+                    if let Some(own) = own {
+                        living::keep(base, &revisions, &live, own);
+                    }
                 }
             })
         });

@@ -9,7 +9,7 @@ use testbed::{Gate, Hold, tools::Helm};
 use crate::{
     preflight::chart,
     stage::{QUICK, SHORT_LIVED, Said, Stage, kill},
-    sweep::{is_helm, start},
+    sweep::{draw, is_helm, points, start},
 };
 
 /// The password is random unless it lives; so is the token, whose Secret is rendered once only. What only the dead install
@@ -244,9 +244,15 @@ fn a_dead_install_is_finished(version: Helm) {
     }
 }
 
+/// So many writes helm-guard may make while it finishes an install.
+const WRITES: u64 = 6;
+
 /// helm-guard is killed before or after each of its own writes; the next run goes on from there.
 fn the_finish_is_killed_anywhere(version: Helm) {
-    for nth in 0..6_u64 {
+    // A short run has one write that is held before it is done and one that is held after it; all have a seed's turn.
+    let rounds = points("kills of a finished install").div_ceil(5).min(WRITES);
+    let first = 2 * draw(("finish", version), 2);
+    for nth in (first..first + rounds).map(|nth| nth % WRITES) {
         let hold = if nth.is_multiple_of(2) { Hold::Before } else { Hold::After };
         let story = Story::cut_off("cut", version, &[]);
         let (lasting, password) = (story.lasting(), story.get("secret/db", "{.data.password}"));

@@ -17,7 +17,7 @@ use std::thread;
 
 use deaths::Act;
 use history::{History, Mode};
-use verdict::{Controls, Verdict, judge, judge_end};
+use verdict::{Controls, Lost, Verdict, judge, judge_end};
 
 use helm_guard::exit;
 
@@ -120,8 +120,10 @@ fn rounds(head: &str, history: &History, acts: &[Vec<Act>], tally: &mut Tally) -
             }
             Err(broken) => verdict.add(judge_end(&controls[broken.at], &broken), &broken.said),
             Ok(steps) => {
+                let mut lost = Lost::new();
                 for step in &steps {
-                    verdict.add(judge(&controls[step.at], &clean[&step.at], step), &step.said);
+                    let found = judge(&controls[step.at], &clean[&step.at], step, &mut lost);
+                    verdict.add(found, &step.said);
                 }
             }
         }

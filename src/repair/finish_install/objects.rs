@@ -120,7 +120,7 @@ impl Objects<'_> {
             let mut change = if let Some(own) = own {
                 let Some(before) = before else { return Ok(false) };
                 match patch::strategic(own, &of_release(before), &wanted, &live) {
-                    Change::Patch(whole) => match removals(&whole) {
+                    Change::Patch(whole) => match removals(own, &whole) {
                         Some(part) => {
                             if all {
                                 whole

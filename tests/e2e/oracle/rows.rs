@@ -61,6 +61,20 @@ const ROWS: &[Row] = &[
         },
     },
     Row {
+        found: "a-container-that-was-not-applied-gets-the-keys-of-the-dead-one",
+        round: "Helm4ClientSide 3032 3033",
+        wanted: || {
+            let with_side = |variable: &str| {
+                let env = json!([{"name": variable, "value": "1"}]);
+                let mut both = pod(&json!({}));
+                let containers = both["template"]["spec"]["containers"].as_array_mut().unwrap();
+                containers.push(json!({"name": "side", "image": "image:1", "env": env}));
+                both
+            };
+            [pod(&json!({})), with_side("DEAD"), with_side("NEW")]
+        },
+    },
+    Row {
         found: "a-field-of-a-custom-resource-that-the-dead-revision-removed-does-not-return",
         round: "the issue",
         wanted: || {

@@ -7,7 +7,7 @@
 //! then Helm itself is lossy, and the repaired side holds what is wanted. Where items of a list have the same merge key and one
 //! of the clean histories has not what is wanted either, nothing can be said.
 
-use std::{cell::OnceCell, fmt::Write as _};
+use std::{cell::OnceCell, collections::BTreeSet, fmt::Write as _};
 
 use serde_json::{Value, json};
 
@@ -17,6 +17,8 @@ use super::{
     sides::{self, Broken, Step},
 };
 use crate::stage::Said;
+
+const LOSSY: &str = "helm itself is lossy";
 
 /// What is found of one step.
 #[derive(Debug, Default)]
@@ -91,7 +93,7 @@ impl<'a> Controls<'a> {
             return Err(());
         }
         if first != *clean && first == *repaired && is_plain {
-            return Ok("helm itself is lossy, the repaired side has what is wanted".to_owned());
+            return Ok(format!("{LOSSY}, the repaired side has what is wanted"));
         }
         let list = KEYS.iter().find(|(list, _)| path.rsplit('/').next() == Some(list));
         let versions = self.history.revisions[..=self.at]
@@ -105,7 +107,7 @@ impl<'a> Controls<'a> {
             Some((list, keys))
                 if is_lossy && versions.into_iter().any(|object| is_ambiguous(object, list, keys)) =>
             {
-                Ok("helm itself is lossy: items with the same merge key".to_owned())
+                Ok(format!("{LOSSY}: items with the same merge key"))
             }
             _ => Err(()),
         }
@@ -118,17 +120,27 @@ impl<'a> Controls<'a> {
     }
 }
 
+/// Where Helm itself was lossy in an earlier step of a side: object and path. A later deploy finds nothing to patch there.
+pub type Lost = BTreeSet<(String, String)>;
+
 /// Judges what lives on the repaired side.
-pub fn judge(controls: &Controls<'_>, clean: &Picture, step: &Step) -> Verdict {
+pub fn judge(controls: &Controls<'_>, clean: &Picture, step: &Step, lost: &mut Lost) -> Verdict {
     let mut verdict = Verdict { faults: step.wrong.clone(), notes: Vec::new() };
     for name in differing(clean, &step.picture) {
         let differences = differences(clean.get(&name), step.picture.get(&name));
         let mut text = told(controls.history, &name, controls.at, &differences);
         let mut is_fault = false;
         for difference in &differences {
+            let place = (name.clone(), difference.path.clone());
             match controls.excuse(&name, difference) {
                 Ok(excuse) => {
                     let _ = writeln!(text, "  {}: {excuse}", difference.path);
+                    if excuse.starts_with(LOSSY) {
+                        lost.insert(place);
+                    }
+                }
+                Err(()) if lost.contains(&place) => {
+                    let _ = writeln!(text, "  {}: {LOSSY} in an earlier step", difference.path);
                 }
                 Err(()) => is_fault = true,
             }
