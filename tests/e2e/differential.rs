@@ -12,6 +12,7 @@ mod couplings;
 mod live;
 mod objects;
 mod part;
+mod rows;
 mod side;
 mod story;
 mod tally;
@@ -186,4 +187,13 @@ fn what_plain_helm_does_anywhere(version: Helm) {
     assert!(whole.faults.is_empty(), "{}", whole.faults.join("\n\n"));
 }
 
-crate::with_both_helms! { what_plain_helm_does_anywhere }
+/// What was found is held, each in the smallest story that showed it.
+fn what_was_found(version: Helm) {
+    for row in rows::ROWS {
+        let tally = twice(&row.story(), version);
+        assert!(tally.faults.is_empty(), "{}", tally.faults.join("\n\n"));
+        assert_eq!(tally.last, Some(row.wanted(version)), "{}: {tally}", row.story().name);
+    }
+}
+
+crate::with_both_helms! { what_plain_helm_does_anywhere what_was_found }

@@ -125,6 +125,8 @@ fn is_of_others(item: &Value) -> bool {
     named("ConfigMap", "kube-root-ca.crt")
         || named("ServiceAccount", "default")
         || item["metadata"]["ownerReferences"].is_array()
+        // It goes by itself some time after it has ended.
+        || !item["spec"]["ttlSecondsAfterFinished"].is_null()
 }
 
 fn differing(one: &BTreeMap<String, Value>, other: &BTreeMap<String, Value>) -> Vec<String> {

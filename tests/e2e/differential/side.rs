@@ -33,6 +33,8 @@ pub struct Side<'a> {
     guarded: bool,
     port: u64,
     kubeconfig: Option<PathBuf>,
+    /// Has a step failed? What a failed revision has left helm-guard repairs, and plain Helm does not: from then on it may not.
+    failed: bool,
     /// Objects of the cluster, `kind/name`.
     own: Vec<String>,
     /// Where to look.
@@ -64,7 +66,8 @@ impl<'a> Side<'a> {
         own.sort();
         own.dedup();
         let paths = live::paths(story).iter().map(|path| path.replace("NAMESPACE", &name)).collect();
-        let side = Self { stage, story, guarded, port: free_port(), kubeconfig: None, own, paths };
+        let side =
+            Self { stage, story, guarded, port: free_port(), kubeconfig: None, failed: false, own, paths };
         side.put(&story.part.setup);
         if story.part.asks {
             side.put(&[registration()]);
@@ -111,7 +114,7 @@ impl<'a> Side<'a> {
     /// Does a step, and says what there is then.
     #[expect(clippy::disallowed_methods, reason = "what is being deleted is waited for, but not for ever")]
     pub fn does(&mut self, step: Step) -> Option<Done> {
-        let part = &self.story.part;
+        let Story { part, .. } = self.story;
         let said = match step {
             Step::Meanwhile => {
                 self.meanwhile();
@@ -122,6 +125,7 @@ impl<'a> Side<'a> {
             Step::Rollback => self.run(&["rollback", "web", "--timeout=15s"], |_| ()),
             Step::Uninstall => self.run(&["uninstall", "web", "--timeout=15s"], |_| ()),
         };
+        self.failed |= said.code != Some(0);
         if step == Step::Old && said.code == Some(0) {
             for (object, condition) in &part.grown {
                 self.stage.namespace.wait_for(&self.here(object), condition, SOON).unwrap();
@@ -169,6 +173,9 @@ impl<'a> Side<'a> {
         let mut command = if self.guarded { self.stage.own(words) } else { self.stage.helm(words) };
         more(&mut command);
         if self.guarded {
+            if self.failed {
+                command.arg("--repair=off");
+            }
             command.arg(PATIENT).arg(format!("--report={}", self.report().display()));
         }
         if let Some(kubeconfig) = &self.kubeconfig {

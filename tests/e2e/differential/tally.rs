@@ -38,10 +38,13 @@ pub struct Tally {
     pub faults: Vec<String>,
     pub unsteady: Vec<String>,
     pub other_steps: u32,
+    /// What became of the last deploy.
+    pub last: Option<How>,
 }
 
 impl Tally {
     pub fn add(&mut self, how: How, findings: &[Value]) {
+        self.last = Some(how);
         *self.deploys.entry(how).or_default() += 1;
         let mut ids: Vec<(&str, usize)> = findings
             .iter()

@@ -145,6 +145,9 @@ pub(super) fn part(draws: Draws) -> Option<Part> {
                 runs
             };
             part.old = vec![runs("example.com/c:1")];
+            if draws.chance("goes", 4) {
+                part.grown = vec![("job/migrate".to_owned(), "delete")];
+            }
             part.new = vec![runs(draws.pick("image", &["example.com/c:1", "example.com/c:2"]))];
         }
         Coupling::ServerSide => {
