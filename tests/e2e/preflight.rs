@@ -157,6 +157,27 @@ fn a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew(version: Helm)
     stage.assert_deployed();
 }
 
+/// Two sets of one name, each in a namespace of its own: both are made anew, and each is named.
+#[test]
+fn two_sets_of_one_name_are_both_made_anew() {
+    let (stage, other) = (Stage::new("stsone", Helm::V4), Stage::new("stsother", Helm::V4));
+    let sets = |size: &str| {
+        let set = SET.replace("SIZE", size);
+        let elsewhere = format!("{{name: db, namespace: {}}}", other.namespace.name());
+        format!("{set}---{}", set.replace("{name: db}", &elsewhere))
+    };
+    Stage::ok(deploy(&stage, &sets("1Gi"), &[]));
+    let uid = |stage: &Stage| {
+        stage.namespace.kubectl(["get", "statefulset", "db", "-o", "jsonpath={.metadata.uid}"]).unwrap()
+    };
+    let before = [uid(&stage), uid(&other)];
+    let said = Stage::ok(deploy(&stage, &sets("2Gi"), &["--recreate-statefulsets"]));
+    assert!(before[0] != uid(&stage) && before[1] != uid(&other), "{}", said.err);
+    let again = |place: &str| said.err.contains(&format!("StatefulSet/db{place} is there again, made anew"));
+    let there = format!(" in namespace {}", other.namespace.name());
+    assert!(again("") && again(&there), "{}", said.err);
+}
+
 /// A finalizer keeps the set: the wait for it ends with a signal, long before its own limit of 30 s.
 #[test]
 fn a_signal_ends_the_wait_for_a_set_that_does_not_go() {
