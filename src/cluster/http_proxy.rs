@@ -241,7 +241,8 @@ mod tests {
             ("proxy", Some("http://proxy")),
             ("https://proxy", Some("https://proxy")),
             ("socks5h://me:secret@proxy:1080", Some("socks5h://me:secret@proxy:1080")),
-            ("http://a b", None),
+            // Go takes what it cannot read for a host, here one named `http`.
+            ("http://a b", Some("http://http://a b")),
         ] {
             let proxies = Proxies { https: text.into(), ..Proxies::default() };
             assert_eq!(way(&proxies, "https://api.example").as_deref(), wanted, "{text}");
