@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{cluster::wire::Proxies, report::Owner};
+use crate::{cluster::http_proxy::Proxies, report::Owner};
 
 /// The job's id on GitHub: the action sets it, from the job's context. No variable of the runner has it.
 pub const JOB_ID: &str = "HELM_GUARD_JOB_ID";

@@ -1,11 +1,26 @@
 //! The cluster: the client to it, and what stages read from it.
 //! Decides nothing; records and the Lease have edges of their own.
 
+pub mod access;
+pub mod client_certificate;
+pub mod credentials;
 pub mod drift;
+pub mod exec_plugin;
 pub mod gated;
+pub mod go_url;
+pub mod http_proxy;
+pub mod kubeconfig;
+pub mod kubeconfig_files;
 pub mod lives;
+pub mod pem;
+pub mod proxied;
+pub mod route;
+pub mod tls_client;
+pub mod tls_trust;
 pub mod unready;
 pub mod wire;
+pub mod x509;
+pub mod x509_names;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,9 +31,8 @@ use anyhow::Context as _;
 use futures::{StreamExt, TryStreamExt, future, stream};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::{DynamicObject, ObjectMeta, PostParams},
-    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
     core::GroupVersionKind,
     discovery::{ApiCapabilities, ApiResource, Scope, pinned_kind},
 };
@@ -29,7 +43,9 @@ use crate::manifest::ObjectKey;
 
 /// Field manager of a namespace that this program made and Helm has not created yet.
 const MAKER: &str = "helm-guard";
-use wire::{Proxies, Wire};
+use go_url::GoUrl;
+use http_proxy::Proxies;
+use wire::Wire;
 
 /// Requests at once when many objects are asked about.
 pub(crate) const AT_ONCE: usize = 8;
@@ -37,8 +53,11 @@ pub(crate) const AT_ONCE: usize = 8;
 /// Which cluster and who there: Helm's flags and variables, already merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// `--kubeconfig`, `KUBECONFIG`: files, merged in order. Empty is the default place, then in-cluster.
+    /// `--kubeconfig`, `KUBECONFIG`: files, merged in order. None is the one in the home directory, then in-cluster.
     pub kubeconfig: Vec<PathBuf>,
+    /// A flag names the file, so it must be there.
+    #[serde(default)]
+    pub is_explicit: bool,
     /// `--kube-context`.
     pub context: Option<String>,
     /// `--kube-apiserver`.
@@ -60,6 +79,37 @@ pub struct Target {
     /// Proxies, where the kubeconfig names none.
     #[serde(default)]
     pub proxies: Proxies,
+    /// Where this runs.
+    #[serde(default)]
+    pub place: Place,
+}
+
+/// What the environment says of the place where this runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+    /// `KUBERNETES_MASTER`, the server where nothing else names one.
+    pub default_server: String,
+    /// `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`: this is a pod.
+    pub service: Option<(String, String)>,
+    /// `POD_NAMESPACE`.
+    pub pod_namespace: String,
+}
+
+impl Place {
+    /// By the environment.
+    pub fn of(env: &crate::ci::Env) -> Self {
+        let get = |name: &str| env.get(name).cloned().unwrap_or_default();
+        let service = (get("KUBERNETES_SERVICE_HOST"), get("KUBERNETES_SERVICE_PORT"));
+        Self {
+            // Without a home the file is looked for here.
+            home: Some(PathBuf::from(get("HOME"))),
+            default_server: get("KUBERNETES_MASTER"),
+            service: Some(service).filter(|(host, port)| !host.is_empty() && !port.is_empty()),
+            pod_namespace: get("POD_NAMESPACE"),
+        }
+    }
 }
 
 impl Target {
@@ -69,6 +119,7 @@ impl Target {
         Self {
             kubeconfig: self.kubeconfig.iter().map(absolute).collect(),
             ca_file: self.ca_file.as_ref().map(absolute),
+            place: Place { home: self.place.home.as_ref().map(absolute), ..self.place.clone() },
             ..self.clone()
         }
     }
@@ -111,51 +162,40 @@ impl Cluster {
     /// # Errors
     /// When there is no configuration, or it cannot be used.
     pub async fn connect(target: &Target) -> anyhow::Result<Self> {
-        let (mut config, known) = config(target).await.context("kubeconfig")?;
-        if let Some(server) = &target.server {
-            config.cluster_url = server.parse().context("--kube-apiserver")?;
-        }
-        if let Some(token) = &target.token {
-            config.auth_info.token = Some(token.clone().into());
-        }
-        if let Some(file) = &target.ca_file {
-            let pem = std::fs::read(file).with_context(|| format!("--kube-ca-file {}", file.display()))?;
-            let certificates = pem_certificates(&pem);
-            anyhow::ensure!(
-                !certificates.is_empty(),
-                "--kube-ca-file {}: no certificate in it",
-                file.display()
-            );
-            config.root_cert = Some(certificates);
-        }
-        config.accept_invalid_certs |= target.insecure;
-        if target.tls_server_name.is_some() {
-            config.tls_server_name.clone_from(&target.tls_server_name);
-        }
-        if let Some(plugin) = &mut config.auth_info.exec {
-            // A plugin that logs in has no use for our own token.
-            plugin.drop_env.get_or_insert_default().push(crate::ci::TOKEN.to_owned());
-        }
-        if target.as_user.is_some() {
-            config.auth_info.impersonate.clone_from(&target.as_user);
-        }
-        if !target.as_groups.is_empty() {
-            config.auth_info.impersonate_groups = Some(target.as_groups.clone());
-        }
-        let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let wire = Wire::new(&config, &target.proxies, known.proxy.as_deref())?;
+        let found = kubeconfig_files::resolved(target).context("kubeconfig")?;
+        let wire = Wire::new(&found.access, &target.proxies, Vec::new()).context("kubeconfig")?;
+        wire.log_in().await?;
+        // No user and password, which may be in it.
+        let server = found.access.url().map(|url| GoUrl { user: None, ..url }.text()).unwrap_or_default();
         let context = Context {
-            name: known.context,
-            namespace: config.default_namespace.clone(),
-            disable_compression: config.disable_compression,
+            name: found.context,
+            namespace: found.context_namespace.clone(),
+            disable_compression: found.access.disable_compression,
         };
-        Ok(Self { client: wire.client(config.default_namespace), namespace, server, context, wire })
+        let client = wire.client(found.context_namespace);
+        let server = server.trim_end_matches('/').to_owned();
+        Ok(Self { client, namespace: found.namespace, server, context, wire })
     }
 
     /// A client for what is followed: whose answers begin when there is something to say.
     pub fn patient(&self) -> Client {
         self.wire.patient_client(self.namespace.clone())
+    }
+
+    /// A client for the lock, whose requests share no connection with others: what makes those wait must not cost it.
+    pub fn lock_client(&self) -> Client {
+        self.wire.lock_client(self.namespace.clone())
+    }
+
+    /// Opens the connection that requests share, while something else is waited for: the first of them finds it.
+    pub fn warm(&self) {
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            // What anybody may ask, and costs the API server nothing. If it fails, the first request tells why.
+            if let Ok(version) = http::Request::get("/version").body(Vec::new()) {
+                let _ = client.request_text(version).await;
+            }
+        });
     }
 
     /// Creates the release's namespace for what is in it before Helm comes; one that is there is fine. `bare`: Helm will put
@@ -260,102 +300,9 @@ pub(crate) fn told(error: &kube::Error) -> String {
     }
 }
 
-/// What the client's own configuration does not keep.
-struct Known {
-    context: String,
-    proxy: Option<String>,
-}
-
-impl Known {
-    fn of(kubeconfig: Option<&Kubeconfig>, target: &Target) -> Self {
-        let context = target.context.clone().or_else(|| kubeconfig?.current_context.clone());
-        let proxy = kubeconfig.and_then(|kubeconfig| {
-            let contexts = &kubeconfig.contexts;
-            let named = contexts.iter().find(|named| Some(&named.name) == context.as_ref())?;
-            let wanted = &named.context.as_ref()?.cluster;
-            let cluster = kubeconfig.clusters.iter().find(|named| named.name == *wanted)?;
-            cluster.cluster.as_ref()?.proxy_url.clone()
-        });
-        Self { context: context.unwrap_or_else(|| "in-cluster".to_owned()), proxy }
-    }
-}
-
-async fn config(target: &Target) -> anyhow::Result<(Config, Known)> {
-    let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
-    if target.kubeconfig.is_empty() {
-        let default = match Kubeconfig::read() {
-            Err(error @ KubeconfigError::Parse(_)) => anyhow::bail!(unquoted(error)),
-            read => read.ok(),
-        };
-        let known = Known::of(default.as_ref(), target);
-        if target.context.is_some() {
-            return Ok((Config::from_kubeconfig(&options).await?, known));
-        }
-        return match Config::infer().await {
-            Ok(config) => Ok((config, known)),
-            // An address and a token are all that is needed.
-            Err(_) if target.server.is_some() => {
-                let server = target.server.as_deref().unwrap_or_default();
-                Ok((Config::new(server.parse().context("--kube-apiserver")?), known))
-            }
-            Err(error) => Err(error.into()),
-        };
-    }
-    let mut merged = Kubeconfig::default();
-    for file in &target.kubeconfig {
-        // As kubectl and Helm do: a listed file that is not there is skipped, unless it is the only one.
-        if target.kubeconfig.len() > 1 && !file.exists() {
-            continue;
-        }
-        let read = Kubeconfig::read_from(file).map_err(|error| match error {
-            // Its own text names the file, and the system's reason twice.
-            KubeconfigError::ReadConfig(error, file) => anyhow::anyhow!("{}: {error}", file.display()),
-            error => anyhow::anyhow!("{}: {}", file.display(), unquoted(error)),
-        })?;
-        merged = merged.merge(read)?;
-    }
-    let known = Known::of(Some(&merged), target);
-    Ok((Config::from_custom_kubeconfig(merged, &options).await?, known))
-}
-
-/// What is wrong with a kubeconfig, without its text: the parser quotes the lines around what it stumbles over, and a token may
-/// be in them.
-fn unquoted(error: KubeconfigError) -> String {
-    match error {
-        KubeconfigError::Parse(error) => {
-            let place = error.location().map(|at| format!(" (near line {})", at.line())).unwrap_or_default();
-            format!("it is not the YAML of a kubeconfig{place}")
-        }
-        error => error.to_string(),
-    }
-}
-
-/// The certificates of a bundle, in DER.
-pub(crate) fn pem_certificates(pem: &[u8]) -> Vec<Vec<u8>> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    let text = String::from_utf8_lossy(pem);
-    text.split("-----BEGIN CERTIFICATE-----")
-        .skip(1)
-        .filter_map(|rest| rest.split("-----END CERTIFICATE-----").next())
-        .filter_map(|body| STANDARD.decode(body.split_whitespace().collect::<String>()).ok())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_kubeconfig_that_cannot_be_parsed_is_not_quoted() {
-        for text in [
-            "users:\n- name: a\n  user: {token: canary-token-5e1f\n  x: [canary-token-5e1f\n",
-            "users: canary-token-5e1f\n",
-            "users:\n- name: [canary-token-5e1f]\n",
-        ] {
-            let error = unquoted(Kubeconfig::from_yaml(text).unwrap_err());
-            assert!(error.contains("line ") && !error.contains("canary"), "{error}");
-        }
-    }
 
     #[tokio::test]
     async fn why_a_request_came_to_nothing_is_told_without_the_layers_in_between() {
@@ -371,8 +318,8 @@ mod tests {
             assert_eq!(told(&kube::Error::Api(status(message, reason))), wanted);
         }
         // Port 9 is for what is thrown away, and nobody listens.
-        let nowhere = Config::new("http://127.0.0.1:9".parse().unwrap());
-        let wire = Wire::new(&nowhere, &Proxies::default(), None).unwrap();
+        let nowhere = access::Access { host: "http://127.0.0.1:9".into(), ..access::Access::default() };
+        let wire = Wire::new(&nowhere, &Proxies::default(), Vec::new()).unwrap();
         let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(wire.client("shop".into()));
         let why = told(&pods.get("web").await.unwrap_err());
         assert_eq!(why, "the API server cannot be reached: Connection refused (os error 111)");

@@ -4,9 +4,10 @@
 pub mod argv;
 pub mod binary;
 pub mod child;
+pub mod env_settings;
 pub mod flags;
 pub mod given;
-mod go;
+pub mod go;
 pub mod launch;
 pub mod memory;
 pub mod phases;

@@ -21,6 +21,7 @@ pub mod resource;
 pub mod rights;
 pub mod timeouts;
 mod unchanged;
+pub mod varying;
 mod words;
 
 use std::collections::BTreeSet;
@@ -34,6 +35,7 @@ use crate::{
 };
 use certainty::{Ground, Situation, Weight};
 use resource::group;
+use varying::Varying;
 use words::{said, secrets_of};
 
 /// Something that will, or may, stop a deploy.
@@ -164,17 +166,23 @@ pub struct Context<'a> {
     pub recreates: bool,
     /// Before it applies an object, Helm turns the fields of its client-side apply into applied ones.
     pub takes_over_fields: bool,
-    /// Objects that came out different when the chart was rendered again.
-    pub unstable: &'a BTreeSet<ObjectKey>,
+    /// Fields that came out different when the chart was rendered again.
+    pub varying: &'a Varying,
 }
 
 impl Context<'_> {
-    fn situation<'a>(&'a self, key: &'a ObjectKey, hook: Option<&Value>) -> Situation<'a> {
+    /// `at_fault`: the fields that a refusal is about.
+    fn situation<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        hook: Option<&Value>,
+        at_fault: &[String],
+    ) -> Situation<'a> {
         let earlier = match hook {
             Some(hook) => order::before_hook(self.manifest, self.hooks, self.first, key, hook),
             None => order::before_object(self.manifest, self.hooks, self.first, key),
         };
-        Situation { key: Some(key), earlier, unstable: self.unstable.contains(key) }
+        Situation { key: Some(key), earlier, unstable: self.varying.decides(key, at_fault) }
     }
 }
 
@@ -209,7 +217,11 @@ pub fn judge(key: &ObjectKey, answer: &Answer, context: &Context<'_>) -> Vec<Fin
 fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Context<'_>) -> Option<Finding> {
     let message = refusal.message.as_str();
     let says = |words: &str| message.contains(words);
-    let situation = context.situation(key, answer.hook.then_some(&answer.wanted));
+    let at_fault = match is_fixed_set(key, refusal) {
+        true => fixed_fields(answer).into_iter().map(|(path, ..)| path).collect(),
+        false => varying::at_fault(key, refusal),
+    };
+    let situation = context.situation(key, answer.hook.then_some(&answer.wanted), &at_fault);
     if is_brought(key, refusal, &situation, context.manifest) {
         return None;
     }
@@ -236,6 +248,7 @@ fn refused(key: &ObjectKey, answer: &Answer, refusal: &Refusal, context: &Contex
         409 if refusal.causes.iter().any(|cause| cause.reason == "FieldManagerConflict") => {
             conflict(key, refusal, base)
         }
+        409 if answer.hook && answer.live.is_some() => Some(lasting_hook(key, base)),
         // Somebody else was faster; Helm asks again.
         409 => None,
         400 | 403 if says("does not support dry run") => Some(unknown(format!("not checked: {message}"))),
@@ -316,6 +329,29 @@ fn is_definition(own: &ObjectKey, crd: &Value, key: &ObjectKey) -> bool {
         && crd["spec"]["names"]["kind"] == key.kind.as_str()
 }
 
+/// A hook of an earlier run that Helm neither deleted then nor deletes now.
+fn lasting_hook(key: &ObjectKey, base: Finding) -> Finding {
+    let policy = match key.kind.as_str() {
+        // Helm deletes no CRD, whatever its policy says.
+        "CustomResourceDefinition" => {
+            "move the CRD into the chart's crds/, or into its templates without the hook"
+        }
+        _ => "in the chart, add before-hook-creation to its helm.sh/hook-delete-policy",
+    };
+    let namespace = if key.namespace.is_empty() { String::new() } else { format!(" -n {}", key.namespace) };
+    let mut remedy = vec![policy.to_owned()];
+    if key.kind != "CustomResourceDefinition" {
+        remedy.push(format!("or, once: kubectl delete {} {}{namespace}", key.kind.to_lowercase(), key.name));
+    }
+    Finding {
+        id: "refused",
+        cause: "the hook exists from an earlier run, and helm creates it without deleting that one first"
+            .to_owned(),
+        remedy,
+        ..base
+    }
+}
+
 /// Who owns what. Helm's own fields change hands by Helm's doing when a release turns from client-side to server-side.
 fn conflict(key: &ObjectKey, refusal: &Refusal, base: Finding) -> Option<Finding> {
     let others: Vec<&Cause> = refusal
@@ -385,14 +421,19 @@ const CHANGEABLE: [&str; 7] = [
     "minReadySeconds",
 ];
 
-fn stateful_set(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {
-    let (name, namespace) = (&key.name, &key.namespace);
+/// The parts of a StatefulSet that are to change and cannot: path, as it lives, as it is wanted.
+fn fixed_fields(answer: &Answer) -> Vec<(String, Value, Value)> {
     let mut wanted = answer.wanted["spec"].clone();
     if let Some(fields) = wanted.as_object_mut() {
         fields.retain(|field, _| !CHANGEABLE.contains(&field.as_str()));
     }
     let live = answer.live.as_ref().map_or(&Value::Null, |live| &live["spec"]);
-    let changed = patch::differences(live, &wanted, "spec");
+    patch::differences(live, &wanted, "spec")
+}
+
+fn stateful_set(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {
+    let (name, namespace) = (&key.name, &key.namespace);
+    let changed = fixed_fields(answer);
     let first = changed.first().cloned().unwrap_or_default();
     let one = changed.len() == 1;
     Finding {

@@ -136,6 +136,10 @@ fn environment(pid: i32) -> Vec<u8> {
             Ok(environment) => return environment,
             Err(_) => break,
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "every caller is on a thread of its own for what blocks"
+        )]
         std::thread::sleep(Duration::from_millis(1));
     }
     Vec::new()
@@ -326,6 +330,29 @@ mod tests {
         let clock = Clock::start();
         end(&found, Some(Duration::from_secs(60)), clock).await.unwrap();
         assert!(clock.monotonic() < Duration::from_secs(1), "nobody is left to wait for");
+    }
+
+    /// On a runtime of one thread: it is let go by a task that runs while its end is waited for.
+    #[tokio::test]
+    async fn who_waits_for_an_end_keeps_nobody_else_waiting() {
+        use std::io::{Read, Write};
+        let mut child = sleeper("trap '' TERM; echo ready; read line; exit 7", "waits");
+        let mut ready = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let processes = [of(&child)];
+        let ended = end(&processes, Some(Duration::from_secs(10)), Clock::start());
+        let others = async {
+            tokio::task::yield_now().await;
+            stdin.write_all(b"go\n").unwrap();
+        };
+        let (ended, ()) = tokio::join!(ended, others);
+        ended.unwrap();
+        assert_eq!(
+            child.wait().unwrap().code(),
+            Some(7),
+            "it was killed: its limit went by before the other task ran"
+        );
     }
 
     #[tokio::test]

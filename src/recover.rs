@@ -19,11 +19,11 @@ use crate::{
     cli::{ClusterFlags, Command},
     clock::Clock,
     cluster::Target,
+    helm::env_settings,
     lock::command::{Stop, say},
     private_file,
     process::Process,
     release::store::Storage,
-    request::{is_insecure, proxies},
 };
 
 /// What names of state files begin with.
@@ -125,22 +125,16 @@ pub async fn run(command: Command, env: &Env, host: &str, clock: Clock) -> u8 {
 
 /// The cluster that a command line and Helm's variables name.
 pub(crate) fn target(flags: &ClusterFlags, env: &Env) -> Target {
-    let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
-    let files =
-        get("KUBECONFIG").map(|list| list.split(':').filter(|f| !f.is_empty()).map(PathBuf::from).collect());
-    Target {
-        kubeconfig: flags.kubeconfig.clone().map(|file| vec![file]).or(files).unwrap_or_default(),
-        context: flags.kube_context.clone().or_else(|| get("HELM_KUBECONTEXT")),
-        token: get("HELM_KUBETOKEN"),
-        server: get("HELM_KUBEAPISERVER"),
-        ca_file: get("HELM_KUBECAFILE").map(PathBuf::from),
-        as_user: get("HELM_KUBEASUSER"),
-        as_groups: get("HELM_KUBEASGROUPS")
-            .map(|list| list.split(',').map(str::to_owned).collect())
-            .unwrap_or_default(),
-        insecure: is_insecure(env),
-        tls_server_name: get("HELM_KUBETLS_SERVER_NAME"),
-        namespace: flags.namespace.clone().or_else(|| get("HELM_NAMESPACE")),
-        proxies: proxies(env),
+    let mut target = env_settings::target(env);
+    let set = |field: &mut Option<String>, flag: &Option<String>| {
+        if let Some(value) = flag {
+            *field = Some(value.clone()).filter(|value| !value.is_empty());
+        }
+    };
+    set(&mut target.context, &flags.kube_context);
+    set(&mut target.namespace, &flags.namespace);
+    if let Some(file) = flags.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty()) {
+        (target.kubeconfig, target.is_explicit) = (vec![file], true);
     }
+    target
 }

@@ -9,8 +9,8 @@ use crate::{
     bytes,
     ci::{self, Env, concurrency::Limits},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
-    cluster::{Target, wire::Proxies},
-    helm::{Command, Invocation, memory::Decided, split},
+    cluster::{Target, http_proxy::Proxies},
+    helm::{Command, Invocation, env_settings, go::boolean, memory::Decided, split},
     lock::lease_name,
     private_file,
     release::{
@@ -79,7 +79,7 @@ pub struct Request {
 
 /// How many revisions Helm keeps where no flag says it; 0 is no limit.
 pub(crate) fn history_max(env: &Env) -> u32 {
-    env.get("HELM_MAX_HISTORY").and_then(|max| max.parse().ok()).unwrap_or(10)
+    u32::try_from(env_settings::max_history(env).max(0)).unwrap_or(u32::MAX)
 }
 
 /// Where records are, as `HELM_DRIVER` says.
@@ -137,7 +137,9 @@ impl Request {
         let split = split(command, tokens, &OWN_FLAGS).map_err(|error| error.to_string())?;
         let invocation = Invocation::parse(command, &split.helm).map_err(|error| error.to_string())?;
         let (flags, mut warnings) = from_env(env);
-        let own = flags.into_iter().chain(split.own);
+        let own: Vec<String> = flags.into_iter().chain(split.own).collect();
+        let is_outdated = |word: &String| word == "--outdated" || word.starts_with("--outdated=");
+        let is_outdated_chosen = own.iter().any(is_outdated);
         let argv = ["helm-guard".to_owned(), command.as_str().to_owned()].into_iter().chain(own);
         let cli = Cli::try_parse_from(argv.map(|word| bytes::to_bytes(&word)))
             .map_err(|error| error.render().to_string())?;
@@ -158,8 +160,8 @@ impl Request {
             | cli::Command::Lock(_)
             | cli::Command::Action => return Err("not a Helm command".into()),
         };
-        if env.get("CI_JOB_MANUAL").is_some_and(|manual| manual == "true") {
-            // GitLab counts no attempts: whoever starts a job by hand means it.
+        if !is_outdated_chosen && env.get("CI_JOB_MANUAL").is_some_and(|manual| manual == "true") {
+            // GitLab counts no attempts: whoever starts a job by hand means it, unless another choice was made.
             guard.outdated = cli::Outdated::Allow;
         }
         warnings.sort();
@@ -269,7 +271,7 @@ impl Request {
         }
         Ok(Self {
             task,
-            target: target(&invocation, env),
+            target: target(&invocation, env)?,
             helm_memory: Decided::of(env),
             owner: ci::owner(env, host),
             storage,
@@ -280,7 +282,7 @@ impl Request {
             backup_dir,
             copies_dir,
             state_dir: ci_dir,
-            desk: ci::desk(env, proxies(env)),
+            desk: ci::desk(env, Proxies::of(env)),
             within: env.get(crate::helm::launch::MARK).filter(|id| !id.is_empty()).cloned(),
             temporary,
             cache_dir,
@@ -369,64 +371,36 @@ fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
 
 const INSECURE: &str = "kube-insecure-skip-tls-verify";
 
-/// Whether Helm's variable says that the API server's certificate is not to be looked at.
-pub fn is_insecure(env: &Env) -> bool {
-    env.get("HELM_KUBEINSECURE_SKIP_TLS_VERIFY").is_some_and(|value| is_true(value))
-}
-
-/// As Helm reads the variables that turn something on: with Go's `strconv.ParseBool`, and what that does not know is not on
-/// (`envBoolOr` in Helm's `pkg/cli/environment.go`, in 3 and 4 alike).
-fn is_true(value: &str) -> bool {
-    matches!(value, "1" | "t" | "T" | "TRUE" | "true" | "True")
-}
-
-/// Helm's flags, then its variables.
-fn target(invocation: &Invocation, env: &Env) -> Target {
-    let get = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
-    let pick = |flag: &str, name: &str| invocation.value(flag).map(str::to_owned).or_else(|| get(name));
+/// Helm's flags, then its variables, which are the flags' defaults. A flag that is given empty says nothing, and hides its
+/// variable.
+fn target(invocation: &Invocation, env: &Env) -> Result<Target, String> {
+    let mut target = env_settings::target(env);
+    let set = |field: &mut Option<String>, flag: &str| {
+        if let Some(value) = invocation.value(flag) {
+            *field = Some(value.to_owned()).filter(|value| !value.is_empty());
+        }
+    };
+    set(&mut target.context, "kube-context");
+    set(&mut target.server, "kube-apiserver");
+    set(&mut target.token, "kube-token");
+    set(&mut target.as_user, "kube-as-user");
+    set(&mut target.tls_server_name, "kube-tls-server-name");
+    set(&mut target.namespace, "namespace");
+    if let Some(file) = invocation.value("kubeconfig").filter(|file| !file.is_empty()) {
+        (target.kubeconfig, target.is_explicit) = (vec![PathBuf::from(bytes::to_bytes(file))], true);
+    }
+    if let Some(file) = invocation.value("kube-ca-file") {
+        target.ca_file = Some(file).filter(|file| !file.is_empty()).map(|file| bytes::to_bytes(file).into());
+    }
     let as_groups = invocation.values("kube-as-group");
-    let kubeconfig = match invocation.value("kubeconfig") {
-        Some(file) => vec![PathBuf::from(bytes::to_bytes(file))],
-        None => get("KUBECONFIG")
-            .map(|list| list.split(':').filter(|file| !file.is_empty()).map(PathBuf::from).collect())
-            .unwrap_or_default(),
-    };
-    Target {
-        kubeconfig,
-        context: pick("kube-context", "HELM_KUBECONTEXT"),
-        server: pick("kube-apiserver", "HELM_KUBEAPISERVER"),
-        token: pick("kube-token", "HELM_KUBETOKEN"),
-        ca_file: pick("kube-ca-file", "HELM_KUBECAFILE").map(|file| bytes::to_bytes(&file).into()),
-        as_user: pick("kube-as-user", "HELM_KUBEASUSER"),
-        as_groups: if as_groups.is_empty() {
-            get("HELM_KUBEASGROUPS")
-                .map(|list| list.split(',').map(str::to_owned).collect())
-                .unwrap_or_default()
-        } else {
-            as_groups.into_iter().map(str::to_owned).collect()
-        },
-        // The variable is the flag's default.
-        insecure: match invocation.value(INSECURE) {
-            Some(_) => invocation.is_set(INSECURE),
-            None => is_insecure(env),
-        },
-        tls_server_name: pick("kube-tls-server-name", "HELM_KUBETLS_SERVER_NAME"),
-        namespace: pick("namespace", "HELM_NAMESPACE"),
-        proxies: proxies(env),
+    if !as_groups.is_empty() {
+        target.as_groups = as_groups.into_iter().map(str::to_owned).collect();
     }
-}
-
-/// The variables in the order in which Go reads them.
-pub fn proxies(env: &Env) -> Proxies {
-    let first = |names: [&str; 2]| {
-        let set = names.into_iter().filter_map(|name| env.get(name)).find(|value| !value.is_empty());
-        set.cloned().unwrap_or_default()
-    };
-    Proxies {
-        https: first(["HTTPS_PROXY", "https_proxy"]),
-        http: first(["HTTP_PROXY", "http_proxy"]),
-        none: first(["NO_PROXY", "no_proxy"]),
+    // Helm does not get this flag, so it cannot refuse it.
+    for value in invocation.values(INSECURE) {
+        target.insecure = boolean(value).ok_or_else(|| format!("--{INSECURE}={value}: true or false"))?;
     }
+    Ok(target)
 }
 
 #[cfg(test)]
@@ -457,6 +431,25 @@ mod tests {
                 .collect();
             let request = Request::parse(Command::Upgrade, &tokens, &env, "host").unwrap();
             assert_eq!(request.target.insecure, insecure, "{variable} {flag}");
+        }
+    }
+
+    #[test]
+    fn a_manual_job_is_not_outdated_unless_another_choice_was_made() {
+        use cli::Outdated::{Allow, Fail, Skip};
+        for (manual, variable, flags, expected) in [
+            ("true", "", &[][..], Allow),
+            ("false", "", &[], Skip),
+            ("true", "", &["--outdated=skip"], Skip),
+            ("true", "", &["--outdated", "fail"], Fail),
+            ("true", "fail", &[], Fail),
+            ("true", "skip", &["--outdated=allow"], Allow),
+        ] {
+            let env = [("CI_JOB_MANUAL", manual), ("HELM_GUARD_OUTDATED", variable)];
+            let env: Env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let tokens: Vec<String> = ["web", "chart"].iter().chain(flags).map(|t| (*t).to_owned()).collect();
+            let request = Request::parse(Command::Upgrade, &tokens, &env, "host").unwrap();
+            assert_eq!(request.guard.outdated, expected, "{manual} {variable:?} {flags:?}");
         }
     }
 

@@ -11,7 +11,10 @@ use serde_json::Value;
 use tower::BoxError;
 
 use super::{Answer, Ask, Desk, Trouble, trouble};
-use crate::cluster::wire::{self, Wire};
+use crate::cluster::{
+    access::Access,
+    wire::{self, Wire},
+};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,19 +96,16 @@ impl Api {
 
 /// As the API server is reached: proxies, roots and TLS are the same.
 fn open(desk: &Desk) -> anyhow::Result<wire::Service> {
-    let mut config = kube::Config::new(desk.api.parse()?);
     let (name, token) = &desk.login;
     let mut token = HeaderValue::from_str(token.reveal())?;
     token.set_sensitive(true);
-    config.headers = vec![
+    let headers = vec![
         (HeaderName::from_static(name), token),
         (header::USER_AGENT, HeaderValue::from_static(concat!("helm-guard/", env!("CARGO_PKG_VERSION")))),
     ];
-    if let Some(file) = &desk.ca_file {
-        let certificates = crate::cluster::pem_certificates(&std::fs::read(file)?);
-        config.root_cert = Some(certificates).filter(|certificates| !certificates.is_empty());
-    }
-    Ok(Wire::new(&config, &desk.proxies, None)?.free().short)
+    let ca_file = desk.ca_file.clone().unwrap_or_default();
+    let access = Access { host: desk.api.clone(), ca_file, ..Access::default() };
+    Ok(Wire::new(&access, &desk.proxies, headers)?.free().short)
 }
 
 /// The layers of the client add nothing to what the system says.

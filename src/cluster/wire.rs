@@ -4,13 +4,13 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use hyper::{
     body::Incoming,
@@ -18,34 +18,37 @@ use hyper::{
 };
 use hyper_rustls::{DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, ResolveServerName};
 use hyper_util::{
-    client::{
-        legacy::{
-            Client as Pool,
-            connect::{
-                Connected, Connection, HttpConnector,
-                proxy::{SocksV5, Tunnel},
-            },
+    client::legacy::{
+        Client as Pool,
+        connect::{
+            Connected, Connection, HttpConnector,
+            proxy::{SocksV5, Tunnel},
         },
-        proxy::matcher::{Intercept, Matcher},
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use kube::{Client, Config, client::ConfigExt};
-use serde::{Deserialize, Serialize};
+use kube::Client;
 use tokio::net::TcpStream;
 use tower::{BoxError, ServiceExt, timeout::Timeout, util::BoxCloneSyncService};
 
-use super::gated::{Gate, Gated};
+use super::{
+    access::{Access, DEFAULT_SERVER},
+    credentials::Credentials,
+    exec_plugin::{Login, NoLogin},
+    gated::{Gate, Gated},
+    http_proxy::Proxies,
+    proxied::{Base, Kind, Proxy},
+    route::Route,
+};
 
 /// How long an answer to this program's own requests may take to begin. A connection whose other end is gone without a word
 /// says nothing for ever. Helm's requests have Helm's patience.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// After which silence on a connection with requests under way it is asked whether its other end is there, and how long the
-/// answer to that may take: as Go's clients do. A single request over a dead connection would end with its own limit; here it
-/// would be all of them.
-const SILENCE: Duration = Duration::from_secs(30);
-const PONG: Duration = Duration::from_secs(15);
+/// answer to that may take. A single request over a dead connection would end with its own limit; here it would be all of them.
+const SILENCE: Duration = Duration::from_secs(5);
+const PONG: Duration = Duration::from_secs(5);
 
 /// How requests share connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +56,9 @@ enum Sharing {
     /// All at once over one connection, if the API server offers HTTP/2. Each more connection costs two round trips, and the API
     /// server a signature.
     Many,
-    /// One at a time on each connection: for what lasts, and would count against the API server's limit of streams, and for what
-    /// turns into another protocol, which HTTP/2 cannot.
+    /// One at a time on each connection: for what lasts, and would count against the API server's limit of streams; for what
+    /// turns into another protocol, which HTTP/2 cannot; and for the lock, which a connection that went silent must not cost:
+    /// a request that is given up takes its connection with it, and the next one opens another.
     One,
 }
 
@@ -72,36 +76,12 @@ pub fn send(service: Service, request: Request<Body>) -> Pending<Response<Incomi
     Box::pin(service.oneshot(request))
 }
 
-/// Variables that name a proxy, for API servers whose kubeconfig names none.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proxies {
-    /// `HTTPS_PROXY`.
-    pub https: String,
-    /// `HTTP_PROXY`.
-    pub http: String,
-    /// `NO_PROXY`.
-    pub none: String,
-}
-
-impl Proxies {
-    /// Which proxy leads to the server, by the rules of Go's clients: one that the kubeconfig names, always; else one of the
-    /// environment, but never to this machine itself.
-    fn to(&self, server: &Uri, named: Option<&str>) -> Option<Intercept> {
-        if let Some(named) = named.filter(|named| !named.is_empty()) {
-            return Matcher::builder().all(named).build().intercept(server);
-        }
-        let host = server.host()?.trim_matches(['[', ']']);
-        let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        let matcher = Matcher::builder().https(&*self.https).http(&*self.http).no(&*self.none).build();
-        if loopback || host == "localhost" { None } else { matcher.intercept(server) }
-    }
-}
-
 /// The way to one API server.
 #[derive(Clone)]
 pub struct Wire {
     open: Arc<dyn Fn(Option<Gate>, Sharing) -> Service + Send + Sync>,
     free: Service,
+    login: Option<Arc<Login>>,
 }
 
 /// The ways for one kind of requests.
@@ -121,46 +101,52 @@ impl Ways {
 }
 
 impl Wire {
-    /// Reads certificates and asks for credentials; connects to nothing yet. `proxy` is the one that the kubeconfig names.
+    /// Reads certificates; connects to nothing yet, and runs nothing. `headers` are in every request.
     ///
     /// # Errors
-    /// When certificates, credentials or the proxy cannot be used.
-    pub fn new(config: &Config, proxies: &Proxies, proxy: Option<&str>) -> anyhow::Result<Self> {
-        let proxy = proxies.to(&config.cluster_url, proxy);
-        let plain = config.rustls_client_config()?;
-        let mut multiplexed = plain.clone();
-        multiplexed.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let (plain, multiplexed) = (Arc::new(plain), Arc::new(multiplexed));
-        let dial = Dial { gate: None, proxy, tls: plain.clone() };
-        let resolver: Arc<dyn ResolveServerName + Send + Sync> = match &config.tls_server_name {
-            Some(name) => Arc::new(FixedServerNameResolver::new(name.clone().try_into()?)),
-            None => Arc::new(DefaultServerNameResolver::default()),
+    /// When the address, certificates, credentials or the proxy cannot be used.
+    pub fn new(
+        access: &Access,
+        proxies: &Proxies,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> anyhow::Result<Self> {
+        let Route { base, proxy, tls, credentials, login } = Route::new(access, proxies)?;
+        let credentials = Arc::new(credentials.with(headers));
+        let dial = Dial {
+            gate: None,
+            proxy: proxy.map(|proxy| Proxy::new(&proxy, base.is_tls())).transpose()?,
+            tls: Arc::new(tls),
+            names: match &*access.server_name {
+                "" => Arc::new(DefaultServerNameResolver::default()),
+                name => Arc::new(FixedServerNameResolver::new(name.to_owned().try_into()?)),
+            },
+            is_default: access.host == DEFAULT_SERVER,
         };
-        let (base, auth, headers) =
-            (config.base_uri_layer(), config.auth_layer()?, config.extra_headers_layer()?);
         let open = move |gate: Option<Gate>, sharing: Sharing| {
-            let tls = match sharing {
-                Sharing::Many => multiplexed.clone(),
-                Sharing::One => plain.clone(),
-            };
             let dial = Dial { gate, ..dial.clone() };
-            let connector = HttpsConnector::new(dial, tls, false, resolver.clone());
-            let pool = Pool::builder(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .http2_keep_alive_interval(SILENCE)
-                .http2_keep_alive_timeout(PONG)
-                .build::<_, Body>(connector);
-            // Credentials are renewed in one place, whichever of the services asks.
-            let service = tower::ServiceBuilder::new()
-                .layer(&base)
-                .option_layer(auth.as_ref())
-                .layer(&headers)
-                .map_err(BoxError::from)
-                .service(pool);
-            BoxCloneSyncService::new(service)
+            BoxCloneSyncService::new(Asking {
+                // Credentials are renewed in one place, whichever of the services asks.
+                credentials: credentials.clone(),
+                base: base.clone(),
+                for_proxy: dial.proxy.as_ref().and_then(Proxy::in_request),
+                pool: Arc::new(Mutex::new((0, dial.pool(sharing)))),
+                sharing,
+                dial,
+            })
         };
         let free = open(None, Sharing::Many);
-        Ok(Self { open: Arc::new(open), free })
+        Ok(Self { open: Arc::new(open), free, login })
+    }
+
+    /// Logs in where a program does that: it may ask for a password, and take its time.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn log_in(&self) -> Result<(), NoLogin> {
+        match &self.login {
+            Some(login) => login.get().await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// This program's own client.
@@ -172,6 +158,11 @@ impl Wire {
     pub fn patient_client(&self, namespace: String) -> Client {
         const HOUR: Duration = Duration::from_secs(3600);
         own((self.open)(None, Sharing::One), namespace, HOUR, |_| {})
+    }
+
+    /// The same for the lock, with connections of its own.
+    pub fn lock_client(&self, namespace: String) -> Client {
+        own((self.open)(None, Sharing::One), namespace, ANSWER, |_| {})
     }
 
     /// The same, of which no byte leaves while the gate is shut; `mark` may change a request.
@@ -193,6 +184,64 @@ impl Wire {
     pub fn gated(&self, gate: Gate) -> Ways {
         let open = |sharing| (self.open)(Some(gate.clone()), sharing);
         Ways { short: open(Sharing::Many), lasting: open(Sharing::One) }
+    }
+}
+
+/// Connections that are used again.
+type Connections = Pool<HttpsConnector<Dial>, Body>;
+
+/// Completes requests, which have a path alone, and sends them.
+#[derive(Clone)]
+struct Asking {
+    credentials: Arc<Credentials>,
+    base: Base,
+    for_proxy: Option<HeaderValue>,
+    dial: Dial,
+    sharing: Sharing,
+    /// Connections that show a certificate, and which one.
+    pool: Arc<Mutex<(u64, Connections)>>,
+}
+
+impl Asking {
+    /// Connections with the certificate in force.
+    fn connections(&self) -> Result<Connections, BoxError> {
+        let mut pool = self.pool.lock().map_err(|_| "a connection failed badly")?;
+        let generation = self.credentials.login().map_or(0, |login| login.generation());
+        if pool.0 != generation {
+            *pool = (generation, self.dial.pool(self.sharing));
+        }
+        Ok(pool.1.clone())
+    }
+
+    async fn send(self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        let (mut head, body) = request.into_parts();
+        head.uri = self.base.with(head.uri.path_and_query())?;
+        let given = self.credentials.add(&mut head.headers).await?;
+        if let Some(value) = self.for_proxy.clone() {
+            head.headers.insert(header::PROXY_AUTHORIZATION, value);
+        }
+        let response = self.connections()?.request(Request::from_parts(head, body)).await?;
+        if let (Some(login), Some(given)) = (self.credentials.login(), given)
+            && response.status() == StatusCode::UNAUTHORIZED
+        {
+            // For the next request. This one is answered.
+            let _ = login.renew(&given).await;
+        }
+        Ok(response)
+    }
+}
+
+impl tower::Service<Request<Body>> for Asking {
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = Pending<Self::Response>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().send(request))
     }
 }
 
@@ -262,8 +311,64 @@ impl tower::Service<Uri> for Tcp {
 #[derive(Clone)]
 struct Dial {
     gate: Option<Gate>,
-    proxy: Option<Intercept>,
+    proxy: Option<Proxy>,
     tls: Arc<rustls::ClientConfig>,
+    names: Arc<dyn ResolveServerName + Send + Sync>,
+    /// Nothing names the server.
+    is_default: bool,
+}
+
+impl Dial {
+    fn pool(&self, sharing: Sharing) -> Connections {
+        let mut tls = self.tls.clone();
+        if sharing == Sharing::Many {
+            // Only to the API server itself: a proxy on the way is spoken to as before.
+            let mut offering = rustls::ClientConfig::clone(&tls);
+            offering.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            tls = Arc::new(offering);
+        }
+        let connector = HttpsConnector::new(self.clone(), tls, false, self.names.clone());
+        Pool::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .http2_keep_alive_interval(SILENCE)
+            .http2_keep_alive_timeout(PONG)
+            .build(connector)
+    }
+
+    async fn open(self, to: Uri) -> Result<Link, BoxError> {
+        let tcp = Tcp::new(self.gate);
+        let Some(proxy) = self.proxy else {
+            let opened = tcp.oneshot(to).await;
+            return Ok(Link { stream: Box::new(opened?), is_forwarded: false });
+        };
+        let stream: Box<dyn Duplex> = match (proxy.kind, proxy.is_forwarding) {
+            (Kind::Socks, _) => {
+                let socks = SocksV5::new(proxy.at, tcp);
+                let socks = match proxy.user {
+                    Some((name, password)) => socks.with_auth(name, password.unwrap_or_default()),
+                    None => socks,
+                };
+                Box::new(socks.oneshot(to).await?)
+            }
+            (Kind::Plain, true) => Box::new(tcp.oneshot(proxy.at).await?),
+            (Kind::Plain, false) => Box::new(tunnel(proxy.at.clone(), tcp, proxy.auth).oneshot(to).await?),
+            (Kind::Tls, is_forwarding) => {
+                // With the same certificates as to the API server, and the same name: so does Go.
+                let tcp = HttpsConnector::new(tcp, self.tls, true, self.names);
+                if is_forwarding {
+                    Box::new(tcp.oneshot(proxy.at).await?)
+                } else {
+                    Box::new(tunnel(proxy.at.clone(), tcp, proxy.auth).oneshot(to).await?)
+                }
+            }
+        };
+        Ok(Link { stream, is_forwarded: proxy.is_forwarding })
+    }
+}
+
+fn tunnel<C>(at: Uri, through: C, auth: Option<HeaderValue>) -> Tunnel<C> {
+    let tunnel = Tunnel::new(at, through);
+    if let Some(auth) = auth { tunnel.with_auth(auth) } else { tunnel }
 }
 
 impl tower::Service<Uri> for Dial {
@@ -276,45 +381,44 @@ impl tower::Service<Uri> for Dial {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let tcp = Tcp::new(self.gate.clone());
-        let Some(proxy) = self.proxy.clone() else {
-            return Box::pin(async move { Ok(Link(Box::new(tcp.oneshot(to).await?))) });
-        };
-        let tls = self.tls.clone();
+        let dial = self.clone();
         Box::pin(async move {
-            let at = proxy.uri().clone();
-            let scheme = at.scheme_str().unwrap_or_default().to_owned();
-            if scheme.starts_with("socks5") {
-                let socks = SocksV5::new(at, tcp);
-                let socks = match proxy.raw_auth() {
-                    Some((user, password)) => socks.with_auth(user.to_owned(), password.to_owned()),
-                    None => socks,
-                };
-                return Ok(Link(Box::new(socks.oneshot(to).await?)));
-            }
-            let auth = proxy.basic_auth().cloned();
-            if scheme == "https" {
-                let tcp = HttpsConnector::new(tcp, tls, true, Arc::new(DefaultServerNameResolver::default()));
-                let tunnel = Tunnel::new(at, tcp);
-                let tunnel = if let Some(auth) = auth { tunnel.with_auth(auth) } else { tunnel };
-                return Ok(Link(Box::new(tunnel.oneshot(to).await?)));
-            }
-            let tunnel = Tunnel::new(at, tcp);
-            let tunnel = if let Some(auth) = auth { tunnel.with_auth(auth) } else { tunnel };
-            Ok(Link(Box::new(tunnel.oneshot(to).await?)))
+            let is_default = dial.is_default;
+            dial.open(to).await.map_err(|error| {
+                // The innermost cause is what is shown.
+                let cause = root_cause(&*error);
+                if is_default {
+                    format!("{cause} (no kubeconfig names a cluster, so {DEFAULT_SERVER} was tried)").into()
+                } else {
+                    error
+                }
+            })
         })
     }
+}
+
+/// The innermost cause of an error.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 trait Duplex: Read + Write + Connection + Send + Unpin {}
 impl<T: Read + Write + Connection + Send + Unpin> Duplex for T {}
 
 /// A connection, whatever lies between.
-struct Link(Box<dyn Duplex>);
+struct Link {
+    stream: Box<dyn Duplex>,
+    /// The other end is a proxy that reads requests and passes them on.
+    is_forwarded: bool,
+}
 
 impl Connection for Link {
     fn connected(&self) -> Connected {
-        self.0.connected()
+        self.stream.connected().proxy(self.is_forwarded)
     }
 }
 
@@ -324,7 +428,7 @@ impl Read for Link {
         context: &mut Context<'_>,
         into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, into)
+        Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
@@ -334,19 +438,19 @@ impl Write for Link {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -354,39 +458,6 @@ impl Write for Link {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_way_to_a_server_is_that_of_go_clients() {
-        let none = Proxies::default();
-        let some = Proxies {
-            https: "http://proxy:3128".into(),
-            http: "plain:1".into(),
-            none: "10.0.0.0/8,.corp.example".into(),
-        };
-        for (proxies, server, named, wanted) in [
-            (&none, "https://api.example:6443", None, None),
-            (&some, "https://api.example:6443", None, Some("http://proxy:3128/")),
-            (&some, "http://api.example", None, Some("http://plain:1/")),
-            (&some, "https://10.1.2.3:6443", None, None),
-            (&some, "https://api.corp.example", None, None),
-            (&some, "https://127.0.0.1:6443", None, None),
-            (&some, "https://[::1]:6443", None, None),
-            (&some, "https://localhost:6443", None, None),
-            (&some, "https://10.1.2.3", Some("socks5://me:secret@socks:1080"), Some("socks5://socks:1080/")),
-            (&none, "https://127.0.0.1", Some("https://proxy:1"), Some("https://proxy:1/")),
-            (&none, "https://api.example", Some(""), None),
-        ] {
-            let way = proxies.to(&server.parse().unwrap(), named).map(|way| way.uri().to_string());
-            assert_eq!(way.as_deref(), wanted, "{server} {named:?}");
-        }
-        let way = none.to(&"https://a".parse().unwrap(), Some("socks5://me:secret@socks:1080")).unwrap();
-        assert_eq!(way.raw_auth(), Some(("me", "secret")));
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
     }
 }

@@ -67,6 +67,9 @@ pub(super) async fn take_locks(
         }
         return Ok(locks);
     }
+    // Of what follows, nothing waits then for a connection.
+    cluster.warm();
+    let client = cluster.lock_client();
     for name in lease_names(request) {
         let wanted = lease::Request {
             lease: name.clone(),
@@ -103,8 +106,7 @@ pub(super) async fn take_locks(
         };
         let mut queue = queue(request, reporter, clock);
         let stop = async { _ = signals.first().await };
-        let acquired =
-            lease::acquire(cluster.client.clone(), &wanted, clock, &mut queue, stop, waiting).await;
+        let acquired = lease::acquire(client.clone(), &wanted, clock, &mut queue, stop, waiting).await;
         match acquired {
             Ok(acquired) => {
                 reporter.emit(Event::LockAcquired {

@@ -21,11 +21,13 @@ use crate::{
         adopt::{Proof, look::look},
         finish_install::objects::survey,
         map_apis::{self, Found},
-        odd_records, steps,
+        odd_records::{self, Reading},
+        steps,
     },
     report::{Event, Outcome},
     request::Task,
     signals::Signals,
+    yaml::Unread,
 };
 
 impl Run<'_> {
@@ -104,8 +106,8 @@ impl Run<'_> {
         };
         let answer = match answer {
             Answer::Healthy if !alone && strategy != Strategy::Off => {
-                let readable = |record: &Record| read_manifest(record, &self.cluster.namespace).is_some();
-                let plan = odd_records::unreadable_base(&history, invocation.command, readable);
+                let reading = |record: &Record| reading(record, &self.cluster.namespace);
+                let plan = odd_records::unreadable_base(&history, invocation.command, reading);
                 plan.map_or(Answer::Healthy, Answer::Repair)
             }
             Answer::Repair(plan) => {
@@ -414,6 +416,16 @@ pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History
 
 pub(crate) fn manifest_of(record: &Record, namespace: &str) -> Manifest {
     read_manifest(record, namespace).unwrap_or_default()
+}
+
+fn reading(record: &Record, namespace: &str) -> Reading {
+    let text = codec::decode(record.stored.payload()).and_then(|json| codec::manifest(&json));
+    match text.map(|text| Manifest::parse(&text, namespace)) {
+        Ok(Ok(_)) => Reading::Objects,
+        Ok(Err(Unread::BeyondLimits(_))) => Reading::BeyondLimits,
+        Err(error) if error.is_own_limit() => Reading::BeyondLimits,
+        Ok(Err(_)) | Err(_) => Reading::NotYaml,
+    }
 }
 
 pub(super) fn read_manifest(record: &Record, namespace: &str) -> Option<Manifest> {

@@ -402,10 +402,10 @@ impl Run<'_> {
         let started = self.clock.monotonic();
         let asking = act::assess(&self.cluster, &deploy);
         let mut found = unless_stopped(signals, "asking the API server", asking).await?;
-        // Nothing is refused for an object that Helm will render otherwise.
+        // Nothing is refused for a field that Helm will render otherwise.
         if found.findings.iter().any(Finding::is_certain) {
-            deploy.unstable = self.unstable(rendered, history, &deploy, signals).await?;
-            if !deploy.unstable.is_empty() {
+            deploy.varying = self.varying(rendered, history, &deploy, signals).await?;
+            if !deploy.varying.is_empty() {
                 let asking = act::assess(&self.cluster, &deploy);
                 found = unless_stopped(signals, "asking the API server", asking).await?;
             }

@@ -2,9 +2,7 @@
 //!
 //! Where helm-guard renders the chart itself (a stuck release, a check, no fence) it uses `helm template`, which knows no
 //! revision. What comes out differs from Helm's own run where a template uses that, or makes up values. So Helm does the deploy
-//! once more as a dry run, with the release's records in memory as they will be, and what comes out otherwise is not judged.
-
-use std::collections::BTreeSet;
+//! once more as a dry run, with the release's records in memory as they will be, and what is refused of a field that comes out otherwise is not certain.
 
 use serde_json::{Value, json};
 
@@ -16,8 +14,8 @@ use super::{
 use crate::{
     exit,
     helm::{self, child},
-    manifest::{Manifest, ObjectKey},
-    preflight::act::Deploy,
+    manifest::Manifest,
+    preflight::{act::Deploy, varying::Varying},
     private_file::InMemory,
     release::{History, codec},
     report::Outcome,
@@ -25,16 +23,16 @@ use crate::{
 };
 
 impl Run<'_> {
-    /// The objects of a deploy that Helm renders otherwise in its own run. None if Helm does not say.
-    pub(super) async fn unstable(
+    /// The fields of a deploy that Helm renders otherwise in its own run. None if Helm does not say.
+    pub(super) async fn varying(
         &self,
         rendered: &Rendered,
         history: &History,
         deploy: &Deploy,
         signals: &Signals,
-    ) -> Result<BTreeSet<ObjectKey>, End> {
+    ) -> Result<Varying, End> {
         if read_once(&self.invocation).is_some() {
-            return Ok(BTreeSet::new());
+            return Ok(Varying::default());
         }
         let records = if rendered.upgrade { in_memory(history) } else { json!([]) };
         let file = InMemory::new(records.to_string().as_bytes()).map_err(|error| {
@@ -51,17 +49,9 @@ impl Run<'_> {
         let all = texts
             .map(|texts| texts.hooks.iter().fold(texts.manifest.clone(), |all, hook| all + "\n---\n" + hook));
         let again = all.and_then(|all| Manifest::parse(&all, &self.cluster.namespace).ok());
-        Ok(again.map_or_else(BTreeSet::new, |again| differing(deploy, &again)))
+        let all = deploy.manifest.objects.iter().chain(&deploy.hooks.objects);
+        Ok(again.map_or_else(Varying::default, |again| Varying::between(all, &again)))
     }
-}
-
-/// Objects of the deploy that are not the same in another rendering.
-fn differing(deploy: &Deploy, again: &Manifest) -> BTreeSet<ObjectKey> {
-    let same = |key: &ObjectKey, object: &Value| {
-        again.objects.iter().any(|(other, value)| other == key && value == object)
-    };
-    let all = deploy.manifest.objects.iter().chain(&deploy.hooks.objects);
-    all.filter(|(key, object)| !same(key, object)).map(|(key, _)| key.clone()).collect()
 }
 
 /// The record that an upgrade starts from, as the only one: deployed, and the one before the next revision.

@@ -3,13 +3,8 @@
 
 use super::{
     Cause, Snapshot, between,
-    messages::{fetched, host, message, shell},
+    messages::{cause, fetched, host, message, shell},
 };
-
-fn cause(message: &str, summary: String, remedy: Vec<String>) -> Vec<Cause> {
-    let evidence = message.lines().map(|line| format!("helm: {}", line.trim())).collect();
-    vec![Cause { summary, evidence, remedy, ..Cause::default() }]
-}
 
 /// Words of a registry or a repository that wants to know who asks.
 const CREDENTIALS: [&str; 6] =

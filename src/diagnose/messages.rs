@@ -1,6 +1,8 @@
 //! The error message that Helm ends with, and what it says of a place or an address.
 //! Pure. Helm's words are untrusted text.
 
+use super::Cause;
+
 /// Helm's error message, whole: from its last `Error: ` to the end of what it printed, without the log lines that other
 /// libraries print beside it. Empty if Helm printed no error.
 pub(super) fn message(error: &str) -> String {
@@ -20,6 +22,12 @@ pub(super) fn message(error: &str) -> String {
     };
     let told: Vec<&str> = lines[first..].iter().filter(|line| !is_log(line)).copied().collect();
     told.join("\n").trim_start_matches("Error: ").trim().to_owned()
+}
+
+/// The one cause of what a message says, with the message as its evidence.
+pub(super) fn cause(message: &str, summary: String, remedy: Vec<String>) -> Vec<Cause> {
+    let evidence = message.lines().map(|line| format!("helm: {}", line.trim())).collect();
+    vec![Cause { summary, evidence, remedy, ..Cause::default() }]
 }
 
 /// A message of several lines in one, as far as it is about one thing. Helm 4 breaks the errors of templates into lines.

@@ -3,7 +3,7 @@
 
 use super::{
     Cause, Snapshot, between,
-    messages::{message, one_line, place},
+    messages::{cause, message, one_line, place},
 };
 
 /// What the words of a template mean for who gives the values.
@@ -32,11 +32,6 @@ fn path(expression: &str) -> Option<&str> {
     let path = expression.trim_start_matches('$').strip_prefix(".Values.")?;
     let is_plain = |letter: char| letter.is_alphanumeric() || "._-".contains(letter);
     (!path.is_empty() && path.chars().all(is_plain)).then_some(path)
-}
-
-fn cause(message: &str, summary: String, remedy: Vec<String>) -> Vec<Cause> {
-    let evidence = message.lines().map(|line| format!("helm: {}", line.trim())).collect();
-    vec![Cause { summary, evidence, remedy, ..Cause::default() }]
 }
 
 fn inside(at: &str) -> String {

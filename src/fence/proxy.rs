@@ -150,10 +150,11 @@ impl Proxy {
             Asked::Known(answer) => return repeat(*answer),
             Asked::Open(number) => number,
         };
-        if request.method() == Method::GET && inside.path() == "/version" {
-            if let Some(answer) = self.version().await {
-                return repeat(answer);
-            }
+        if request.method() == Method::GET
+            && inside.path() == "/version"
+            && let Some(answer) = self.version().await
+        {
+            return repeat(answer);
         }
         if let Some(object) = self.present().ask(read.as_ref(), inside.path(), self.started.elapsed()) {
             return answered(StatusCode::OK, object.to_string());

@@ -3,7 +3,7 @@
 
 use super::{
     flags::{self, Column, Flag},
-    go::{csv_fields, duration},
+    go::{csv_fields, duration, integer},
 };
 use std::time::Duration;
 use thiserror::Error;
@@ -319,8 +319,7 @@ impl Invocation {
 
     /// How many revisions to keep, if given (0: all).
     pub fn history_max(&self) -> Option<u32> {
-        let number: i64 = self.value("history-max")?.parse().ok()?;
-        u32::try_from(number.max(0)).ok()
+        u32::try_from(integer(self.value("history-max")?)?.max(0)).ok()
     }
 
     /// What `--server-side` says (`true` for the bare form).

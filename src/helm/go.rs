@@ -1,4 +1,4 @@
-//! Texts in flags as Go's library reads them: durations, and lines of comma-separated values.
+//! Texts in flags and variables as Go's library reads them: durations, numbers, booleans, and lines of comma-separated values.
 //! Pure.
 
 use std::time::Duration;
@@ -23,9 +23,50 @@ pub(super) fn csv_fields(line: &str) -> Vec<String> {
     fields
 }
 
+/// Reads a boolean as `strconv.ParseBool` does.
+pub fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads a number as `strconv.Atoi` does: digits with a sign before them or none.
+pub fn decimal(text: &str) -> Option<i64> {
+    text.parse().ok()
+}
+
+/// Reads a number of a flag, as `strconv.ParseInt` does with base 0: `0x1f`, `0b1`, `0o17`, `017`, `1_000`.
+pub fn integer(text: &str) -> Option<i64> {
+    let (is_negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (base, rest) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..]),
+        [b'0', b'b', ..] => (2, &lower[2..]),
+        [b'0', b'o', ..] => (8, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, &*lower),
+    };
+    // Between digits, and behind the sign of the base.
+    let is_grouped = |rest: &str| !rest.starts_with('_') || base != 10;
+    let is_odd =
+        rest.ends_with('_') || rest.contains("__") || !is_grouped(rest) || rest.starts_with(['+', '-']);
+    if is_odd || rest.is_empty() {
+        return None;
+    }
+    let number = i128::from_str_radix(&rest.replace('_', ""), base).ok()?;
+    i64::try_from(if is_negative { -number } else { number }).ok()
+}
+
 /// Reads a duration by the rules of Go’s `time.ParseDuration`; a negative one is over at once.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    let (negative, text) = match text.strip_prefix('-') {
+pub fn duration(text: &str) -> Option<Duration> {
+    /// Go counts nanoseconds in 63 bits.
+    const LIMIT: u128 = 1 << 63;
+    let (is_negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
@@ -36,29 +77,40 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         return None;
     }
     let mut rest = text;
-    let mut seconds = 0.0;
+    let mut total: u128 = 0;
     while !rest.is_empty() {
-        let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let (number, tail) = rest.split_at(end);
-        let end = tail.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let scale = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
+        let is_number = |letter: char| letter.is_ascii_digit() || letter == '.';
+        let (number, tail) = rest.split_at(rest.find(|letter| !is_number(letter))?);
+        let (unit, tail) = tail.split_at(tail.find(is_number).unwrap_or(tail.len()));
+        let scale: u128 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
             _ => return None,
         };
-        seconds += number.parse::<f64>().ok()? * scale;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return None;
+        }
+        let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        // More digits than these are less than a nanosecond.
+        let digits: String = fraction.chars().take(18).collect();
+        let power = 10_u128.pow(u32::try_from(digits.len()).ok()?);
+        let part = digits.parse::<u128>().unwrap_or_default() * scale / power;
+        total += whole.checked_mul(scale).filter(|whole| *whole <= LIMIT)? + part;
+        if total > LIMIT {
+            return None;
+        }
         rest = tail;
     }
-    // Go counts nanoseconds in 63 bits.
-    if seconds > 9_223_372_036.0 {
-        return None;
+    match is_negative {
+        true => Some(Duration::ZERO),
+        false if total == LIMIT => None,
+        false => u64::try_from(total).ok().map(Duration::from_nanos),
     }
-    if negative { Some(Duration::ZERO) } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 /// A field of such a line, as it is read back.

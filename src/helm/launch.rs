@@ -111,7 +111,7 @@ impl Launch {
 
 /// Takes this program's own secrets out of the environment of what it starts. `GITHUB_TOKEN` and the like are not its own:
 /// they are the user's, who may have put them there for a plugin.
-fn without_secrets(command: &mut Command) {
+pub fn without_secrets(command: &mut Command) {
     #[expect(clippy::disallowed_methods, reason = "only names are read, to leave variables out")]
     let names = std::env::vars_os().map(|(name, _)| name);
     for name in names.filter(|name| name.to_str().is_some_and(is_own_secret)) {

@@ -21,7 +21,7 @@ use crate::{
     ci::{self, Desk, Env},
     cli::{ClusterFlags, Format, LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
     clock::Clock,
-    cluster::Cluster,
+    cluster::{Cluster, http_proxy::Proxies},
     deploy::random_id,
     exit,
     helm::launch::MARK,
@@ -32,7 +32,6 @@ use crate::{
         terminal::{card, who},
         text::{inert_line, terminal_safe},
     },
-    request::proxies,
     signals::{Signal, Signals},
     unlock::{self, Place},
 };
@@ -221,7 +220,7 @@ pub(crate) fn wanted(
         timeout: args.lock_timeout,
         within: env.get(MARK).filter(|id| !id.is_empty()).cloned(),
     };
-    Wanted { place, request, desk: ci::desk(env, proxies(env)) }
+    Wanted { place, request, desk: ci::desk(env, Proxies::of(env)) }
 }
 
 /// Takes the lock, and says for whom it waits meanwhile.
@@ -251,7 +250,7 @@ pub(crate) async fn take(
     });
     let stop = async { _ = signals.first().await };
     let acquired =
-        lease::acquire(cluster.client.clone(), &wanted.request, clock, &mut queue, stop, waiting).await;
+        lease::acquire(cluster.lock_client(), &wanted.request, clock, &mut queue, stop, waiting).await;
     acquired.map_err(|error| match error {
         LockError::Stopped { .. } => {
             let signal = signals.heard().unwrap_or(Signal::Term);

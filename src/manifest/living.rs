@@ -165,7 +165,7 @@ mod tests {
         let (first, second) = (zone("DoNotSchedule", "maxSkew: 2"), zone("ScheduleAnyway", "maxSkew: 1"));
         let dead = zone("DoNotSchedule", "maxSkew: 9");
         let lived = |item: &str| item.replace('}', ", minDomains: 1}");
-        let revisions = [spread(&[first.clone(), second.clone()]), spread(&[dead.clone()])];
+        let revisions = [spread(&[first.clone(), second.clone()]), spread(std::slice::from_ref(&dead))];
         for (what, live, left) in [
             (
                 "the dead revision was not applied",
@@ -179,7 +179,7 @@ mod tests {
                 vec![dead.clone()],
             ),
         ] {
-            let mut base = spread(&[dead.clone()]);
+            let mut base = spread(std::slice::from_ref(&dead));
             let own = Type::of("apps/v1", "Deployment").unwrap();
             keep(&mut base, &revisions.each_ref(), &spread(&live), own);
             assert_eq!(base, spread(&left), "{what}");

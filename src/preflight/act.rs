@@ -29,6 +29,7 @@ use super::{
     sorted,
     timeouts::{self, Patience},
     unchanged::{self, Known},
+    varying::Varying,
 };
 use crate::{
     cluster::{Cluster, known_kind},
@@ -73,8 +74,8 @@ pub struct Deploy {
     pub patience: Patience,
     /// The records that Helm will write.
     pub records: rights::Records,
-    /// Objects that came out different when the chart was rendered again: Helm renders others in its own run.
-    pub unstable: BTreeSet<ObjectKey>,
+    /// Fields that came out different when the chart was rendered again: Helm renders others in its own run.
+    pub varying: Varying,
     /// What is known before anything is asked.
     pub known: Vec<Finding>,
     /// Objects, by their paths, of which Helm was told that they are not there.
@@ -106,7 +107,7 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
         first: deploy.first,
         recreates: deploy.recreates,
         takes_over_fields: deploy.manner.takes_over_fields,
-        unstable: &deploy.unstable,
+        varying: &deploy.varying,
     };
     // Rights are needed until the end.
     let end = order::at_the_end(&deploy.manifest, &deploy.hooks);
@@ -242,7 +243,8 @@ async fn too_tight(cluster: &Cluster, deploy: &Deploy) -> Vec<Finding> {
             false => Some(true),
         };
         let earlier = order::before_object(manifest, hooks, deploy.first, &late.key);
-        let unstable = deploy.unstable.contains(&late.key);
+        // What is reckoned with is all below it.
+        let unstable = deploy.varying.decides(&late.key, &["spec".to_owned()]);
         let situation = Situation { key: Some(&late.key), earlier, unstable };
         late.finding.weight = certainty::of(&Ground::Patience { lives }, &situation);
     }
@@ -361,8 +363,16 @@ impl Question<'_> {
             (taken.err().filter(|refusal| refusal.code != 409), warnings)
         };
         if !matches!(self.deploy.manner.apply, Apply::ServerSide { .. }) {
-            let (refusal, warnings) = create().await;
-            return (None, refusal, warnings);
+            let (taken, warnings) = self.create(hook).await;
+            let Err(refusal) = taken else { return (None, None, warnings) };
+            if refusal.code != 409 {
+                return (None, Some(refusal), warnings);
+            }
+            // One of an earlier run is in the way, unless Helm deletes it first, or an upgrade removes it.
+            let goes = order::is_replaced_first(self.key, hook) || self.deploy.before.contains(self.key);
+            let live = if goes { None } else { self.live().await.0.ok() };
+            let refusal = Some(refusal).filter(|_| live.is_some());
+            return (live, refusal, warnings);
         }
         let (taken, warnings) = self.apply(hook, false).await;
         let Err(refusal) = taken else { return (None, None, warnings) };

@@ -52,20 +52,16 @@ fn a_story_tells_of_every_kind_of_finding() {
 
 const HOOK: &str = "kind: Job\napiVersion: batch/v1\nmetadata: {name: h, annotations: {helm.sh/hook: pre-upgrade}}\nspec: {template: {spec: {}}}\n";
 
-fn context<'a>(
-    manifest: &'a Manifest,
-    hooks: &'a Manifest,
-    unstable: &'a BTreeSet<ObjectKey>,
-) -> Context<'a> {
-    Context { manifest, hooks, first: "pre-upgrade", recreates: false, takes_over_fields: false, unstable }
+fn context<'a>(manifest: &'a Manifest, hooks: &'a Manifest, varying: &'a Varying) -> Context<'a> {
+    Context { manifest, hooks, first: "pre-upgrade", recreates: false, takes_over_fields: false, varying }
 }
 
 fn found(key: &ObjectKey, refusal: Refusal, manifest: &Manifest, hook_first: bool) -> Option<Finding> {
     let hooks = if hook_first { self::manifest(HOOK) } else { Manifest::default() };
-    let unstable = BTreeSet::new();
+    let varying = Varying::default();
     let live = (refusal.code == 409).then(|| json!({}));
     let answer = Answer { refusal: Some(refusal), live, ..Answer::default() };
-    judge(key, &answer, &context(manifest, &hooks, &unstable)).pop()
+    judge(key, &answer, &context(manifest, &hooks, &varying)).pop()
 }
 
 #[test]
@@ -208,7 +204,7 @@ fn only_what_helm_is_bound_to_run_into_is_certain() {
 fn a_field_that_cannot_change_is_certain_only_without_a_hook() {
     let nothing = Manifest::default();
     let hooks = manifest(HOOK);
-    let unstable = BTreeSet::new();
+    let varying = Varying::default();
     let fixed = ("FieldValueInvalid", "spec.selector", "field is immutable");
     let wrong = ("FieldValueNotSupported", "spec.type", "Unsupported value");
     for (what, cause, transition, hooks, certain) in [
@@ -221,8 +217,49 @@ fn a_field_that_cannot_change_is_certain_only_without_a_hook() {
         let live = json!({"metadata": {"managedFields": [{"manager": "helm", "operation": "Update"}]}});
         let refusal = refusal(422, cause.2, &[cause]);
         let answer = Answer { live: Some(live), refusal: Some(refusal), ..Answer::default() };
-        let context = Context { takes_over_fields: transition, ..context(&nothing, hooks, &unstable) };
+        let context = Context { takes_over_fields: transition, ..context(&nothing, hooks, &varying) };
         assert_eq!(judge(&key("Service", "x"), &answer, &context)[0].is_certain(), certain, "{what}");
+    }
+}
+
+#[test]
+fn a_field_that_varies_makes_only_its_own_refusal_uncertain() {
+    let nothing = Manifest::default();
+    let first = json!({"metadata": {"name": "x"}, "data": {"revision": "1", "b": "1"}});
+    let mut second = first.clone();
+    second["data"]["revision"] = "2".into();
+    let key = key("ConfigMap", "x");
+    let again = Manifest { objects: vec![(key.clone(), second)] };
+    let varying = Varying::between(&[(key.clone(), first)], &again);
+    for (what, field, certain) in [
+        ("the name is wrong", "metadata.name", true),
+        ("another key is wrong", "data[b]", true),
+        ("all data cannot change", "data", false),
+        ("the value that varies is wrong", "data[revision]", false),
+    ] {
+        let refusal = refusal(422, "no", &[("FieldValueInvalid", field, "no")]);
+        let answer = Answer { refusal: Some(refusal), ..Answer::default() };
+        let found = judge(&key, &answer, &context(&nothing, &nothing, &varying));
+        assert_eq!(found[0].is_certain(), certain, "{what}");
+    }
+}
+
+#[test]
+fn a_hook_that_is_left_from_an_earlier_run_is_in_the_way() {
+    let (nothing, varying) = (Manifest::default(), Varying::default());
+    let hooks = manifest(HOOK);
+    let job = json!({"metadata": {"name": "x", "annotations": {"helm.sh/hook": "pre-upgrade"}}});
+    for (what, hook, live, hooks, found) in [
+        ("it lives", true, Some(json!({})), &nothing, "certain"),
+        ("a hook comes before, and may delete it", true, Some(json!({})), &hooks, "doubtful"),
+        ("helm deletes it first", true, None, &nothing, "nothing"),
+        ("it is no hook", false, Some(json!({})), &nothing, "nothing"),
+    ] {
+        let refusal = Some(refusal(409, "jobs.batch \"x\" already exists", &[]));
+        let answer = Answer { wanted: job.clone(), hook, live, refusal, ..Answer::default() };
+        let judged = judge(&key("Job", "x"), &answer, &context(&nothing, hooks, &varying)).pop();
+        let weight = judged.map_or("nothing", |one| if one.is_certain() { "certain" } else { "doubtful" });
+        assert_eq!(weight, found, "{what}");
     }
 }
 
@@ -236,8 +273,8 @@ fn a_claim_is_told_with_sizes_class_and_what_to_do() {
         refusal: Some(refusal(403, message, &[])),
         ..Answer::default()
     };
-    let (nothing, unstable) = (Manifest::default(), BTreeSet::new());
-    let context = context(&nothing, &nothing, &unstable);
+    let (nothing, varying) = (Manifest::default(), Varying::default());
+    let context = context(&nothing, &nothing, &varying);
     let finding = judge(&key("PersistentVolumeClaim", "data"), &answer, &context).remove(0);
     insta::assert_snapshot!(format!("{}\n{}", finding.sentence(), finding.remedy.join("\n")));
 }
@@ -253,8 +290,8 @@ fn a_stateful_set_is_told_with_its_fixed_fields_and_how_to_make_it_anew() {
         refusal: Some(refusal(422, message, &[("FieldValueForbidden", "spec", "Forbidden: …")])),
         ..Answer::default()
     };
-    let (nothing, unstable) = (Manifest::default(), BTreeSet::new());
-    let mut context = context(&nothing, &nothing, &unstable);
+    let (nothing, varying) = (Manifest::default(), Varying::default());
+    let mut context = context(&nothing, &nothing, &varying);
     let finding = judge(&key("StatefulSet", "db"), &answer, &context).remove(0);
     insta::assert_snapshot!(format!("{}\n{}", finding.sentence(), finding.remedy.join("\n")));
     assert!(finding.is_certain());

@@ -85,7 +85,7 @@ fn is_unchanged(deploy: &Deploy, key: &ObjectKey, object: &Value, live: &Value) 
     matches!(deploy.manner.apply, Apply::ServerSide { .. })
         && deploy.before_is_good
         && !deploy.manner.takes_over_fields
-        && !deploy.unstable.contains(key)
+        && !deploy.varying.has(key)
         && resource::known(&key.api_version, &key.kind).is_some()
         && resource::is_native(&key.api_version)
         && deploy.before.objects.iter().any(|(own, was)| own == key && was == object)
@@ -114,7 +114,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{manifest::Manifest, preflight::helm_request::Manner};
+    use crate::{
+        manifest::Manifest,
+        preflight::{helm_request::Manner, varying::Varying},
+    };
 
     #[test]
     fn what_was_applied_and_lives_so_needs_no_dry_run_and_nothing_else_does() {
@@ -148,7 +151,10 @@ mod tests {
             ("another release has it", good.clone(), &adopted, false),
             (
                 "Helm renders it again",
-                Deploy { unstable: [key.clone()].into(), ..good.clone() },
+                Deploy {
+                    varying: Varying::between(&good.manifest.objects, &Manifest::default()),
+                    ..good.clone()
+                },
                 &live,
                 false,
             ),

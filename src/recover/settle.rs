@@ -133,7 +133,7 @@ async fn settle_file(file: &Path, flags: &ClusterFlags, env: &Env, clock: Clock)
 fn target(state: &State, flags: &ClusterFlags) -> Target {
     let mut target = state.target.clone();
     if let Some(file) = &flags.kubeconfig {
-        target.kubeconfig = vec![file.clone()];
+        (target.kubeconfig, target.is_explicit) = (vec![file.clone()], true);
     }
     if flags.kube_context.is_some() {
         target.context.clone_from(&flags.kube_context);

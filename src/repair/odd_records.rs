@@ -24,17 +24,28 @@ pub fn base(history: &History, command: Command) -> Option<&Record> {
     }
 }
 
+/// What the manifest of a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// YAML of Kubernetes objects.
+    Objects,
+    /// More than this program reads, and Helm's to read.
+    BeyondLimits,
+    /// Nothing that Helm could build objects of.
+    NotYaml,
+}
+
 /// The plan for a base whose manifest is not YAML: for one run of Helm it has what the other revisions tell of what may live.
-/// `readable` says whether a record's manifest is YAML. `None` where that would not help.
+/// `None` where that would not help.
 pub fn unreadable_base(
     history: &History,
     command: Command,
-    readable: impl Fn(&Record) -> bool,
+    reading: impl Fn(&Record) -> Reading,
 ) -> Option<Plan> {
-    let base = base(history, command).filter(|base| !readable(base))?;
+    let base = base(history, command).filter(|base| reading(base) == Reading::NotYaml)?;
     let others: Vec<u32> = attempts(history)
         .into_iter()
-        .filter(|record| readable(record))
+        .filter(|record| reading(record) == Reading::Objects)
         .map(|record| record.revision)
         .collect();
     // An uninstall from nothing would delete the records, and no object.
@@ -68,6 +79,7 @@ mod tests {
 
     #[test]
     fn a_base_that_cannot_be_read_is_replaced_for_one_run() {
+        use Reading::{BeyondLimits, NotYaml, Objects};
         for (what, command, records, unread, expected) in [
             ("all is well", Command::Upgrade, "1 superseded, 2 deployed", 0, "nothing"),
             ("an older one", Command::Upgrade, "1 superseded, 2 deployed", 1, "nothing"),
@@ -80,12 +92,21 @@ mod tests {
             ("one that is gone", Command::Upgrade, "1 uninstalled", 1, "nothing"),
         ] {
             let history = history(records);
-            let plan = unreadable_base(&history, command, |record| record.revision != unread);
+            let reading = |record: &Record| if record.revision == unread { NotYaml } else { Objects };
+            let plan = unreadable_base(&history, command, reading);
             let said = plan.map_or("nothing".to_owned(), |plan| {
                 let good = plan.good.map_or(String::new(), |good| format!("; good {good}"));
                 format!("{}{good}", list(&plan.steps))
             });
             assert_eq!(said, expected, "{what}");
         }
+        // Helm reads what is beyond our limits: a base that is, needs nothing, and no union is made of it.
+        let history = history("1 superseded, 2 deployed");
+        let of = |base, other| {
+            let reading = |record: &Record| if record.revision == 2 { base } else { other };
+            unreadable_base(&history, Command::Upgrade, reading).map(|plan| list(&plan.steps))
+        };
+        assert_eq!(of(BeyondLimits, Objects), None);
+        assert_eq!(of(NotYaml, BeyondLimits).as_deref(), Some("lend 2 2"));
     }
 }

@@ -22,7 +22,7 @@ use crate::{
         History, Record, Status,
         codec::{self, Edit},
         set_aside,
-        store::Store,
+        store::{Store, StoreError},
         stored::backup_list,
     },
     yaml::Unread,
@@ -96,7 +96,12 @@ impl Hands<'_> {
                     edit = Edit { status: None, description: None, ..edit };
                 }
                 self.lent.insert(revision, record.clone());
-                let written = self.store.edit(&record, &edit, now).await?;
+                let written = self.store.edit(&record, &edit, now).await;
+                if let Err(StoreError::Conflict(_)) = &written {
+                    // Another program has written it: nothing is to be put back over that.
+                    self.lent.remove(&revision);
+                }
+                let written = written?;
                 let became = match was {
                     Status::Failed | Status::Deployed => was.to_string(),
                     _ => format!("{was} → failed"),

@@ -205,6 +205,79 @@ fn every_input_reaches_the_command_line() {
     assert!(!run.log().contains("canary-token"), "{}", run.log());
 }
 
+/// The token of the input `github-token`, and the inputs themselves: neither Helm nor what it runs is given them, and no plugin
+/// that logs in.
+#[test]
+fn no_token_leaves_the_action() {
+    use std::os::unix::fs::PermissionsExt;
+    let (stage, repository) = (Stage::new("actiontoken", Helm::V3), Repository::new());
+    let path = |name: &str| stage.temporary.path().join(name);
+    let seen = path("seen").display().to_string();
+    let script = |name: &str, text: &str| {
+        let tell = format!("#!/bin/sh\n{{ echo \"{name} $1 :\"; env; }} >>'{seen}'\n{text}\n");
+        std::fs::write(path(name), tell).unwrap();
+        std::fs::set_permissions(path(name), PermissionsExt::from_mode(0o755)).unwrap();
+        path(name).display().to_string()
+    };
+    // A chart that a plugin of Helm's downloads, a post-renderer, and a login.
+    let package =
+        ["package", Stage::chart().to_str().unwrap(), "-d", stage.temporary.path().to_str().unwrap()]
+            .map(str::to_owned);
+    Stage::ok(stage.helm(&package.each_ref().map(String::as_str)));
+    std::fs::create_dir_all(path("plugins/canary")).unwrap();
+    let plugin = "name: canary\nversion: 1.0.0\ndownloaders: [{command: get, protocols: [canary]}]\n";
+    std::fs::write(path("plugins/canary/plugin.yaml"), plugin).unwrap();
+    let get = script("get", &format!("cat '{}'", path("web-1.0.0.tgz").display()));
+    std::fs::rename(get, path("plugins/canary/get")).unwrap();
+    let plugins = path("plugins").display().to_string();
+    let helm = script("helm", &format!("HELM_PLUGINS='{plugins}' exec '{}' \"$@\"", stage.helm.display()));
+    let renderer = script("renderer", "cat");
+    let view = ["config", "view", "--raw", "--flatten"];
+    let mut config = stage.namespace.kubectl_json(view).unwrap();
+    let credential = serde_json::json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": config["users"][0]["user"]["token"]},
+    });
+    let login = script("login", &format!("echo '{credential}'"));
+    let exec = serde_json::json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "command": login, "interactiveMode": "Never",
+    });
+    config["users"][0]["user"] = serde_json::json!({ "exec": exec });
+    std::fs::write(stage.namespace.kubeconfig(), config.to_string()).unwrap();
+
+    let renderer = format!("--post-renderer={renderer}");
+    let common = [
+        ("release", "web"),
+        ("namespace", stage.namespace.name()),
+        ("helm-bin", helm.as_str()),
+        ("github-token", "canary-token"),
+    ];
+    let chart = [("chart", "canary://charts/web-1.0.0.tgz"), ("args", renderer.as_str())];
+    let deploy = [&common[..], &chart, &[("install", "true")]].concat();
+    let dry = [&common[..], &chart, &[("dry-run", "true")]].concat();
+    let unfenced = [&common[..], &chart, &[("fence", "off")]].concat();
+    let back = [&common[..], &[("command", "rollback"), ("revision", "1")]].concat();
+    for (what, step, runs) in [
+        ("deploy", &deploy, &["login", "helm upgrade", "get", "renderer"][..]),
+        ("dry run", &dry, &["helm upgrade", "get", "renderer"]),
+        ("no fence", &unfenced, &["login", "helm upgrade", "get", "renderer"]),
+        ("rollback", &back, &["login", "helm rollback"]),
+    ] {
+        let _ = std::fs::remove_file(&seen);
+        let run = repository.steps(&stage, &[step]).finish();
+        let told = std::fs::read_to_string(&seen).unwrap();
+        for one in runs {
+            let ran = told.lines().any(|line| line.starts_with(one) && line.ends_with(" :"));
+            assert!(ran, "{what}: {one} has not run\n{told}\n{}", run.log());
+        }
+        assert!(told.contains("GITHUB_ACTIONS=true"), "{what}: {told}");
+        assert!(!told.contains("canary-token"), "{what}: {told}");
+        assert!(!told.contains(helm_guard::action::PREFIX), "{what}: {told}");
+        assert!(!run.log().contains("canary-token"), "{what}: {}", run.log());
+    }
+    stage.assert_history(&["superseded", "superseded", "deployed"]);
+}
+
 /// An input that Helm would take for a flag is refused before anything is touched, and the step says so everywhere.
 #[test]
 fn a_bad_input_is_refused() {

@@ -191,9 +191,9 @@ fn the_records_are_those_of_a_helm_that_lived(version: Helm) {
 fn what_lives_decides(version: Helm) {
     let stage = Stage::new("lives", version);
     Stage::ok(stage.raw("install", &[&OLD[..], &HEALTHY].concat()));
-    stage.stick("upgrade", &[&NEW[..], &["--set-string=delay=8s"]].concat());
+    stage.stick("upgrade", &[&NEW[..], &["--set=behavior=never-ready"]].concat());
     refused(&stage, &["Deployment/web is not ready: "]);
-    arrives(&stage);
+    stage.let_pod_become_ready();
     stage
         .namespace
         .kubectl(["patch", "configmap", "new", "-p", r#"{"data":{"revision":"hunter2"}}"#])
@@ -212,7 +212,7 @@ fn what_lives_decides(version: Helm) {
         |answers: &[(&str, &str)]| at_a_terminal(stage.own(&["repair", "--lease-duration=6s"]), answers);
     let (_, shown) = screen(&[("1 of 1: web", ""), ("stop here", "\u{3}")]);
     assert!(shown.contains("it cannot be adopted: Deployment/web is not ready: "), "{shown}");
-    arrives(&stage);
+    stage.let_pod_become_ready();
     let (code, shown) = screen(&[("1 of 1: web", ""), ("stop here", keys)]);
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("adopt: revision 1 → superseded, revision 2 → deployed"), "{shown}");
@@ -250,12 +250,12 @@ fn a_removal_that_was_not_applied_is_missed(version: Helm) {
 /// The other operations; and a deploy that adopts first.
 fn an_install_a_rollback_and_a_deploy(version: Helm) {
     let stage = Stage::new("others", version);
-    stage.stick("install", &[&OLD[..], &["--set-string=delay=3s"]].concat());
-    arrives(&stage);
+    stage.stick("install", &[&OLD[..], &["--set=behavior=never-ready"]].concat());
+    stage.let_pod_become_ready();
     Stage::ok(stage.own(&["repair", "web", "--strategy=adopt"]));
     Stage::ok(stage.raw("upgrade", &[&NEW[..], &HEALTHY].concat()));
     stage.stick("rollback", &["1"]);
-    arrives(&stage);
+    stage.let_pod_become_ready();
     Stage::ok(stage.own(&["repair", "web", "--strategy=adopt"]));
     stage.assert_history(&["superseded", "superseded", "deployed"]);
     let rows: Value = serde_json::from_str(&Stage::ok(stage.raw("history", &["-o=json"])).out).unwrap();
@@ -269,8 +269,8 @@ fn an_install_a_rollback_and_a_deploy(version: Helm) {
     assert!(said.err.contains("revision 4 cannot be adopted: Deployment/web is not ready: "), "{}", said.err);
     assert_eq!(stage.records(), before);
     Stage::ok(stage.guard("upgrade", &["--set=behavior=ready", "--wait", "--timeout=60s"]));
-    stage.stick("upgrade", &[&NEW[..], &["--set-string=delay=3s"]].concat());
-    arrives(&stage);
+    stage.stick("upgrade", &[&NEW[..], &["--set=behavior=never-ready"]].concat());
+    stage.let_pod_become_ready();
     Stage::ok(stage.guard("upgrade", &["--repair=adopt", "--set=configs={last}", "--wait", "--timeout=60s"]));
     stage.assert_history(&[
         "superseded",

@@ -37,8 +37,10 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec:
-      {{- if .Values.dead }}
+      {{- if or .Values.dead .Values.bad }}
       nodeSelector: {nobody: has-this}
+      {{- end }}
+      {{- if .Values.dead }}
       volumes: [{name: v, emptyDir: {}}]
       {{- else }}
       volumes: [{name: v, configMap: {name: settings}}]
@@ -321,6 +323,33 @@ fn what_is_left_is_not_forgotten_when_the_next_install_fails(version: Helm) {
     story.stage.assert_history(&["failed", "superseded", "deployed"]);
 }
 
+/// `--atomic`: what Helm would do if it failed is said before. It succeeds, and all is as without it; or it fails, and Helm
+/// uninstalls what it installed, which was asked for. What only the dead one made is in no record then: it stays and is named.
+fn an_atomic_install_finishes_it_or_says_what_is_left(version: Helm) {
+    let atomic = if version == Helm::V3 { "--atomic" } else { "--rollback-on-failure" };
+    let warning =
+        "if this install fails, helm uninstalls the release, as --atomic and --rollback-on-failure ask";
+    let story = Story::cut_off("atomic", version, &[]);
+    let (lasting, password) = (story.lasting(), story.get("secret/db", "{.data.password}"));
+    let said = Stage::ok(story.guard(&["upgrade", "web", "--install"], &[atomic, "--wait", "--timeout=60s"]));
+    story.assert_finished(&said, &lasting, &password);
+    assert!(said.err.contains(warning), "{}", said.err);
+
+    let story = Story::cut_off("takenback", version, &[]);
+    let left = ["configmap/dead", "statefulset/old", "pvc/claim", "pvc/data-old-0", "configmap/before"];
+    let before = story.uids(&left);
+    let fails = [atomic, "--set=bad=true", "--wait", "--timeout=3s"];
+    let said = Stage::run(story.guard(&["upgrade", "web", "--install"], &fails));
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains(warning), "{}", said.err);
+    assert_eq!(story.stage.records(), [], "{}", said.err);
+    assert_eq!(story.uids(&left), before, "{}", said.err);
+    for object in ["ConfigMap/dead", "StatefulSet/old", "PersistentVolumeClaim/claim"] {
+        let named = format!("{object} of the dead install is left; to delete it: kubectl delete ");
+        assert!(said.err.contains(&named), "{named}\n{}", said.err);
+    }
+}
+
 /// Asked for by its name it is done, but not to what was there before.
 fn an_uninstall_by_name_says_what_it_deletes_and_spares_what_was_there(version: Helm) {
     let story = Story::cut_off("byname", version, &[]);
@@ -393,6 +422,7 @@ fn a_custom_resource_becomes_as_it_is_wanted(version: Helm) {
 crate::with_both_helms! {
     a_dead_install_is_finished the_finish_is_killed_anywhere a_hook_that_is_in_the_way_is_created_again
     what_is_left_is_not_forgotten_when_the_next_install_fails a_custom_resource_becomes_as_it_is_wanted
+    an_atomic_install_finishes_it_or_says_what_is_left
 }
 crate::with_either_helm! {
     V4 a_dead_install_that_is_marked_is_finished_too

@@ -58,6 +58,17 @@ fn helm_asks_for_a_password(version: Helm) {
     stage.assert_deployed();
 }
 
+/// In a CI job nobody types, whatever terminal the runner has: what wants to ask is told at once that there is none.
+fn in_ci_nothing_waits_for_a_terminal(version: Helm) {
+    let mut stage = Stage::new("cisession", version);
+    wrap(&mut stage, "if (exec </dev/tty) 2>&-; then exit 9; fi");
+    let mut guard = stage.guard("upgrade", &["--install", WAIT[0], WAIT[1]]);
+    guard.env("GITHUB_ACTIONS", "true");
+    let (code, screen) = Terminal::foreground(&guard, SIZE).end();
+    assert_eq!(code, Some(0), "{screen}");
+    stage.assert_deployed();
+}
+
 /// Ctrl-C reaches Helm and helm-guard at once: Helm saves, helm-guard sets right what it left.
 fn ctrl_c_ends_an_upgrade(version: Helm) {
     let stage = Stage::new("ctrlc", version);
@@ -205,6 +216,7 @@ fn arguments_reach_helm_as_they_were_given() {
 crate::with_both_helms! {
     values_are_typed_at_a_terminal
     helm_asks_for_a_password
+    in_ci_nothing_waits_for_a_terminal
     ctrl_c_ends_an_upgrade
     ctrl_c_leaves_a_rollback_its_time
     ctrl_z_and_fg

@@ -37,14 +37,18 @@ fn edit(stage: &Stage, revision: u32, change: impl FnOnce(&mut Value)) {
 }
 
 fn make_immutable(stage: &Stage, revision: u32) {
-    stage.namespace.kubectl(["patch", "secret", &name(revision), "-p", r#"{"immutable":true}"#]).unwrap();
+    let patch = ["patch", stage.resource(), &name(revision), "-p", r#"{"immutable":true}"#];
+    stage.namespace.kubectl(patch).unwrap();
 }
 
 const NO_YAML: &str = "a: [b\nc: d: e";
 
 /// A good revision below one that died; what becomes of the record is the story.
 fn stuck(stem: &str, version: Helm) -> Stage {
-    let stage = Stage::new(stem, version);
+    stuck_on(Stage::new(stem, version))
+}
+
+fn stuck_on(stage: Stage) -> Stage {
     Stage::ok(stage.raw("install", &["--set=configs={keep,old}", "--set-string=env.GOOD=1", "--wait"]));
     stage.stick("upgrade", &["--set=configs={keep,dead}", "--set=behavior=never-ready"]);
     stage
@@ -135,8 +139,17 @@ fn a_record_without_info_in_the_middle(version: Helm) {
 
 /// An immutable record is replaced, with a copy saved before; Helm could not have superseded it.
 fn an_immutable_record_is_replaced(version: Helm) {
+    are_replaced(|stem| Stage::new(stem, version));
+}
+
+/// The same of ConfigMaps.
+fn an_immutable_config_map_is_replaced(version: Helm) {
+    are_replaced(|stem| Stage { driver: "configmap", ..Stage::new(stem, version) });
+}
+
+fn are_replaced(stage: impl Fn(&str) -> Stage) {
     for which in [&[2][..], &[1], &[1, 2]] {
-        let stage = stuck("fixed", version);
+        let stage = stuck_on(stage("fixed"));
         which.iter().for_each(|revision| make_immutable(&stage, *revision));
         let said = deploys(&stage, "immutable", &[]);
         stage.assert_history(&["superseded", "failed", "deployed"]);
@@ -144,11 +157,77 @@ fn an_immutable_record_is_replaced(version: Helm) {
         let copy = std::fs::read_to_string(stage.copy_of_the_repair()).unwrap();
         assert!(copy.contains("\"immutable\":true"));
     }
-    let stage = Stage::new("healthy", version);
+    let stage = stage("healthy");
     Stage::ok(stage.raw("install", &["--set=configs={keep}", "--wait"]));
     make_immutable(&stage, 1);
     deploys(&stage, "immutable and deployed", &[]);
     stage.assert_history(&["superseded", "deployed"]);
+}
+
+/// Somebody writes to a record between the look and the write, which for an immutable one is a deletion: what they wrote is
+/// not lost.
+fn a_record_that_was_changed_meanwhile_is_left(version: Helm) {
+    for (is_immutable, method) in [(true, "DELETE"), (false, "PUT")] {
+        changed_meanwhile(stuck("raced", version), is_immutable, method);
+    }
+}
+
+fn changed_meanwhile(stage: Stage, is_immutable: bool, method: &'static str) {
+    if is_immutable {
+        make_immutable(&stage, 2);
+    }
+    let mut label = stage.namespace.command();
+    label.args(["label", "secret", &name(2), "written=meanwhile"]);
+    let gate = Gate::open(&stage.namespace, move |seen| {
+        let writes = seen.method.as_str() == method && seen.object() == format!("secrets/{}", name(2));
+        if writes && !is_helm(seen) {
+            let labelled = label.output().unwrap();
+            assert!(labelled.status.success(), "{}", String::from_utf8_lossy(&labelled.stderr));
+        }
+        None
+    })
+    .unwrap();
+    let mut guard = stage.guard("upgrade", &WAIT);
+    guard.env("KUBECONFIG", gate.kubeconfig());
+    let said = Stage::run(guard);
+    drop(gate);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("was changed by somebody else"), "{}", said.err);
+    let record = stage.namespace.kubectl_json(["get", "secret", &name(2)]).unwrap();
+    assert_eq!(record["metadata"]["labels"]["written"], "meanwhile", "{}", said.err);
+    stage.assert_history(&["deployed", "pending-upgrade"]);
+}
+
+/// Makes a record's body larger than helm-guard holds in memory. Its object stays small: what is in it compresses well.
+fn make_large(stage: &Stage, revision: u32) {
+    let much = usize::try_from(codec::MAX_DECODED).unwrap();
+    edit(stage, revision, |body| {
+        body["chart"]["files"] = json!([{"name": "much", "data": "A".repeat(much)}])
+    });
+}
+
+/// A record that is larger than helm-guard reads, in force and dead: Helm reads it, so it is not damaged, and an upgrade goes
+/// over it.
+fn a_record_beyond_our_limits(version: Helm) {
+    let stage = Stage::new("largebase", version);
+    Stage::ok(stage.raw("install", &["--set=configs={keep,old}", "--wait"]));
+    make_large(&stage, 1);
+    deploys(&stage, "large and deployed", &[]);
+    stage.assert_history(&["superseded", "deployed"]);
+
+    let stage = stuck("largedead", version);
+    make_large(&stage, 2);
+    let helm_reads = |stage: &Stage| Stage::ok(stage.helm(&["get", "manifest", "web", "--revision=2"])).out;
+    let before = helm_reads(&stage);
+    let shown = Stage::ok(stage.own(&["status", "web", "-o", "json"]));
+    let shown: Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!((&shown["state"], &shown["repair"]["strategy"]), (&json!("stuck"), &json!("mark-failed")));
+    let said = deploys(&stage, "large and dead", &[]);
+    assert!(!said.contains("cannot be decoded"), "{said}");
+    stage.assert_history(&["superseded", "failed", "deployed"]);
+    assert_eq!(helm_reads(&stage), before, "{said}");
+    let size = stage.records()[1].2["release"].as_str().unwrap().len();
+    assert!(size > 64 << 10, "it keeps its bulk: {size}");
 }
 
 /// Killed when the record is deleted and not yet created again: its copy is the way back.
@@ -175,6 +254,10 @@ fn a_record_that_was_lost_half_way_is_restored(version: Helm) {
 
 crate::with_both_helms! {
     a_dead_record_in_every_odd_state the_only_record_in_every_odd_state a_rollback_from_a_manifest_that_is_not_yaml
-    a_record_without_info_in_the_middle an_immutable_record_is_replaced
+    a_record_without_info_in_the_middle an_immutable_record_is_replaced a_record_beyond_our_limits
 }
-crate::with_either_helm! { V3 a_record_that_was_lost_half_way_is_restored }
+crate::with_either_helm! {
+    V3 a_record_that_was_lost_half_way_is_restored
+    V4 an_immutable_config_map_is_replaced
+    V4 a_record_that_was_changed_meanwhile_is_left
+}

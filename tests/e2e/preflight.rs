@@ -1,11 +1,18 @@
 //! What the API server would refuse is known before anything is changed, and said with the object, the field and what to do.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 use testbed::tools::Helm;
 
-use crate::stage::{QUICK, Said, Stage};
+use crate::{
+    stage::{QUICK, Said, Stage, interrupt},
+    sweep::{ends_within, handle, pid},
+};
 
 /// Writes a chart whose only template is this text; the next one replaces it.
 pub fn chart(stage: &Stage, template: &str) -> PathBuf {
@@ -148,6 +155,52 @@ fn a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew(version: Helm)
     let size = "jsonpath={.spec.volumeClaimTemplates[0].spec.resources.requests.storage}";
     assert_eq!(stage.namespace.kubectl(["get", "statefulset", "db", "-o", size]).unwrap(), "2Gi");
     stage.assert_deployed();
+}
+
+/// Two sets of one name, each in a namespace of its own: both are made anew, and each is named.
+#[test]
+fn two_sets_of_one_name_are_both_made_anew() {
+    let (stage, other) = (Stage::new("stsone", Helm::V4), Stage::new("stsother", Helm::V4));
+    let sets = |size: &str| {
+        let set = SET.replace("SIZE", size);
+        let elsewhere = format!("{{name: db, namespace: {}}}", other.namespace.name());
+        format!("{set}---{}", set.replace("{name: db}", &elsewhere))
+    };
+    Stage::ok(deploy(&stage, &sets("1Gi"), &[]));
+    let uid = |stage: &Stage| {
+        stage.namespace.kubectl(["get", "statefulset", "db", "-o", "jsonpath={.metadata.uid}"]).unwrap()
+    };
+    let before = [uid(&stage), uid(&other)];
+    let said = Stage::ok(deploy(&stage, &sets("2Gi"), &["--recreate-statefulsets"]));
+    assert!(before[0] != uid(&stage) && before[1] != uid(&other), "{}", said.err);
+    let again = |place: &str| said.err.contains(&format!("StatefulSet/db{place} is there again, made anew"));
+    let there = format!(" in namespace {}", other.namespace.name());
+    assert!(again("") && again(&there), "{}", said.err);
+}
+
+/// A finalizer keeps the set: the wait for it ends with a signal, long before its own limit of 30 s.
+#[test]
+fn a_signal_ends_the_wait_for_a_set_that_does_not_go() {
+    let stage = Stage::new("stsstays", Helm::V4);
+    Stage::ok(deploy(&stage, &SET.replace("SIZE", "1Gi"), &["--wait", "--timeout=60s"]));
+    let patch = |finalizers: &str| {
+        let patch = format!(r#"{{"metadata":{{"finalizers":{finalizers}}}}}"#);
+        stage.namespace.kubectl(["patch", "statefulset", "db", "--type=merge", "-p", &patch]).unwrap();
+    };
+    patch(r#"["example.com/stays"]"#);
+    let mut guard = deploy(&stage, &SET.replace("SIZE", "2Gi"), &["--recreate-statefulsets"]);
+    let child = guard.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let goes = |set: &Value| set["metadata"]["deletionTimestamp"].is_string();
+    let goes = stage.namespace.watch_until(["statefulsets", "db"], Duration::from_secs(60), goes);
+    let process = handle(pid(&child)).unwrap();
+    interrupt(&child);
+    let ended = ends_within(&process, Duration::from_secs(20));
+    patch("null");
+    let said = Said::from(child.wait_with_output().unwrap());
+    goes.unwrap();
+    assert!(ended, "it waited on: {}", said.err);
+    assert_eq!(said.code, Some(130), "{}", said.err);
+    assert!(said.err.contains("while it was being deleted"), "{}", said.err);
 }
 
 /// A stuck release: the refusal comes before its repair.

@@ -185,6 +185,15 @@ fn names(stage: &Stage) -> Vec<String> {
     living(stage).into_keys().collect()
 }
 
+/// A plain Helm goes back to the first revision of both, and leaves the same.
+#[track_caller]
+fn both_go_back(stage: &Stage, clean: &Stage) {
+    for one in [stage, clean] {
+        Stage::ok(helm(one, &["rollback", "web", "1"]));
+    }
+    assert_eq!(living(stage), living(clean));
+}
+
 /// The finding of an upgrade: a plain Helm fails, the guarded one leaves what a history without old words would have left.
 fn an_upgrade_goes_over_them(version: Helm) {
     let clean = Stage::new("apis-clean", version);
@@ -209,9 +218,7 @@ fn an_upgrade_goes_over_them(version: Helm) {
     assert!(!names(&stage).contains(&"PodDisruptionBudget/only-old".to_owned()));
     stage.assert_history(&["superseded", "deployed"]);
     // Helm can read it again, and go back to it.
-    Stage::ok(helm(&stage, &["rollback", "web", "1"]));
-    Stage::ok(helm(&clean, &["rollback", "web", "1"]));
-    assert_eq!(living(&stage), living(&clean));
+    both_go_back(&stage, &clean);
 }
 
 /// The last good revision and the dead one name them both: the union of the two is named by what is served.
@@ -242,9 +249,7 @@ fn a_stuck_release_names_them(version: Helm) {
         "what was lent is returned: {dead}"
     );
     // What the dead revision had removed comes back with the good one.
-    Stage::ok(helm(&stage, &["rollback", "web", "1"]));
-    Stage::ok(helm(&clean, &["rollback", "web", "1"]));
-    assert_eq!(living(&stage), living(&clean));
+    both_go_back(&stage, &clean);
 }
 
 /// Helm goes back to a revision that names them, by itself and when it is told to; and it removes one.

@@ -2,14 +2,16 @@
 //! where the answer is known, and what is not asked twice is still found.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
-use testbed::{Event, tools::Helm};
+use testbed::{Event, Relay, tools::Helm};
 
-use crate::stage::{QUICK, Stage, UNVALIDATED};
+use crate::stage::{QUICK, Stage, UNVALIDATED, kill};
 
 fn mixed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/charts/mixed")
@@ -115,10 +117,40 @@ fn the_status_of_three_hundred_objects_takes_a_few_requests(version: Helm) {
     }
 }
 
+/// All requests but those of the lock may share a connection. When it goes silent, the lock is renewed all the same, for
+/// longer than it is believed without.
+fn connections_that_go_silent_do_not_cost_the_lock(version: Helm) {
+    let stage = Stage::new("silent", version);
+    let relay = Relay::open(stage.namespace.kubeconfig(), Duration::ZERO).unwrap();
+    let mut guard = stage.guard("install", &["--wait", "--timeout=300s", "--set=delay=10m"]);
+    guard.env("KUBECONFIG", relay.kubeconfig()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut guard = guard.spawn().unwrap();
+    let waits = stage.wait_for_unready(0);
+    relay.silence();
+    let (mut holder, mut renewals) = (Value::Null, BTreeSet::new());
+    let renewed =
+        stage.namespace.watch_until(["lease", "helm-guard-web"], Duration::from_secs(60), |lease| {
+            if holder.is_null() {
+                holder = lease["spec"]["holderIdentity"].clone();
+            }
+            if holder == lease["spec"]["holderIdentity"] {
+                renewals.insert(lease["spec"]["renewTime"].as_str().unwrap_or_default().to_owned());
+            }
+            // Each a fifth of the lease duration after the other.
+            renewals.len() > 10
+        });
+    let ended = guard.try_wait().unwrap();
+    kill(&mut guard);
+    waits.unwrap();
+    renewed.unwrap();
+    assert_eq!(ended, None, "it still waits");
+}
+
 crate::with_both_helms! {
     an_upgrade_of_one_object_of_sixty_asks_less_than_helm_alone
 }
 crate::with_either_helm! {
+    V4 connections_that_go_silent_do_not_cost_the_lock
     V4 an_unchanged_object_that_another_manager_has_taken_is_asked_about
     V4 the_status_of_three_hundred_objects_takes_a_few_requests
 }

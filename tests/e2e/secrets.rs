@@ -1,12 +1,14 @@
 //! What Helm and the API server quote: no value comes out by an error, live or in what a later run reads of it; and what Helm
 //! itself is given of this program's own secrets.
 
-use std::process::Command;
-
 use base64::{Engine, engine::general_purpose::STANDARD};
 use testbed::tools::Helm;
 
-use crate::stage::{Said, Stage};
+use crate::{
+    preflight::chart,
+    stage::{Said, Stage},
+    watched::Watched,
+};
 
 /// Ways to give a value, and a canary for each: no label, so that the API server quotes it.
 const CANARIES: [(&str, &str); 7] = [
@@ -42,70 +44,39 @@ stringData: {key: {{ .Values.key | default "none" | quote }}}
 {{- end }}
 "#;
 
-struct Quoted {
-    stage: Stage,
-    chart: String,
+/// A release with a chart that quotes the canaries, which are searched for in every encoding.
+fn quoted(version: Helm) -> Watched {
+    let stage = Stage::new("quoted", version);
+    let chart = chart(&stage, TEMPLATE);
+    let mut quoted = Watched::new(stage, chart);
+    for (way, canary) in CANARIES.iter().chain([&("ci", "canary-of-the-ci")]) {
+        for (encoding, piece) in encodings(canary) {
+            quoted.forbid(&format!("{way} as {encoding}"), &piece);
+        }
+    }
+    quoted
 }
 
-impl Quoted {
-    fn new(version: Helm) -> Self {
-        let stage = Stage::new("quoted", version);
-        let folder = stage.temporary.path().join("chart");
-        std::fs::create_dir_all(folder.join("templates")).unwrap();
-        std::fs::write(folder.join("Chart.yaml"), "apiVersion: v2\nname: web\nversion: 1.0.0\n").unwrap();
-        std::fs::write(folder.join("templates/all.yaml"), TEMPLATE).unwrap();
-        Self { chart: folder.display().to_string(), stage }
-    }
+/// The flags that give every canary.
+fn flags(quoted: &Watched) -> Vec<String> {
+    let of = |name: &str| CANARIES.iter().find(|(way, _)| *way == name).unwrap().1;
+    std::fs::write(quoted.path("file"), of("file")).unwrap();
+    let values = serde_json::json!({"quoted": {"values": of("values")}, "key": of("key")});
+    std::fs::write(quoted.path("values.yaml"), values.to_string()).unwrap();
+    vec![
+        format!("--set=quoted.set={}", of("set")),
+        format!("--set-string=quoted.string={}", of("string")),
+        format!("--set-json=quoted.json={}", serde_json::json!(of("json"))),
+        format!("--set-literal=quoted.literal={}", of("literal")),
+        format!("--set-file=quoted.file={}", quoted.path("file")),
+        format!("-f={}", quoted.path("values.yaml")),
+    ]
+}
 
-    fn path(&self, name: &str) -> String {
-        self.stage.temporary.path().join(name).display().to_string()
-    }
-
-    /// The flags that give every canary.
-    fn flags(&self) -> Vec<String> {
-        let of = |name: &str| CANARIES.iter().find(|(way, _)| *way == name).unwrap().1;
-        std::fs::write(self.path("file"), of("file")).unwrap();
-        let values = serde_json::json!({"quoted": {"values": of("values")}, "key": of("key")});
-        std::fs::write(self.path("values.yaml"), values.to_string()).unwrap();
-        vec![
-            format!("--set=quoted.set={}", of("set")),
-            format!("--set-string=quoted.string={}", of("string")),
-            format!("--set-json=quoted.json={}", serde_json::json!(of("json"))),
-            format!("--set-literal=quoted.literal={}", of("literal")),
-            format!("--set-file=quoted.file={}", self.path("file")),
-            format!("-f={}", self.path("values.yaml")),
-        ]
-    }
-
-    /// A deploy as a GitHub job does it, with all that it leaves.
-    fn deploy(&self, more: &[&str]) -> Said {
-        let mut guard =
-            self.stage.own(&["upgrade", "web", &self.chart, "--preflight=off", "--backup-redact"]);
-        guard.args(self.flags()).args(more).arg(format!("--report={}", self.path("report.json")));
-        guard.env("GITHUB_ACTIONS", "true").env("HELM_GUARD_CI_TOKEN", "canary-of-the-ci");
-        guard.env("GITHUB_STEP_SUMMARY", self.path("summary")).env("GITHUB_OUTPUT", self.path("output"));
-        let said = self.heard(guard);
-        for file in ["report.json", "summary", "output"] {
-            self.check(file, &std::fs::read_to_string(self.path(file)).unwrap());
-        }
-        said
-    }
-
-    fn heard(&self, command: Command) -> Said {
-        let said = Stage::run(command);
-        self.check("stdout", &said.out);
-        self.check("stderr", &said.err);
-        said
-    }
-
-    #[track_caller]
-    fn check(&self, what: &str, text: &str) {
-        for (way, canary) in CANARIES.iter().chain([&("ci", "canary-of-the-ci")]) {
-            for (encoding, piece) in encodings(canary) {
-                assert!(!text.contains(&piece), "{way} as {encoding} in {what}: {text}");
-            }
-        }
-    }
+fn deploy(quoted: &Watched, more: &[&str]) -> Said {
+    let mut guard = quoted.stage.own(&["upgrade", "web", "--preflight=off", "--backup-redact"]);
+    guard.arg(&quoted.chart).args(flags(quoted)).args(more).env("HELM_GUARD_CI_TOKEN", "canary-of-the-ci");
+    quoted.deployed(guard)
 }
 
 fn encodings(text: &str) -> Vec<(&'static str, String)> {
@@ -132,17 +103,17 @@ fn encodings(text: &str) -> Vec<(&'static str, String)> {
 }
 
 fn what_is_quoted_stays_secret_in_later_runs(version: Helm) {
-    let quoted = Quoted::new(version);
+    let quoted = quoted(version);
     let stage = &quoted.stage;
-    let mut install = stage.own(&["install", "web", &quoted.chart, "--preflight=off"]);
-    install.arg("--set=own=1");
+    let mut install = stage.own(&["install", "web", "--preflight=off", "--set=own=1"]);
+    install.arg(&quoted.chart);
     Stage::ok(install);
     // The chart fails with the values in several encodings.
-    let failed = quoted.deploy(&["--set=fails=true"]);
+    let failed = deploy(&quoted, &["--set=fails=true"]);
     assert_ne!(failed.code, Some(0));
     assert!(failed.err.contains("no [redacted], [redacted], "), "{}", failed.err);
     // The API server refuses each, and Helm writes that into its record.
-    let failed = quoted.deploy(&[]);
+    let failed = deploy(&quoted, &[]);
     assert_ne!(failed.code, Some(0), "{}", failed.err);
     assert!(failed.err.contains("Invalid value: \"[redacted]\""), "{}", failed.err);
     let raw = Stage::ok(stage.raw("history", &["-o=json"])).out;
@@ -214,5 +185,22 @@ fn no_helm_is_given_a_token(version: Helm) {
     run(&["uninstall", "web"], "uninstall");
 }
 
+/// The values that an upgrade reuses, which a rendering ahead of it needs in a file: that is in memory, so a kill leaves nothing.
+fn values_that_are_reused_are_on_no_disk(version: Helm) {
+    let mut stage = Stage::new("reused", version);
+    Stage::ok(stage.raw("install", &["--set=unused=canary-reused", "--wait"]));
+    stage.stick("upgrade", &["--reuse-values", "--set=behavior=never-ready"]);
+    let home = stage.temporary.path().display().to_string();
+    let look = format!(
+        "if [ \"$1\" = template ]; then\ngrep -rl --exclude=helm --exclude=given --exclude=on-disk canary-reused '{home}' >>'{home}/on-disk'\n\
+         for word; do case $word in *=/proc/*/fd/*|/proc/*/fd/*) grep -o canary-reused \"${{word#*=}}\" >>'{home}/given';; esac; done\nfi"
+    );
+    stage.wrap_helm(&format!("{look}\ntrue &"));
+    Stage::ok(stage.guard("upgrade", &["--reuse-values", "--set=behavior=ready", "--wait", "--timeout=60s"]));
+    let read = |name: &str| std::fs::read_to_string(stage.temporary.path().join(name)).unwrap();
+    assert_eq!(read("on-disk"), "", "a file holds them");
+    assert!(read("given").contains("canary-reused"), "helm was given them");
+}
+
 crate::with_both_helms!(what_is_quoted_stays_secret_in_later_runs);
-crate::with_either_helm!(V4 no_helm_is_given_a_token);
+crate::with_either_helm!(V4 no_helm_is_given_a_token V3 values_that_are_reused_are_on_no_disk);

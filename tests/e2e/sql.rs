@@ -234,9 +234,8 @@ fn preflight_with_records_in_a_database(version: Helm) {
     let stage = Stage::in_sql("sqlcheck", version);
     Stage::ok(stage.raw("install", &["--wait"]));
     let before = stage.records();
-    // Of a claim Helm makes the same in its own run. A ConfigMap of this chart has the revision in it, and is not judged where
-    // helm-guard renders itself.
-    let said = Stage::run(stage.guard("upgrade", &["--set=claims={Not_A_Name}", WAIT[0], WAIT[1]]));
+    // A ConfigMap of this chart has the revision in it, which helm-guard's own rendering does not know. Its name is the same.
+    let said = Stage::run(stage.guard("upgrade", &["--set=configs={Not_A_Name}", WAIT[0], WAIT[1]]));
     assert_eq!(said.code, Some(77), "{}", said.err);
     assert_eq!(stage.records(), before);
     upgraded(&stage, "NEW");

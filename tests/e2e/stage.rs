@@ -188,7 +188,7 @@ impl Stage {
     }
 
     /// What of the cluster holds records.
-    fn resource(&self) -> &'static str {
+    pub fn resource(&self) -> &'static str {
         if self.driver == "configmap" { "configmaps" } else { "secrets" }
     }
 
@@ -209,6 +209,31 @@ impl Stage {
         };
         self.namespace.watch_until(["deployments", "web"], Duration::from_secs(60), is_unready)?;
         Ok(())
+    }
+
+    /// Waits until the probe of a pod that never becomes ready (`behavior=never-ready`) has failed, and its event is there:
+    /// whoever looks from then on sees both. Gives the pod's name.
+    pub fn wait_for_failing_probe(&self) -> String {
+        let fails = |pod: &Value| {
+            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+            pod["metadata"]["deletionTimestamp"].is_null()
+                && ready.any(|condition| condition["reason"] == "ContainersNotReady")
+        };
+        let limit = Duration::from_secs(60);
+        let pod = self.namespace.watch_until(["pods", "-l", "app=web"], limit, fails).unwrap();
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        let of_it = format!("--field-selector=reason=Unhealthy,involvedObject.name={name}");
+        self.namespace.watch_until(["events", &of_it], limit, |_| true).unwrap();
+        name.to_owned()
+    }
+
+    /// From now on that pod answers its probe; the rollout is waited for. A delay instead would be a race with the machine.
+    pub fn let_pod_become_ready(&self) {
+        let pod = self.wait_for_failing_probe();
+        let ready = ["annotate", "pod", &pod, "--overwrite", "testbed.helm-guard.dev/behavior=ready"];
+        self.namespace.kubectl(ready).unwrap();
+        self.namespace.kubectl(["rollout", "status", "deployment/web", "--timeout=60s"]).unwrap();
     }
 
     /// Revision, status of all records, oldest first.

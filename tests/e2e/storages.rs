@@ -17,8 +17,8 @@ fn repair(stage: &Stage, more: &[&str]) -> Said {
 
 /// The release is stuck, and all that it wanted came.
 fn stuck_and_arrived(stage: &Stage, more: &[&str]) {
-    stage.stick("upgrade", &[more, &["--set-string=delay=3s"]].concat());
-    stage.namespace.kubectl(["rollout", "status", "deployment/web", "--timeout=60s"]).unwrap();
+    stage.stick("upgrade", &[more, &["--set=behavior=never-ready"]].concat());
+    stage.let_pod_become_ready();
 }
 
 fn every_command(stage: &Stage) {

@@ -111,6 +111,8 @@ fn bad_input(version: Helm) {
     hold(version, "bad_flag", &seen(&stage, stage.guard("upgrade", &["--no-such-flag"]), 1));
     hold(version, "bad_value", &seen(&stage, stage.guard("upgrade", &["--set=configs=nolist"]), 1));
     hold(version, "bad_own_flag", &seen(&stage, stage.guard("upgrade", &["--lock-timeout=soon"]), 64));
+    // The cause that is seen of the pod is told too.
+    stage.wait_for_failing_probe();
     let strange = {
         let mut command = stage.guard("upgrade", &["--repair=off", "--wait"]);
         command.env("HELM_GUARD_LOCKTIMEOUT", "1m");

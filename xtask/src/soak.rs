@@ -66,6 +66,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let answer = step(&format!("seed {seed}: YAML against Go's reader"), || {
             cargo(&["--test", "go_yaml"], &environment[1..])
         });
+        let answer = answer.and_then(|()| {
+            step(&format!("seed {seed}: ways to clusters against Go's"), || {
+                cargo(&["--test", "go_access"], &environment[1..])
+            })
+        });
         let answer = answer
             .and_then(|()| step(&format!("seed {seed}: storm and sweeps"), || cargo(&test, &environment)));
         if answer.is_err() {

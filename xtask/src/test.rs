@@ -12,12 +12,13 @@ use testbed::{Cluster, LEAVE_VARIABLE, Options, SHARED_CLUSTER_VARIABLE, TIMES_V
 use crate::interrupt;
 
 /// The files of `tests`, and of those of the test bed.
-const TESTS: [&str; 11] = [
+const TESTS: [&str; 12] = [
     "action",
     "architecture",
     "cluster",
     "dist",
     "e2e",
+    "go_access",
     "go_yaml",
     "golden",
     "helm_flags",
@@ -69,6 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Ok(())
     })?;
     table.step("flags against the real Helms", || test(&["--test", "helm_flags"], &[]))?;
+    table.step("ways to clusters against Go's", || test(&["--test", "go_access"], &[]))?;
     table.step("YAML against Go's reader", || test(&["--test", "go_yaml"], &[]))?;
     table.step("workflows and action.yml: actionlint, zizmor", workflows)?;
     table.step("the test bed itself", || test(&["--test", "cluster", "--", "--test-threads=4"], &[]))?;

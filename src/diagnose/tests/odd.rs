@@ -161,14 +161,14 @@ proptest! {
         let causes = causes.into_iter().map(cause).collect();
         let refusal = preflight::Refusal { code, reason: String::new(), message: message.clone(), causes };
         let answer = preflight::Answer { wanted, live: Some(live), refusal: Some(refusal), warnings: vec![message], ..Default::default() };
-        let (nothing, unstable) = (Manifest::default(), std::collections::BTreeSet::new());
+        let (nothing, varying) = (Manifest::default(), crate::preflight::varying::Varying::default());
         let context = preflight::Context {
             manifest: &nothing,
             hooks: &nothing,
             first: "pre-upgrade",
             recreates: false,
             takes_over_fields: false,
-            unstable: &unstable,
+            varying: &varying,
         };
         for finding in preflight::judge(&key, &answer, &context) {
             prop_assert!(preflight::IDS.contains(&finding.id));

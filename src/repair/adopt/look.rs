@@ -69,7 +69,7 @@ async fn evidence(
         // Nothing is about to be done that could take too long, lack a right or not fit.
         patience: Patience::default(),
         records: Records::default(),
-        unstable: std::collections::BTreeSet::new(),
+        varying: crate::preflight::varying::Varying::default(),
         known: Vec::new(),
         absent: std::collections::BTreeSet::new(),
     };

@@ -6,6 +6,10 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +31,8 @@ const CHUNK: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Relay {
     kubeconfig: PathBuf,
+    /// How often what was open went silent.
+    silences: Arc<AtomicU64>,
     _directory: TempDir,
     runtime: Option<Runtime>,
 }
@@ -48,12 +54,22 @@ impl Relay {
         let directory = tempfile::Builder::new().prefix("hg-relay-").tempdir()?;
         let through = directory.path().join("kubeconfig");
         fs::write(&through, text.replace(&server, &own.to_string())).context("kubeconfig of the relay")?;
+        let silences = Arc::new(AtomicU64::new(0));
+        let now = silences.clone();
         runtime.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(join(client, to, round_trip));
+                let since = now.load(Ordering::SeqCst);
+                let now = now.clone();
+                let is_silent = move || now.load(Ordering::SeqCst) != since;
+                tokio::spawn(join(client, to, round_trip, is_silent));
             }
         });
-        Ok(Self { kubeconfig: through, _directory: directory, runtime: Some(runtime) })
+        Ok(Self { kubeconfig: through, silences, _directory: directory, runtime: Some(runtime) })
+    }
+
+    /// From now on nothing passes on the connections that are open, and nobody is told. New ones are as before.
+    pub fn silence(&self) {
+        self.silences.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A kubeconfig that leads through the relay.
@@ -71,7 +87,7 @@ impl Drop for Relay {
     }
 }
 
-async fn join(client: TcpStream, to: SocketAddr, round_trip: Duration) {
+async fn join(client: TcpStream, to: SocketAddr, round_trip: Duration, is_silent: impl Fn() -> bool + Clone) {
     // The system has answered the client's first packet already: a far server would have done so now.
     let opened = Instant::now() + round_trip;
     let Ok(server) = TcpStream::connect(to).await else { return };
@@ -79,7 +95,10 @@ async fn join(client: TcpStream, to: SocketAddr, round_trip: Duration) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let half = round_trip / 2;
-    tokio::join!(late(from_client, to_server, half, opened), late(from_server, to_client, half, opened));
+    tokio::join!(
+        late(from_client, to_server, half, opened, is_silent.clone()),
+        late(from_server, to_client, half, opened, is_silent),
+    );
 }
 
 /// Passes on what is read, so much later; what is read before `opened` counts as read then. The end is passed on too.
@@ -88,6 +107,7 @@ async fn late(
     mut to: impl AsyncWrite + Unpin,
     by: Duration,
     opened: Instant,
+    is_silent: impl Fn() -> bool,
 ) {
     let (sender, mut on_the_way) = mpsc::unbounded_channel::<(Instant, Bytes)>();
     let read = async move {
@@ -104,6 +124,9 @@ async fn late(
     let written = async move {
         while let Some((due, bytes)) = on_the_way.recv().await {
             sleep_until(due).await;
+            if is_silent() {
+                std::future::pending::<()>().await;
+            }
             if bytes.is_empty() || to.write_all(&bytes).await.is_err() {
                 let _ = to.shutdown().await;
                 return;

@@ -90,7 +90,8 @@ impl Chart {
             Ok(took)
         };
         // What Helm's client remembers of an API server, it remembers by its address.
-        (install(false)?, install(true)?);
+        install(false)?;
+        install(true)?;
         take_turns(rounds, note, install)
     }
 
@@ -117,7 +118,8 @@ impl Chart {
             self.deploy(place, program(guarded), "upgrade", flag, build)
         };
         // The other value goes back to what the chart says.
-        (upgrade(false)?, upgrade(true)?);
+        upgrade(false)?;
+        upgrade(true)?;
         take_turns(rounds, note, upgrade)
     }
 }

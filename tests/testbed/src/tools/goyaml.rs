@@ -14,9 +14,14 @@ use crate::process::output;
 /// # Errors
 /// The build fails; needs the Go module proxy on first use.
 pub fn goyaml() -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../yaml");
+    build("goyaml", "../yaml")
+}
+
+/// Builds a Go module beside the test bed, once for each of its states.
+pub(super) fn build(name: &str, source: &str) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let files = testcluster::sources(&source)?;
-    let key = format!("goyaml-{:016x}", testcluster::hash(&files));
+    let key = format!("{name}-{:016x}", testcluster::hash(&files));
     let directory = build_once(&key, |directory| {
         let module = directory.join("module");
         fs::create_dir(&module)?;
@@ -24,9 +29,9 @@ pub fn goyaml() -> Result<PathBuf> {
             fs::write(module.join(name), content)?;
         }
         let mut build = go::command().context("find Go")?;
-        build.arg("build").args(go::build_arguments("")).arg("-o").arg(directory.join("goyaml")).arg(".");
+        build.arg("build").args(go::build_arguments("")).arg("-o").arg(directory.join(name)).arg(".");
         output(build.current_dir(&module))?;
         Ok(fs::remove_dir_all(module)?)
     })?;
-    Ok(directory.join("goyaml"))
+    Ok(directory.join(name))
 }

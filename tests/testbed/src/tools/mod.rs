@@ -3,6 +3,7 @@
 
 mod gitlab;
 mod go;
+mod goaccess;
 mod goyaml;
 mod postgres;
 mod testcluster;
@@ -16,6 +17,7 @@ use crate::cache::build_once;
 use crate::process::output;
 
 pub use gitlab::{GitlabCiLocal, gitlab_ci_local};
+pub use goaccess::goaccess;
 pub use goyaml::goyaml;
 pub use postgres::postgres;
 pub use testcluster::{KUBERNETES_VERSION, kubectl, testcluster};
@@ -139,6 +141,7 @@ pub fn all() -> Result<Vec<(String, PathBuf)>> {
         (format!("kubectl {KUBERNETES_VERSION}"), kubectl(KUBERNETES_VERSION)?),
         ("postgres".to_owned(), postgres()?),
         ("goyaml".to_owned(), goyaml()?),
+        ("goaccess".to_owned(), goaccess()?),
     ];
     for tool in [&HELM_3, &HELM_4, &ACT, &ACTIONLINT, &ZIZMOR] {
         all.push((format!("{} {}", tool.name, tool.version), tool.path()?));
