@@ -18,6 +18,7 @@ use std::{
 use super::{
     Run,
     end::{End, in_time, unless_stopped},
+    leftovers::everything,
     mend::{Mended, manifest_of},
     prove::{Rendered, read_once},
     recreate::Set,
@@ -328,6 +329,23 @@ impl Run<'_> {
         self.union(history, &since.collect::<Vec<_>>())
     }
 
+    /// Hooks of a dead first install are deleted before Helm creates them again (`leftovers.rs`): they are not in its way.
+    fn add_hooks_that_go(&self, before: &mut Manifest, plan: Option<&Plan>, history: &History) {
+        let is_dead_install =
+            history.last_good().is_none() && history.last().is_some_and(|last| last.status().is_pending());
+        let revisions: Vec<u32> = match plan {
+            Some(plan) => plan.installs_over().unwrap_or_default().to_vec(),
+            None if is_dead_install => history.records.iter().map(|record| record.revision).collect(),
+            None => Vec::new(),
+        };
+        for record in revisions.iter().filter_map(|revision| history.get(*revision)) {
+            let all = everything(record, &self.cluster.namespace).unwrap_or_default();
+            let others = all.objects.into_iter().filter(|(key, _)| !before.contains(key));
+            let others: Vec<_> = others.collect();
+            before.objects.extend(others);
+        }
+    }
+
     pub(super) fn union(&self, history: &History, revisions: &[u32]) -> Manifest {
         let records = revisions.iter().filter_map(|revision| history.get(*revision));
         let manifests: Vec<Manifest> =
@@ -363,10 +381,11 @@ impl Run<'_> {
         let version = self.version().await?;
         let server_side = self.applies_on_the_server(&version, rendered.upgrade, history);
         let past = self.past(history);
-        let before = match plan {
+        let mut before = match plan {
             Some(plan) => self.in_force_after(plan, history),
             None => self.in_force_if_repaired(history),
         };
+        self.add_hooks_that_go(&mut before, plan, history);
         let is_repaired = plan.is_some() || history.last().is_some_and(|last| last.status().is_pending());
         let past = Past {
             before,

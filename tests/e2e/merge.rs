@@ -454,9 +454,16 @@ fn a_repair_leaves_what_a_clean_history_leaves(version: Helm, more: &[&str], is_
     guard.arg(UNVALIDATED);
     let said = Stage::ok(guard);
     let (is, wanted) = (living(&stage, &definitions.group), living(&clean, &definitions.group));
-    let differs: Vec<String> = wanted
-        .iter()
-        .filter(|(name, object)| is.get(*name) != Some(object))
+    let mut other: Vec<_> = wanted.iter().filter(|(name, object)| is.get(*name) != Some(object)).collect();
+    if !other.is_empty() {
+        // Helm itself loses items of one key on the way to the last manifest. A repair need not.
+        let first = Stage::new("first", version);
+        Stage::ok(self::helm(&first, &manifests[2], more));
+        let first = living(&first, &definitions.group);
+        other.retain(|(name, _)| is.get(*name) != first.get(*name));
+    }
+    let differs: Vec<String> = other
+        .into_iter()
         .map(|(name, object)| {
             let is = is.get(name).cloned().unwrap_or_default();
             let paths = differences(&is, object, "");
