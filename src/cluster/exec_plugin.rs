@@ -197,13 +197,13 @@ impl Login {
     }
 }
 
-/// There is no such program. The kubeconfig's hint is untrusted text, and may have several lines.
+/// There is no such program. The kubeconfig's hint is untrusted text, and may have several lines; a reason is one.
 fn not_found(hint: &str) -> String {
-    let hint: String =
-        hint.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter }).collect();
-    match hint.trim() {
-        "" => "not found".to_owned(),
-        hint => format!("not found\nhint: {hint}"),
+    let hint =
+        hint.split(|letter: char| letter.is_control() || letter == ' ').filter(|word| !word.is_empty());
+    match hint.collect::<Vec<_>>().join(" ") {
+        hint if hint.is_empty() => "not found".to_owned(),
+        hint => format!("not found; the kubeconfig says how to install it: {hint}"),
     }
 }
 
