@@ -19,6 +19,8 @@ struct Login {
     seen: PathBuf,
     /// While this file is there, the plugin asks for a password.
     asks: PathBuf,
+    /// The file that is there once it was answered.
+    opened: PathBuf,
     /// A pipe that it writes to when it waits for the answer. The prompt itself is soon drawn over by the table of progress.
     asking: PathBuf,
 }
@@ -27,7 +29,7 @@ impl Login {
     fn new(stage: &Stage, mode: &str) -> Self {
         let path = |name: &str| stage.temporary.path().join(name);
         let (kubeconfig, seen) = (path("login-kubeconfig"), path("seen"));
-        let (asks, asking) = (path("asks"), path("asking"));
+        let (asks, asking, opened) = (path("asks"), path("asking"), path("opened"));
         assert!(Command::new("mkfifo").arg(&asking).status().unwrap().success());
         let view = ["config", "view", "--raw", "--flatten"];
         let mut config = stage.namespace.kubectl_json(view).unwrap();
@@ -36,13 +38,14 @@ impl Login {
         let script = format!(
             "#!/bin/sh\nenv >>'{seen}'\nends=$(date -u -d '+70 sec' +%FT%TZ)\n\
              if rm '{asks}' 2>&-; then\n\
-             stty -echo; printf 'Password: ' >&2; echo asking >'{asking}'; read -r word; stty echo\n[ \"$word\" = open ] || exit 9\n\
+             stty -echo; printf 'Password: ' >&2; echo asking >'{asking}'; read -r word; stty echo\n[ \"$word\" = open ] || exit 9\n: >'{opened}'\n\
              ends=2099-01-01T00:00:00Z\nfi\n\
              echo \"{{\\\"apiVersion\\\":\\\"client.authentication.k8s.io/v1\\\",\\\"kind\\\":\\\"ExecCredential\\\",\
              \\\"status\\\":{{\\\"token\\\":\\\"{token}\\\",\\\"expirationTimestamp\\\":\\\"$ends\\\"}}}}\"\n",
             seen = seen.display(),
             asks = asks.display(),
             asking = asking.display(),
+            opened = opened.display(),
         );
         std::fs::write(path("login"), script).unwrap();
         std::fs::set_permissions(path("login"), PermissionsExt::from_mode(0o755)).unwrap();
@@ -51,7 +54,7 @@ impl Login {
         });
         config["users"][0]["user"] = json!({ "exec": exec });
         std::fs::write(&kubeconfig, config.to_string()).unwrap();
-        Self { kubeconfig, seen, asks, asking }
+        Self { kubeconfig, seen, asks, opened, asking }
     }
 }
 
@@ -82,6 +85,7 @@ fn a_login_asks_at_the_terminal_under_the_lock(version: Helm) {
             terminal.end()
         });
         assert_eq!(code, Some(0), "{mode}: {screen}");
+        assert!(login.opened.exists(), "{mode}: the plugin did not read the answer: {screen}");
         stage.assert_deployed();
     }
 }
