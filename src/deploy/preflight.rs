@@ -331,8 +331,8 @@ impl Run<'_> {
 
     /// Hooks of a dead first install are deleted before Helm creates them again (`leftovers.rs`): they are not in its way.
     fn add_hooks_that_go(&self, before: &mut Manifest, plan: Option<&Plan>, history: &History) {
-        let is_dead_install =
-            history.last_good().is_none() && history.last().is_some_and(|last| last.status().is_pending());
+        let is_dead = |last: &Record| last.status().is_pending() || last.is_set_aside();
+        let is_dead_install = history.last_good().is_none() && history.last().is_some_and(is_dead);
         let revisions: Vec<u32> = match plan {
             Some(plan) => plan.installs_over().unwrap_or_default().to_vec(),
             None if is_dead_install => history.records.iter().map(|record| record.revision).collect(),
@@ -340,9 +340,11 @@ impl Run<'_> {
         };
         for record in revisions.iter().filter_map(|revision| history.get(*revision)) {
             let all = everything(record, &self.cluster.namespace).unwrap_or_default();
-            let others = all.objects.into_iter().filter(|(key, _)| !before.contains(key));
-            let others: Vec<_> = others.collect();
-            before.objects.extend(others);
+            for (key, object) in all.objects {
+                if !before.contains(&key) {
+                    before.objects.push((key, object));
+                }
+            }
         }
     }
 
