@@ -34,9 +34,8 @@ impl Login {
         let view = ["config", "view", "--raw", "--flatten"];
         let mut config = stage.namespace.kubectl_json(view).unwrap();
         let token = config["users"][0]["user"]["token"].as_str().unwrap();
-        // Of a minute the client makes no use: it asks for the next one before.
         let script = format!(
-            "#!/bin/sh\nenv >>'{seen}'\nends=$(date -u -d '+70 sec' +%FT%TZ)\n\
+            "#!/bin/sh\nenv >>'{seen}'\nends=$(date -u -d '+10 sec' +%FT%TZ)\n\
              if rm '{asks}' 2>&-; then\n\
              stty -echo; printf 'Password: ' >&2; echo asking >'{asking}'; read -r word; stty echo\n[ \"$word\" = open ] || exit 9\n: >'{opened}'\n\
              ends=2099-01-01T00:00:00Z\nfi\n\
@@ -60,7 +59,7 @@ impl Login {
 
 /// The login ends while helm-guard holds the lock: whoever sits at the terminal is asked, and the deploy goes on.
 fn a_login_asks_at_the_terminal_under_the_lock(version: Helm) {
-    // The token of the first login lasts for a minute, so each mode has its turn with one Helm.
+    // helm-guard runs the plugin, whichever Helm there is.
     let mode = if version == Helm::V3 { "IfAvailable" } else { "Always" };
     let stage = Stage::new("login", version);
     let login = Login::new(&stage, mode);
