@@ -18,15 +18,13 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// What says who asks.
-#[derive(Debug)]
+/// What says who asks. It has no `Debug`: a token must not get into a log.
 pub struct Credentials {
     /// In every request.
     fixed: HeaderMap,
     source: Source,
 }
 
-#[derive(Debug)]
 enum Source {
     /// All is in the fixed headers.
     Fixed,
@@ -178,10 +176,10 @@ fn provided(provider: &AuthProvider) -> anyhow::Result<String> {
     let get = |name: &str| provider.config.get(name).map(String::as_str).unwrap_or_default();
     match &*provider.name {
         "gcp" => anyhow::bail!(
-            "auth-provider gcp is no part of Kubernetes clients any more\nhint: install gke-gcloud-auth-plugin and write the kubeconfig again"
+            "auth-provider gcp is no part of Kubernetes clients any more: install gke-gcloud-auth-plugin and write the kubeconfig again"
         ),
         "azure" => anyhow::bail!(
-            "auth-provider azure is no part of Kubernetes clients any more\nhint: install kubelogin and run kubelogin convert-kubeconfig"
+            "auth-provider azure is no part of Kubernetes clients any more: install kubelogin and run kubelogin convert-kubeconfig"
         ),
         "oidc" => {
             for name in ["idp-issuer-url", "client-id"] {
@@ -190,7 +188,7 @@ fn provided(provider: &AuthProvider) -> anyhow::Result<String> {
             let token = get("id-token");
             anyhow::ensure!(
                 !token.is_empty() && !has_expired(token)?,
-                "auth-provider oidc: its id-token has expired, and helm-guard does not renew it\nhint: run any kubectl command, which renews it in the kubeconfig"
+                "auth-provider oidc: its id-token has expired, and helm-guard does not renew it: run any kubectl command, which renews it in the kubeconfig"
             );
             Ok(token.to_owned())
         }

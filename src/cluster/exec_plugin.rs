@@ -26,6 +26,9 @@ use crate::{clock::Clock, helm::launch, yaml};
 /// Where the program finds what it is told.
 const INFO: &str = "KUBERNETES_EXEC_INFO";
 
+/// How much of the kubeconfig's hint is shown, in characters.
+const HINT: usize = 300;
+
 /// Versions of the conversation.
 const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
 
@@ -197,13 +200,14 @@ impl Login {
     }
 }
 
-/// There is no such program. The kubeconfig's hint is untrusted text, and may have several lines.
+/// There is no such program. The kubeconfig's hint is untrusted text, and may have several lines; a reason is one.
 fn not_found(hint: &str) -> String {
-    let hint: String =
-        hint.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter }).collect();
-    match hint.trim() {
+    let hint =
+        hint.split(|letter: char| letter.is_control() || letter == ' ').filter(|word| !word.is_empty());
+    let hint: String = hint.collect::<Vec<_>>().join(" ").chars().take(HINT).collect();
+    match &*hint {
         "" => "not found".to_owned(),
-        hint => format!("not found\nhint: {hint}"),
+        hint => format!("not found; the kubeconfig says how to install it: {hint}"),
     }
 }
 
@@ -274,7 +278,6 @@ fn answer(output: &[u8], version: &str) -> Result<Given, String> {
 }
 
 /// Where a file with a token is read again from time to time.
-#[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
     clock: Clock,

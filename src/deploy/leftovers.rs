@@ -269,7 +269,7 @@ impl Run<'_> {
 }
 
 /// The objects of a revision, hooks among them.
-fn everything(record: &Record, namespace: &str) -> Option<Manifest> {
+pub(super) fn everything(record: &Record, namespace: &str) -> Option<Manifest> {
     let mut all = read_manifest(record, namespace)?;
     let texts = codec::decode(record.stored.payload()).and_then(|json| codec::texts(&json)).ok()?;
     for hook in &texts.hooks {

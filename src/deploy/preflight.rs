@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::{
     Run,
     end::{End, in_time, unless_stopped},
+    leftovers::everything,
     mend::{Mended, manifest_of},
     prove::{Rendered, read_once},
     recreate::Set,
@@ -345,6 +346,25 @@ impl Run<'_> {
         self.union(history, &since.collect::<Vec<_>>())
     }
 
+    /// Hooks of a dead first install are deleted before Helm creates them again (`leftovers.rs`): they are not in its way.
+    fn add_hooks_that_go(&self, before: &mut Manifest, plan: Option<&Plan>, history: &History) {
+        let is_dead = |last: &Record| last.status().is_pending() || last.is_set_aside();
+        let is_dead_install = history.last_good().is_none() && history.last().is_some_and(is_dead);
+        let revisions: Vec<u32> = match plan {
+            Some(plan) => plan.installs_over().unwrap_or_default().to_vec(),
+            None if is_dead_install => history.records.iter().map(|record| record.revision).collect(),
+            None => Vec::new(),
+        };
+        for record in revisions.iter().filter_map(|revision| history.get(*revision)) {
+            let all = everything(record, &self.cluster.namespace).unwrap_or_default();
+            for (key, object) in all.objects {
+                if !before.contains(&key) {
+                    before.objects.push((key, object));
+                }
+            }
+        }
+    }
+
     pub(super) fn union(&self, history: &History, revisions: &[u32]) -> Manifest {
         let records = revisions.iter().filter_map(|revision| history.get(*revision));
         let manifests: Vec<Manifest> =
@@ -380,10 +400,11 @@ impl Run<'_> {
         let version = self.version().await?;
         let server_side = self.applies_on_the_server(&version, rendered.upgrade, history);
         let past = self.past(history);
-        let before = match plan {
+        let mut before = match plan {
             Some(plan) => self.in_force_after(plan, history),
             None => self.in_force_if_repaired(history),
         };
+        self.add_hooks_that_go(&mut before, plan, history);
         let is_repaired = plan.is_some() || history.last().is_some_and(|last| last.status().is_pending());
         let past = Past {
             before,

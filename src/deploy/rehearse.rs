@@ -2,7 +2,8 @@
 //!
 //! Where helm-guard renders the chart itself (a stuck release, a check, no fence) it uses `helm template`, which knows no
 //! revision. What comes out differs from Helm's own run where a template uses that, or makes up values. So Helm does the deploy
-//! once more as a dry run, with the release's records in memory as they will be, and what is refused of a field that comes out otherwise is not certain.
+//! once more as a dry run, with the release's records in memory as they will be, and a refusal of a field that comes out
+//! otherwise is not certain.
 
 use serde_json::{Value, json};
 

@@ -31,7 +31,7 @@ pub fn keep(base: &mut Value, revisions: &[&Value], live: &Value, own: Type) {
 fn keep_fields(base: &mut Fields, revisions: &[&Value], live: &Fields, own: Type) {
     base.retain(|name, value| {
         let has_parts = value.is_object() || value.is_array();
-        // What Helm finds the object by, and what is no list or object, is not worth a thought.
+        // A scalar that does not live can stay: to delete it changes nothing, and `kind` and `name` are scalars.
         let Some(now) = live.get(name) else { return !has_parts };
         let field = own.field(name);
         let inside = field.map_or(Type::PLAIN, Field::target);
@@ -121,7 +121,7 @@ mod tests {
         serde_yaml::from_str(text).unwrap()
     }
 
-    /// The pod of a Deployment, from its first container on.
+    /// A Deployment with this pod.
     fn deployment(pod: &str) -> Value {
         yaml(&format!("{{kind: Deployment, metadata: {{name: web}}, spec: {{template: {{spec: {pod}}}}}}}"))
     }

@@ -19,6 +19,8 @@ struct Login {
     seen: PathBuf,
     /// While this file is there, the plugin asks for a password.
     asks: PathBuf,
+    /// The file that is there once it was answered.
+    opened: PathBuf,
     /// A pipe that it writes to when it waits for the answer. The prompt itself is soon drawn over by the table of progress.
     asking: PathBuf,
 }
@@ -27,22 +29,22 @@ impl Login {
     fn new(stage: &Stage, mode: &str) -> Self {
         let path = |name: &str| stage.temporary.path().join(name);
         let (kubeconfig, seen) = (path("login-kubeconfig"), path("seen"));
-        let (asks, asking) = (path("asks"), path("asking"));
+        let (asks, asking, opened) = (path("asks"), path("asking"), path("opened"));
         assert!(Command::new("mkfifo").arg(&asking).status().unwrap().success());
         let view = ["config", "view", "--raw", "--flatten"];
         let mut config = stage.namespace.kubectl_json(view).unwrap();
         let token = config["users"][0]["user"]["token"].as_str().unwrap();
-        // Of a minute the client makes no use: it asks for the next one before.
         let script = format!(
-            "#!/bin/sh\nenv >>'{seen}'\nends=$(date -u -d '+70 sec' +%FT%TZ)\n\
+            "#!/bin/sh\nenv >>'{seen}'\nends=$(date -u -d '+10 sec' +%FT%TZ)\n\
              if rm '{asks}' 2>&-; then\n\
-             stty -echo; printf 'Password: ' >&2; echo asking >'{asking}'; read -r word; stty echo\n[ \"$word\" = open ] || exit 9\n\
+             stty -echo; printf 'Password: ' >&2; echo asking >'{asking}'; read -r word; stty echo\n[ \"$word\" = open ] || exit 9\n: >'{opened}'\n\
              ends=2099-01-01T00:00:00Z\nfi\n\
              echo \"{{\\\"apiVersion\\\":\\\"client.authentication.k8s.io/v1\\\",\\\"kind\\\":\\\"ExecCredential\\\",\
              \\\"status\\\":{{\\\"token\\\":\\\"{token}\\\",\\\"expirationTimestamp\\\":\\\"$ends\\\"}}}}\"\n",
             seen = seen.display(),
             asks = asks.display(),
             asking = asking.display(),
+            opened = opened.display(),
         );
         std::fs::write(path("login"), script).unwrap();
         std::fs::set_permissions(path("login"), PermissionsExt::from_mode(0o755)).unwrap();
@@ -51,39 +53,40 @@ impl Login {
         });
         config["users"][0]["user"] = json!({ "exec": exec });
         std::fs::write(&kubeconfig, config.to_string()).unwrap();
-        Self { kubeconfig, seen, asks, asking }
+        Self { kubeconfig, seen, asks, opened, asking }
     }
 }
 
 /// The login ends while helm-guard holds the lock: whoever sits at the terminal is asked, and the deploy goes on.
 fn a_login_asks_at_the_terminal_under_the_lock(version: Helm) {
-    for mode in ["IfAvailable", "Always"] {
-        let stage = Stage::new("login", version);
-        let login = Login::new(&stage, mode);
-        let flags =
-            ["--install", "--set=behavior=never-ready", "--wait", "--timeout=120s", "--lease-duration=60s"];
-        let mut guard = stage.guard("upgrade", &flags);
-        guard.env("KUBECONFIG", &login.kubeconfig);
-        let mut terminal = Terminal::foreground(&guard, (24, 200));
-        // The terminal is read all the while: one that is full keeps its writers waiting.
-        let is_asking = AtomicBool::new(false);
-        let (code, screen) = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                stage.wait_for_record("pending-install").unwrap();
-                std::fs::write(&login.asks, "").unwrap();
-                std::fs::read(&login.asking).unwrap();
-                is_asking.store(true, Ordering::Relaxed);
-            });
-            terminal.until(|_| is_asking.load(Ordering::Relaxed));
-            let lease = stage.namespace.kubectl_json(["get", "lease", "helm-guard-web"]).unwrap();
-            assert!(lease["spec"]["holderIdentity"].is_string(), "{lease:#}");
-            terminal.press("open\n");
-            scope.spawn(|| stage.let_pod_become_ready());
-            terminal.end()
+    // helm-guard runs the plugin, whichever Helm there is.
+    let mode = if version == Helm::V3 { "IfAvailable" } else { "Always" };
+    let stage = Stage::new("login", version);
+    let login = Login::new(&stage, mode);
+    let flags =
+        ["--install", "--set=behavior=never-ready", "--wait", "--timeout=120s", "--lease-duration=60s"];
+    let mut guard = stage.guard("upgrade", &flags);
+    guard.env("KUBECONFIG", &login.kubeconfig);
+    let mut terminal = Terminal::foreground(&guard, (24, 200));
+    // The terminal is read all the while: one that is full keeps its writers waiting.
+    let is_asking = AtomicBool::new(false);
+    let (code, screen) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            stage.wait_for_record("pending-install").unwrap();
+            std::fs::write(&login.asks, "").unwrap();
+            std::fs::read(&login.asking).unwrap();
+            is_asking.store(true, Ordering::Relaxed);
         });
-        assert_eq!(code, Some(0), "{mode}: {screen}");
-        stage.assert_deployed();
-    }
+        terminal.until(|_| is_asking.load(Ordering::Relaxed));
+        let lease = stage.namespace.kubectl_json(["get", "lease", "helm-guard-web"]).unwrap();
+        assert!(lease["spec"]["holderIdentity"].is_string(), "{lease:#}");
+        terminal.press("open\n");
+        scope.spawn(|| stage.let_pod_become_ready());
+        terminal.end()
+    });
+    assert_eq!(code, Some(0), "{mode}: {screen}");
+    assert!(login.opened.exists(), "{mode}: the plugin did not read the answer: {screen}");
+    stage.assert_deployed();
 }
 
 /// Run by helm-guard, and by Helm itself where there is no fence.

@@ -421,6 +421,10 @@ fn living(stage: &Stage, group: &str) -> BTreeMap<String, Value> {
         .collect()
 }
 
+/// Here Helm itself loses what the last manifest wants: of two ports of one number that become one it deletes both. A repair may
+/// leave what a first install of that manifest leaves.
+const LOST_BY_HELM: &str = "Deployment/protocol-is-tried";
+
 /// The same three revisions, once all finished and once with the second one killed.
 fn a_repair_leaves_what_a_clean_history_leaves(version: Helm, more: &[&str], is_applied: bool) {
     let stage = Stage::new("merged", version);
@@ -454,9 +458,15 @@ fn a_repair_leaves_what_a_clean_history_leaves(version: Helm, more: &[&str], is_
     guard.arg(UNVALIDATED);
     let said = Stage::ok(guard);
     let (is, wanted) = (living(&stage, &definitions.group), living(&clean, &definitions.group));
-    let differs: Vec<String> = wanted
-        .iter()
-        .filter(|(name, object)| is.get(*name) != Some(object))
+    let mut other: Vec<_> = wanted.iter().filter(|(name, object)| is.get(*name) != Some(object)).collect();
+    if other.iter().any(|(name, _)| *name == LOST_BY_HELM) {
+        let first = Stage::new("first", version);
+        Stage::ok(self::helm(&first, &manifests[2], more));
+        let first = living(&first, &definitions.group);
+        other.retain(|(name, _)| *name != LOST_BY_HELM || is.get(*name) != first.get(*name));
+    }
+    let differs: Vec<String> = other
+        .into_iter()
         .map(|(name, object)| {
             let is = is.get(name).cloned().unwrap_or_default();
             let paths = differences(&is, object, "");

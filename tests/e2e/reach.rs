@@ -131,7 +131,7 @@ fn a_login_program_is_told_about_the_cluster(version: Helm) {
     let mut guard = stage.guard("upgrade", &["--install"]);
     guard.env("KUBECONFIG", &kubeconfig);
     let said = Stage::run(guard);
-    let wanted = "login plugin no-such-plugin: not found\nhint: never shown";
+    let wanted = "login plugin no-such-plugin: not found; the kubeconfig says how to install it: never shown";
     assert!(said.code != Some(0) && said.err.contains(wanted), "{}", said.err);
 }
 

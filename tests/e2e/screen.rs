@@ -4,8 +4,13 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{Read, Write},
-    os::fd::OwnedFd,
     process::{Child, Command, Stdio},
+};
+
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
 };
 
 /// What stands on a screen. Knows the sequences that `indicatif` draws with.
@@ -102,6 +107,17 @@ impl Screen {
     }
 }
 
+/// Both sides of a new terminal: what a person sees, and what a command has. What another story starts at the same time inherits
+/// neither; else the terminal would be over only when that has ended, which may be minutes later.
+pub fn pseudo_terminal() -> (File, File) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    (File::from(master), File::from(slave))
+}
+
 /// A command at a terminal.
 pub struct Terminal {
     child: Child,
@@ -112,17 +128,18 @@ pub struct Terminal {
 impl Terminal {
     /// Starts it on so many rows and columns.
     pub fn start(mut command: Command, (rows, columns): (u16, u16)) -> Self {
-        let size = nix::pty::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = nix::pty::openpty(Some(&size), None).unwrap();
-        let end = |side: &OwnedFd| Stdio::from(side.try_clone().unwrap());
+        let (master, slave) = pseudo_terminal();
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).unwrap();
+        let end = |side: &File| Stdio::from(side.try_clone().unwrap());
         if !command.get_envs().any(|(name, _)| name == "TERM") {
             command.env("TERM", "xterm");
         }
-        command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
+        command.stdin(end(&slave)).stdout(end(&slave)).stderr(end(&slave));
         let child = command.spawn().unwrap();
-        // The terminal is over when nobody has its other side.
-        drop((command, pty.slave));
-        Self { child, master: File::from(pty.master), screen: Screen::of(columns.into()) }
+        // The terminal is over when no process has its other side.
+        drop((command, slave));
+        Self { child, master, screen: Screen::of(columns.into()) }
     }
 
     /// The same with the terminal as the command's own, as a shell starts it: keys like Ctrl-C reach it.

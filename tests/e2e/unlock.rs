@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{Read, Write},
-    os::fd::OwnedFd,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -13,6 +12,7 @@ use testbed::{Gate, Hold, tools::Helm};
 
 use crate::{
     lock::{lock, lock_id},
+    screen::pseudo_terminal,
     stage::{Said, Stage, kill},
     texts::told,
 };
@@ -181,16 +181,15 @@ fn answer(command: Command, key: &str) -> (Option<i32>, String) {
 
 /// Runs a command at a terminal. Whenever the next of these texts stands there, its keys are pressed.
 pub fn at_a_terminal(mut command: Command, answers: &[(&str, &str)]) -> (Option<i32>, String) {
-    let pty = nix::pty::openpty(None, None).unwrap();
-    let end = |side: &OwnedFd| Stdio::from(side.try_clone().unwrap());
+    let (mut terminal, slave) = pseudo_terminal();
+    let end = |side: &File| Stdio::from(side.try_clone().unwrap());
     if !command.get_envs().any(|(name, _)| name == "TERM") {
         command.env("TERM", "xterm");
     }
-    command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
+    command.stdin(end(&slave)).stdout(end(&slave)).stderr(end(&slave));
     let mut child = command.spawn().unwrap();
-    // The terminal is over when nobody has its other side.
-    drop((command, pty.slave));
-    let mut terminal = File::from(pty.master);
+    // The terminal is over when no process has its other side.
+    drop((command, slave));
     let (mut screen, mut buffer, mut read_up_to) = (String::new(), [0; 1024], 0);
     let mut answers = answers.iter().peekable();
     while let Ok(read @ 1..) = terminal.read(&mut buffer) {

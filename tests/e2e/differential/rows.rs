@@ -14,7 +14,7 @@ use super::{
 pub struct Row {
     /// What was wrong.
     found: &'static str,
-    /// Helm, seed and point that found it.
+    /// What found it: Helm, seed and point, or how else.
     round: &'static str,
     part: fn() -> Part,
     steps: &'static [Step],
@@ -24,7 +24,7 @@ pub struct Row {
 
 pub const ROWS: &[Row] = &[Row {
     found: "a-hook-that-is-left-from-an-earlier-run-was-not-foreseen",
-    round: "V3 seed 1 point 34",
+    round: "read in the code, when a coupling for it was written",
     part: || {
         let left: Value = annotated(
             hook(config("once", "1"), "pre-install,pre-upgrade"),

@@ -51,7 +51,7 @@ pub struct Done {
 
 impl<'a> Side<'a> {
     pub fn new(story: &'a Story, version: Helm, guarded: bool) -> Self {
-        let stage = Stage::new(if guarded { "guard" } else { "plain" }, version);
+        let stage = Stage::new(if guarded { "differ-guard" } else { "differ-plain" }, version);
         let name = stage.namespace.name().to_owned();
         let of_the_cluster =
             |object: &&Value| object["kind"].as_str().is_some_and(|kind| OF_THE_CLUSTER.contains(&kind));
@@ -192,7 +192,8 @@ impl<'a> Side<'a> {
         let part = &self.story.part;
         let namespace = &self.stage.namespace;
         for words in &part.meanwhile {
-            namespace.kubectl(words.iter().map(|word| self.here(word))).unwrap();
+            // In a story without the first release there is nothing to change.
+            let _ = namespace.kubectl(words.iter().map(|word| self.here(word)));
         }
         self.put(&part.comes);
         if let Some(probe) = &part.denied {

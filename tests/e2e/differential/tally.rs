@@ -43,6 +43,10 @@ pub struct Tally {
 }
 
 impl Tally {
+    pub fn fault(fault: String) -> Self {
+        Self { faults: vec![fault], ..Self::default() }
+    }
+
     pub fn add(&mut self, how: How, findings: &[Value]) {
         self.last = Some(how);
         *self.deploys.entry(how).or_default() += 1;

@@ -106,7 +106,9 @@ pub(super) fn part(draws: Draws) -> Option<Part> {
             part.asks = true;
             let (from, to) = if draws.chance("order", 2) { ("east", "west") } else { ("west", "east") };
             part.old = vec![ingress(from, "/shop"), ingress(to, "/other")];
-            part.new = vec![ingress(from, draws.pick("left", &["/more", "/shop"])), ingress(to, "/shop")];
+            // Of two in one release an install writes both at the same time, so another's is in the way.
+            part.comes = vec![ingress("others", "/taken")];
+            part.new = vec![ingress(from, "/more"), ingress(to, draws.pick("path", &["/shop", "/taken"]))];
         }
         Coupling::RightsByName => {
             part.old = vec![config("named", "1")];
