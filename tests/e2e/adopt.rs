@@ -87,7 +87,7 @@ const HOOKS: [&str; 2] = ["--set=hooks.pre-upgrade=300ms", "--set=hooks.post-upg
 /// A release of which an upgrade died there, with all arrived that was on its way.
 fn dead(version: Helm, hooks: bool, choose: impl FnMut(&Seen) -> Option<Hold> + Send + 'static) -> Stage {
     let stage = Stage::new("adopt", version);
-    Stage::ok(stage.raw("install", &[&OLD[..], &HEALTHY].concat()));
+    stage.ready("install", &OLD);
     let hooks = if hooks { &HOOKS[..] } else { &[] };
     dies(&stage, "upgrade", &[&NEW[..], hooks].concat(), choose);
     arrives(&stage);
@@ -163,8 +163,8 @@ fn the_records_are_those_of_a_helm_that_lived(version: Helm) {
     hold(version, "dry_run_of_an_adoption", &told(&stage, dry, 0));
     hold(version, "adoption", &told(&stage, stage.own(&["repair", "web", "--strategy=adopt"]), 0));
     let other = Stage::new("lived", version);
-    Stage::ok(other.raw("install", &[&OLD[..], &HEALTHY].concat()));
-    Stage::ok(other.raw("upgrade", &[&NEW[..], &HEALTHY].concat()));
+    other.ready("install", &OLD);
+    other.ready("upgrade", &NEW);
     let adopted: Vec<String> =
         bodies(&stage).iter().map(|body| body.replace(" (adopted by helm-guard)", "")).collect();
     assert_eq!(adopted, bodies(&other));
@@ -173,16 +173,16 @@ fn the_records_are_those_of_a_helm_that_lived(version: Helm) {
     assert_eq!(copy.matches("\"sh.helm.release.v1.web.v").count(), 2, "both records were saved first");
 
     assert!(Stage::ok(stage.raw("status", &[])).out.contains("STATUS: deployed"));
-    Stage::ok(stage.raw("upgrade", &[&["--set=configs={keep,third}"][..], &HEALTHY].concat()));
+    stage.ready("upgrade", &["--set=configs={keep,third}"]);
     assert_eq!(
         stage.uids().keys().map(String::as_str).collect::<Vec<_>>(),
         ["ConfigMap/keep", "ConfigMap/third", "Deployment/web"]
     );
     assert_eq!(stage.env(), ["FIXED"], "what the adopted revision had is gone");
     // Back to it, and from there on to before it.
-    Stage::ok(stage.raw("rollback", &["2", "--wait"]));
+    stage.ready("rollback", &["2"]);
     assert_eq!(stage.env(), ["FIXED", "NEW"]);
-    Stage::ok(stage.raw("rollback", &["1", "--wait"]));
+    stage.ready("rollback", &["1"]);
     assert_eq!(stage.env(), ["FIXED", "OLD"]);
     stage.assert_history(&["superseded", "superseded", "superseded", "superseded", "deployed"]);
 }
@@ -190,7 +190,7 @@ fn the_records_are_those_of_a_helm_that_lived(version: Helm) {
 /// What lives decides, and a person at the terminal is offered what fits.
 fn what_lives_decides(version: Helm) {
     let stage = Stage::new("lives", version);
-    Stage::ok(stage.raw("install", &[&OLD[..], &HEALTHY].concat()));
+    stage.ready("install", &OLD);
     stage.stick("upgrade", &[&NEW[..], &["--set=behavior=never-ready"]].concat());
     refused(&stage, &["Deployment/web is not ready: "]);
     stage.let_pod_become_ready();
@@ -239,7 +239,7 @@ fn a_removal_that_was_not_applied_is_missed(version: Helm) {
             let flags = [&["--set-json=configs=[]"][..], more].concat();
             flags.into_iter().chain(Some(server_side).filter(|flag| !flag.is_empty())).collect::<Vec<_>>()
         };
-        Stage::ok(stage.raw("install", &flags(first, &["--set-string=env.OLD=1", "--wait"])));
+        stage.ready("install", &flags(first, &["--set-string=env.OLD=1"]));
         dies(&stage, "upgrade", &flags(then, &[]), at(Window::Apply, 0));
         arrives(&stage);
         refused(&stage, &[&format!("Deployment/web {reason}")]);
@@ -253,7 +253,7 @@ fn an_install_a_rollback_and_a_deploy(version: Helm) {
     stage.stick("install", &[&OLD[..], &["--set=behavior=never-ready"]].concat());
     stage.let_pod_become_ready();
     Stage::ok(stage.own(&["repair", "web", "--strategy=adopt"]));
-    Stage::ok(stage.raw("upgrade", &[&NEW[..], &HEALTHY].concat()));
+    stage.ready("upgrade", &NEW);
     stage.stick("rollback", &["1"]);
     stage.let_pod_become_ready();
     Stage::ok(stage.own(&["repair", "web", "--strategy=adopt"]));

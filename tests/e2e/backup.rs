@@ -82,7 +82,7 @@ fn a_release_comes_back_from_the_backup_of_a_healthy_deploy(version: Helm) {
     };
     assert_eq!(data(stage.records()), data(before), "byte for byte");
     stage.assert_deployed();
-    Stage::ok(stage.raw("rollback", &["2", "--wait"]));
+    stage.ready("rollback", &["2"]);
     // Helm 3 leaves what a revision brought of which it knows no more.
     let env: Vec<String> = stage.env().into_iter().filter(|name| name != "BAD").collect();
     assert_eq!(env, ["FIXED", "GOOD", "NEW"]);
@@ -94,7 +94,7 @@ fn a_release_comes_back_from_the_backup_of_a_healthy_deploy(version: Helm) {
 fn a_redacted_backup_has_no_secret_and_says_so(version: Helm) {
     let stage = Stage::new("redact", version);
     let secret = format!("--set-string=env.TOKEN={CANARY}");
-    Stage::ok(stage.raw("install", &[&secret, WAIT[0], WAIT[1]]));
+    stage.ready("install", &[&secret]);
     stage.stick("upgrade", &["--reuse-values", "--set=behavior=never-ready"]);
     let more = ["--backup-redact", "--set=behavior=ready", &secret, WAIT[0], WAIT[1]];
     let said = Stage::ok(stage.guard("upgrade", &more));
@@ -129,7 +129,7 @@ fn a_redacted_backup_has_no_secret_and_says_so(version: Helm) {
 #[test]
 fn so_many_are_kept() {
     let stage = Stage::new("keep", Helm::V4);
-    Stage::ok(stage.raw("install", &WAIT));
+    stage.ready("install", &[]);
     let mut all = Vec::new();
     for _ in 0..3 {
         let path = Stage::ok(stage.own(&["backup", "web", "--backup-keep=2"])).out;

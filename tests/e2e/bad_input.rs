@@ -8,7 +8,7 @@ use testbed::tools::Helm;
 /// A bad flag on a stuck release leaves the records byte for byte as they were.
 fn a_bad_flag_repairs_nothing(version: Helm) {
     let stage = Stage::new("flag", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let before = stage.records();
     for bad in ["--no-such-flag", "--set=configs=notalist", "--version"] {
@@ -21,7 +21,7 @@ fn a_bad_flag_repairs_nothing(version: Helm) {
 /// A dry run and help take no lock and write nothing.
 fn a_dry_run_takes_no_lock(version: Helm) {
     let stage = Stage::new("dry", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let before = stage.records();
     Stage::ok(stage.guard("upgrade", &["--dry-run=client"]));
     Stage::ok(stage.guard("upgrade", &["--help"]));

@@ -684,7 +684,7 @@ fn helms_own_words(version: Helm) {
 /// A release that a dead run left pending, and nobody may repair.
 fn a_stuck_release_without_repair(version: Helm) {
     let any = Any::new("stuck", version);
-    Stage::ok(any.stage.raw("install", &["--wait"]));
+    any.stage.ready("install", &[]);
     any.stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let told = any.fails(any.stage.guard("upgrade", &["--repair=off", &any.report()]));
     has(&told.first("in-progress"), &["without --repair off"]);

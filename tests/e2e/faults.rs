@@ -83,7 +83,7 @@ fn a_server_that_is_slow_and_has_too_much_to_do(version: Helm) {
 /// The API server restarts while Helm works: all connections break and none is taken, then it answers again.
 fn a_restart_in_the_middle(version: Helm) {
     let stage = Stage::new("restart", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let (mut writes, mut refused) = (0, 0);
     let said = through(&stage, &["--set=configs={one,two}"], move |seen| {
         writes += u32::from(seen.user_agent.starts_with("Helm/") && seen.is_write());
@@ -105,7 +105,7 @@ fn the_api_server_is_restarted() {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).unwrap()));
     for version in Helm::ALL {
         let stage = Stage::on(cluster, "restarted", version);
-        Stage::ok(stage.raw("install", &["--wait"]));
+        stage.ready("install", &[]);
         let flags = ["--wait", "--timeout=60s", "--set=hooks.pre-upgrade=3s", "--lease-duration=15s"];
         let mut guard = stage.guard("upgrade", &flags);
         let guard = guard.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -121,7 +121,7 @@ fn the_api_server_is_restarted() {
 /// A write of Helm's gets an error of the server's own, done or not.
 fn errors_of_the_server(version: Helm) {
     let stage = Stage::new("errors", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     for (nth, fate) in
         [(1, Fate::Answer(500, None)), (2, Fate::Answer(503, None)), (3, Fate::Cut(Hold::After))]
     {
@@ -139,7 +139,7 @@ fn errors_of_the_server(version: Helm) {
 /// ends by itself; what it left, the next one mends.
 fn connections_that_fall_silent(version: Helm) {
     let stage = Stage::new("silent", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let is_silent = Arc::new(AtomicBool::new(false));
     let said =
         through(&stage, &["--set=behavior=never-ready", SHORT_LIVED, "--stop-timeout=2s"], move |seen| {

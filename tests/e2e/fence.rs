@@ -99,7 +99,7 @@ fn left_behind(stage: &Stage) -> Vec<PathBuf> {
 /// helm-guard is killed outright: its Helm is gone within a second and has written nothing since.
 fn an_orphan_dies_at_once(version: Helm) {
     let stage = Stage::new("orphan", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let mut run = Run::start(&stage, &[]);
     let helm = run.helm();
     assert_eq!(helm.len(), 1);
@@ -117,7 +117,7 @@ fn an_orphan_dies_at_once(version: Helm) {
 /// A Helm that is a child of a wrapper outlives both, but has no way to the cluster any more.
 fn an_orphan_behind_a_wrapper_writes_nothing(version: Helm) {
     let mut stage = Stage::new("wrapped", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.wrap_helm("");
     let mut run = Run::start(&stage, &[]);
     let wrapper = run.helm()[0];
@@ -136,7 +136,7 @@ fn an_orphan_behind_a_wrapper_writes_nothing(version: Helm) {
 /// Somebody else has the lock by force: Helm is refused its last word, in a sentence that it prints.
 fn after_the_loss_nothing_is_written(version: Helm) {
     let stage = Stage::new("lost", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let run = Run::start(&stage, &[]);
     let lock_id = run.lock_id.clone();
     let before = through(&stage, &lock_id).writes().lines();
@@ -162,7 +162,7 @@ fn after_the_loss_nothing_is_written(version: Helm) {
 /// helm-guard is stopped beyond its lease while its Helm has a write to make, and goes on when another run has deployed.
 fn a_run_that_was_stopped_for_too_long_writes_nothing(version: Helm) {
     let stage = Stage::new("stopped", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let run = Run::start(&stage, &[]);
     let lock_id = run.lock_id.clone();
     let helm = run.helm()[0];
@@ -442,7 +442,7 @@ fn credentials_are_renewed_under_a_running_helm(version: Helm) {
     let kubeconfig = stage.temporary.path().join("exec-kubeconfig");
     std::fs::write(&kubeconfig, config.to_string()).unwrap();
 
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let mut guard = stage.guard("upgrade", &["--set=delay=14s", "--wait", "--timeout=120s"]);
     guard.env("KUBECONFIG", &kubeconfig);
     let run = Run::of(&stage, guard);

@@ -20,8 +20,6 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-const HEALTHY: [&str; 2] = ["--wait", "--timeout=60s"];
-
 fn status(stage: &Stage, more: &[&str]) -> Said {
     let mut command = stage.own(&["status", "-o", "json"]);
     command.args(more);
@@ -48,14 +46,14 @@ fn the_whole_fleet(version: Helm) {
     let [stuck, failed, busy, well] =
         ["f-stuck", "f-failed", "f-busy", "f-well"].map(|n| Stage::new(n, version));
     for stage in [&stuck, &failed, &busy, &well] {
-        Stage::ok(stage.raw("install", &HEALTHY));
+        stage.ready("install", &[]);
     }
     stuck.stick("upgrade", &["--set=behavior=never-ready"]);
     let failing = ["--set=behavior=never-ready", "--wait", "--timeout=1s"];
     assert_eq!(Stage::run(failed.raw("upgrade", &failing)).code, Some(1));
     // What failed once and works now needs nobody.
     assert_eq!(Stage::run(well.raw("upgrade", &failing)).code, Some(1));
-    Stage::ok(well.raw("upgrade", &["--set=behavior=ready", "--wait", "--timeout=60s"]));
+    well.ready("upgrade", &["--set=behavior=ready"]);
     let mut guard = busy.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
     let mut guard = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pending = busy.wait_for_record("pending-upgrade");
@@ -98,7 +96,7 @@ fn the_whole_fleet(version: Helm) {
 /// Nobody told where the records are: those in ConfigMaps are found too, and the command says where they are.
 fn records_of_both_kinds(version: Helm) {
     let mut stage = Stage::new("f-kinds", version);
-    Stage::ok(stage.raw("install", &HEALTHY));
+    stage.ready("install", &[]);
     stage.driver = "configmap";
     let values = "--set=name=api,configs={api},behavior=never-ready";
     assert_eq!(Stage::run(stage.raw_of("api", "install", &[values, "--wait", "--timeout=1s"])).code, Some(1));
@@ -180,8 +178,8 @@ fn where_all_namespaces_may_not_be_listed_those_are_that_may_be() {
 /// What `helm history` has not: which revision is the last good one.
 fn a_history(version: Helm) {
     let stage = Stage::new("f-history", version);
-    Stage::ok(stage.raw("install", &HEALTHY));
-    Stage::ok(stage.raw("upgrade", &HEALTHY));
+    stage.ready("install", &[]);
+    stage.ready("upgrade", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let said = Stage::ok(stage.own(&["history", "web"]));
     assert!(said.out.ends_with("\nthe last good revision is 2\n"), "{}", said.out);
@@ -205,7 +203,7 @@ fn a_walk_through_what_is_stuck(version: Helm) {
         Stage::ok(stage.raw_of(release, "install", &[&names, "--wait"]));
         set_status_of(&stage, release, 1, status);
     }
-    Stage::ok(stage.raw("install", &["--set=configs={good}", "--wait"]));
+    stage.ready("install", &["--set=configs={good}"]);
     let kept = stage.uids();
     stage.stick("upgrade", &["--set=configs={good,dead}", "--set=behavior=never-ready"]);
     // Whoever watches a holder for minutes can be stopped.
@@ -276,7 +274,7 @@ fn how_a_release_fares(version: Helm) {
         assert_eq!(shown["health"]["health"], expected, "{:#}", shown["health"]);
         shown["health"]["reasons"].to_string()
     };
-    Stage::ok(stage.raw("install", &["--set=configs={one}", "--set-string=env.TOKEN=hunter2", "--wait"]));
+    stage.ready("install", &["--set=configs={one}", "--set-string=env.TOKEN=hunter2"]);
     let before = stage.generation();
     assert_eq!(health("Healthy"), "[]");
     // What may not be listed is not taken for ready.

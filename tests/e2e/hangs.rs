@@ -72,7 +72,7 @@ fn in_ci_nothing_waits_for_a_terminal(version: Helm) {
 /// Ctrl-C reaches Helm and helm-guard at once: Helm saves, helm-guard sets right what it left.
 fn ctrl_c_ends_an_upgrade(version: Helm) {
     let stage = Stage::new("ctrlc", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
     let mut terminal = Terminal::foreground(&guard, SIZE);
     stage.wait_for_record("pending-upgrade").unwrap();
@@ -121,7 +121,7 @@ fn ctrl_z_and_fg(version: Helm) {
 /// A deploy under `lock run` is killed: the next one of the same command goes on at once, not after the lock's time.
 fn a_member_of_a_hold_is_killed(version: Helm) {
     let stage = Stage::new("member", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let deploy = "$GUARD upgrade web $CHART --lease-duration=300s --wait";
     let script = format!(
         "{deploy} --set=behavior=never-ready --timeout=300s & one=$!\n\
@@ -143,7 +143,7 @@ fn a_member_of_a_hold_is_killed(version: Helm) {
 #[test]
 fn a_hold_that_a_killed_process_worked_under_is_given_back() {
     let stage = Stage::new("acquired", Helm::V4);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let id = Stage::ok(stage.own(&["lock", "acquire", "web", "--ttl=10m"])).out.trim().to_owned();
     let more = ["--set=behavior=never-ready", "--wait", "--timeout=300s"];
     let mut guard = stage.guard("upgrade", &more);
@@ -165,7 +165,7 @@ fn a_hold_that_a_killed_process_worked_under_is_given_back() {
 #[test]
 fn a_backup_that_others_can_write_is_refused() {
     let stage = Stage::new("foreign", Helm::V4);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let said = Stage::ok(stage.own(&["backup", "web"]));
     let file = said.out.trim();
     assert!(file.starts_with(stage.backups().to_str().unwrap()), "{file}");

@@ -191,7 +191,7 @@ fn a_repair_killed_anywhere(version: Helm) {
     for point in (0..points).filter(|point| version_of(*point) == version) {
         let nth = point % 4;
         let stage = Stage::new("mend", version);
-        Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--set=configs={keep,old}", "--wait"]));
+        stage.ready("install", &["--set-string=env.GOOD=1", "--set=configs={keep,old}"]);
         stage.stick(
             "upgrade",
             &["--set-string=env.DEAD=1", "--set=configs={keep,dead}", "--set=behavior=never-ready"],

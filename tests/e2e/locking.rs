@@ -26,7 +26,7 @@ fn two_at_once_are_one_after_the_other(version: Helm) {
 /// Ctrl-C: Helm stops, no record is pending, the lock is given back, the exit code says so.
 fn a_cancel_leaves_nothing_pending(version: Helm) {
     let stage = Stage::new("cancel", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let mut guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait"]);
     let child = guard.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let seen = stage.wait_for_record("pending-upgrade");
@@ -44,7 +44,7 @@ fn a_cancel_leaves_nothing_pending(version: Helm) {
 #[test]
 fn a_dead_holder_is_followed_with_the_default_times() {
     let stage = Stage::new("dead", Helm::V4);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let mut guard = stage.guard("upgrade", &["--lease-duration=15s", "--set=behavior=never-ready", "--wait"]);
     let mut child = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let seen = stage.wait_for_record("pending-upgrade");

@@ -139,7 +139,7 @@ fn a_newer_run_that_ended_before_its_helm_outdates_nobody(version: Helm) {
 #[test]
 fn a_refused_run_outdates_nobody() {
     let stage = Stage::new("refused", Helm::V4);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let refused = Stage::run(deploy(&stage, 8, None, &["--set=configs=notalist"]));
     assert_ne!(refused.code, Some(0), "{}", refused.err);
@@ -165,7 +165,7 @@ fn a_run_that_waited_in_vain_outdates_nobody() {
 #[test]
 fn a_newer_run_whose_helm_had_started_outdates_older_ones() {
     let stage = Stage::new("started", Helm::V4);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let mut newer =
         start(deploy(&stage, 8, None, &["--set=behavior=never-ready", crate::stage::SHORT_LIVED]));
     let is_started = |lease: &Value| {

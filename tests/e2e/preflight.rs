@@ -206,7 +206,7 @@ fn a_signal_ends_the_wait_for_a_set_that_does_not_go() {
 /// A stuck release: the refusal comes before its repair.
 fn a_stuck_release_is_not_repaired_for_a_deploy_that_must_fail(version: Helm) {
     let stage = Stage::new("stuckpre", version);
-    Stage::ok(stage.raw("install", &["--set=claims={data}", "--wait"]));
+    stage.ready("install", &["--set=claims={data}"]);
     stage.stick("upgrade", &["--set=claims={data}", "--set=behavior=never-ready"]);
     let (said, finding) = assert_refused(&stage, &CLAIM.replace("SIZE", "3Gi"), &[]);
     assert_eq!(finding["wanted"], "3Gi", "{}", said.err);
@@ -217,7 +217,7 @@ fn a_stuck_release_is_not_repaired_for_a_deploy_that_must_fail(version: Helm) {
 /// What a dead revision brought is Helm's own after the repair: it is no surprise, and no refusal.
 fn what_a_dead_revision_brought_is_as_it_was(version: Helm) {
     let stage = Stage::new("brought", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=claims={data}", "--set=behavior=never-ready"]);
     let mut check = stage.own(&["check", "web"]);
     check.arg(Stage::chart()).arg("--set=claims={data}");

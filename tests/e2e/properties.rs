@@ -106,7 +106,7 @@ fn two_dead_revisions_helm4_server_side() {
 fn reused_values_are_the_last_good_ones(version: Helm) {
     for reuse in ["--reuse-values", "--reset-then-reuse-values", "--wait"] {
         let stage = Stage::new("reuse", version);
-        Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--wait"]));
+        stage.ready("install", &["--set-string=env.GOOD=1"]);
         stage.stick("upgrade", &["--set-string=env.DEAD=1", "--set=behavior=never-ready"]);
         Stage::ok(stage.guard("upgrade", &[reuse, "--timeout=60s"]));
         assert_eq!(stage.env(), ["FIXED", "GOOD"], "{reuse}");
@@ -121,7 +121,7 @@ fn reused_values_are_the_last_good_ones(version: Helm) {
 /// (d) An automatic rollback goes to the last good revision.
 fn an_automatic_rollback_sees_the_last_good_revision(version: Helm) {
     let stage = Stage::new("atomic", version);
-    Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--wait"]));
+    stage.ready("install", &["--set-string=env.GOOD=1"]);
     stage.stick("upgrade", &["--set-string=env.DEAD=1", "--set=behavior=never-ready"]);
     let atomic = if version == Helm::V3 { "--atomic" } else { "--rollback-on-failure" };
     let said =

@@ -70,7 +70,7 @@ fn garble(stage: &Stage, revision: u32) {
 fn records_in_config_maps(version: Helm) {
     let mut stage = Stage::new("maps", version);
     stage.driver = "configmap";
-    Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--wait"]));
+    stage.ready("install", &["--set-string=env.GOOD=1"]);
     let deployment = |seen: &Seen| !seen.is_write() && seen.object().starts_with("deployments");
     let mut written = false;
     let wait = std::sync::Mutex::new(move |seen: &Seen| {
@@ -96,7 +96,7 @@ fn records_in_config_maps(version: Helm) {
 fn a_dead_uninstall(version: Helm) {
     for (command, more) in [("upgrade", vec!["--install"]), ("install", vec![]), ("uninstall", vec![])] {
         let stage = Stage::new("gone", version);
-        Stage::ok(stage.raw("install", &["--set=configs={one,two}", "--wait"]));
+        stage.ready("install", &["--set=configs={one,two}"]);
         killed_at(&stage, stage.raw("uninstall", &["--wait"]), |seen| {
             seen.is_write() && seen.object().starts_with("configmaps")
         });
@@ -120,8 +120,8 @@ fn a_dead_uninstall(version: Helm) {
 /// Two revisions that say `deployed`, below a stuck one: one is left, the new one.
 fn several_deployed(version: Helm) {
     let stage = Stage::new("several", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
-    Stage::ok(stage.raw("upgrade", &["--wait"]));
+    stage.ready("install", &[]);
+    stage.ready("upgrade", &[]);
     set_status(&stage, 1, Status::Deployed);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     Stage::ok(stage.guard("upgrade", &WAIT));
@@ -131,8 +131,8 @@ fn several_deployed(version: Helm) {
 /// A record that nobody can read: as the newest one it goes, a copy of it stays; in the middle it is in nobody's way.
 fn an_unreadable_record(version: Helm) {
     let stage = Stage::new("garbled", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
-    Stage::ok(stage.raw("upgrade", &["--wait"]));
+    stage.ready("install", &[]);
+    stage.ready("upgrade", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     garble(&stage, 3);
     let said = Stage::ok(stage.guard("upgrade", &WAIT));
@@ -152,7 +152,7 @@ fn a_history_that_is_full(version: Helm) {
     for max in [1, 2, 3] {
         let stage = Stage::new("full", version);
         let limit = format!("--history-max={max}");
-        Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--wait"]));
+        stage.ready("install", &["--set-string=env.GOOD=1"]);
         let dead = ["--set-string=env.DEAD=1", "--set=behavior=never-ready", "--wait", "--timeout=1s"];
         assert_eq!(Stage::run(stage.raw("upgrade", &dead)).code, Some(1));
         stage.stick("upgrade", &["--set-string=env.DEADER=1", "--set=behavior=never-ready"]);
@@ -175,7 +175,7 @@ fn a_history_that_is_full(version: Helm) {
 /// Somebody deleted the good record: what is there is enough.
 fn a_pruned_history(version: Helm) {
     let stage = Stage::new("pruned", version);
-    Stage::ok(stage.raw("install", &["--set=configs={old}", "--wait"]));
+    stage.ready("install", &["--set=configs={old}"]);
     stage.stick("upgrade", &["--set=configs={dead}", "--set=behavior=never-ready"]);
     stage.namespace.kubectl(["delete", "secret", &name(1)]).unwrap();
     Stage::ok(
@@ -188,7 +188,7 @@ fn a_pruned_history(version: Helm) {
 /// A record that is gone when it is to be deleted is a success, not a failure.
 fn a_record_that_is_gone_already(version: Helm) {
     let stage = Stage::new("already", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let mut delete = stage.namespace.command();
     delete.args(["delete", "secret", &name(2)]);
@@ -209,7 +209,7 @@ fn a_record_that_is_gone_already(version: Helm) {
 /// Values that are reused are the good ones, even when an empty file stands on the line.
 fn an_empty_file_of_values_is_none(version: Helm) {
     let stage = Stage::new("empty", version);
-    Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--wait"]));
+    stage.ready("install", &["--set-string=env.GOOD=1"]);
     stage.stick("upgrade", &["--set-string=env.DEAD=1", "--set=behavior=never-ready"]);
     let file = stage.temporary.path().join("empty.yaml");
     std::fs::write(&file, "# nothing yet\n").unwrap();
@@ -243,7 +243,7 @@ fn lease_is_vacant(object: &Value) -> bool {
 /// Nobody reads any more, neither stdout nor stderr: the deploy ends all the same.
 fn nobody_listens(version: Helm) {
     let stage = Stage::new("epipe", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let mut guard = stage.guard("upgrade", &["--set=delay=1s", "--wait", "--timeout=60s"]);
     let mut child = guard.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let seen = stage.wait_for_record("pending-upgrade");
@@ -257,7 +257,7 @@ fn nobody_listens(version: Helm) {
 /// The terminal is closed: the deploy goes on to its end, and gives the lock back.
 fn the_terminal_is_closed(version: Helm) {
     let stage = Stage::new("hangup", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let guard = stage.guard("upgrade", &["--set=delay=1s", "--wait", "--timeout=60s"]);
     let line: Vec<String> = std::iter::once(guard.get_program())
         .chain(guard.get_args())

@@ -25,7 +25,7 @@ fn status(stage: &Stage) -> Value {
 /// What is shown, tried out and done is the same thing; the second time there is nothing to do.
 fn a_stuck_upgrade_is_shown_and_repaired(version: Helm) {
     let stage = Stage::new("repair", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=configs={dead}", "--set=behavior=never-ready"]);
     // The story is told of a pod that runs and is not ready.
     let runs = |pod: &Value| {
@@ -57,7 +57,7 @@ fn a_stuck_upgrade_is_shown_and_repaired(version: Helm) {
 /// Back to the last good revision, and nothing stays of the dead ones: neither of the last nor of those before.
 fn a_repair_by_rollback_leaves_nothing_of_two_dead_revisions(version: Helm) {
     let stage = Stage::new("back", version);
-    Stage::ok(stage.raw("install", &["--set=configs={good}", "--wait"]));
+    stage.ready("install", &["--set=configs={good}"]);
     let kept = stage.uids();
     let failing = ["--set=configs={one}", "--set=behavior=never-ready", "--wait", "--timeout=1s"];
     assert_eq!(Stage::run(stage.raw("upgrade", &failing)).code, Some(1));
@@ -79,7 +79,7 @@ fn a_rollback_is_waited_for(version: Helm) {
     // Pods of the good revision find a place when this story says so.
     let place = |label: &str| stage.namespace.kubectl(["label", "node", "node-0", label]).unwrap();
     place(&format!("{mark}=here"));
-    Stage::ok(stage.raw("install", &[&format!("--set-string=nodeSelector.{mark}=here"), "--wait"]));
+    stage.ready("install", &[&format!("--set-string=nodeSelector.{mark}=here")]);
     place(&format!("{mark}-"));
     let dies = || {
         stage.stick("upgrade", &["--set=behavior=never-ready"]);
@@ -127,7 +127,7 @@ fn a_first_install_that_died_is_uninstalled_and_what_works_is_not() {
     assert!(stage.records().is_empty() && stage.uids().is_empty(), "{:?}", stage.uids());
     assert_eq!(status(&stage)["state"], "none");
 
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let before = stage.records();
     let refused = repair(&stage, &["--strategy=uninstall"]);
@@ -140,7 +140,7 @@ fn a_first_install_that_died_is_uninstalled_and_what_works_is_not() {
 #[test]
 fn a_release_whose_holder_is_alive_is_left_alone() {
     let stage = Stage::new("alive", Helm::V4);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let mut guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
     let mut guard = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pending = stage.wait_for_record("pending-upgrade");

@@ -118,6 +118,18 @@ pub fn pseudo_terminal() -> (File, File) {
     (File::from(master), File::from(slave))
 }
 
+/// The same command in a session of its own, whose terminal is its standard input. Without that, a Ctrl-C that comes while the
+/// command does not read keys is lost.
+pub fn in_session(command: &Command) -> Command {
+    let mut session = Command::new("setsid");
+    session.arg("--ctty").arg(command.get_program()).args(command.get_args()).env_clear();
+    session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(directory) = command.get_current_dir() {
+        session.current_dir(directory);
+    }
+    session
+}
+
 /// A command at a terminal.
 pub struct Terminal {
     child: Child,
@@ -144,13 +156,7 @@ impl Terminal {
 
     /// The same with the terminal as the command's own, as a shell starts it: keys like Ctrl-C reach it.
     pub fn foreground(command: &Command, size: (u16, u16)) -> Self {
-        let mut session = Command::new("setsid");
-        session.arg("--ctty").arg(command.get_program()).args(command.get_args()).env_clear();
-        session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        if let Some(directory) = command.get_current_dir() {
-            session.current_dir(directory);
-        }
-        Self::start(session, size)
+        Self::start(in_session(command), size)
     }
 
     /// Presses keys. That they are echoed is all that comes of them: the command is not the terminal's own.

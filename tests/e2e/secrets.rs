@@ -188,7 +188,7 @@ fn no_helm_is_given_a_token(version: Helm) {
 /// The values that an upgrade reuses, which a rendering ahead of it needs in a file: that is in memory, so a kill leaves nothing.
 fn values_that_are_reused_are_on_no_disk(version: Helm) {
     let mut stage = Stage::new("reused", version);
-    Stage::ok(stage.raw("install", &["--set=unused=canary-reused", "--wait"]));
+    stage.ready("install", &["--set=unused=canary-reused"]);
     stage.stick("upgrade", &["--reuse-values", "--set=behavior=never-ready"]);
     let home = stage.temporary.path().display().to_string();
     let look = format!(

@@ -99,7 +99,7 @@ impl Job {
 fn a_killed_run_is_settled(version: Helm) {
     let mut job = Job::new("settle", version);
     job.stage.wrap_helm(BESIDE);
-    Stage::ok(job.stage.raw("install", &["--wait"]));
+    job.stage.ready("install", &[]);
     let secrets = ["helm-guard-kubeconfig-1", "helm-guard-values-web-1.json"];
     let secrets = secrets.map(|name| job.directory.path().join(name));
     secrets.iter().for_each(|secret| std::fs::write(secret, "secret").unwrap());
@@ -125,7 +125,7 @@ fn a_killed_run_is_settled(version: Helm) {
 /// Killed with a repair under way: what the dead revision was lent is returned, and the next deploy finds all in order.
 fn a_killed_repair_is_settled(version: Helm) {
     let job = Job::new("lent", version);
-    Stage::ok(job.stage.raw("install", &["--wait", "--set=configs={good}"]));
+    job.stage.ready("install", &["--set=configs={good}"]);
     job.stage.stick("upgrade", &["--set=configs={dead}", "--set=behavior=never-ready"]);
     let dead = [job.get("manifest", "2"), job.get("values", "2")];
     let mut guard = job.start(3, &["--set=configs={new}"]);
@@ -151,7 +151,7 @@ fn a_killed_repair_is_settled(version: Helm) {
 fn what_another_run_has_taken_over_is_left_alone(version: Helm) {
     let mut job = Job::new("foreign", version);
     job.stage.wrap_helm(BESIDE);
-    Stage::ok(job.stage.raw("install", &["--wait"]));
+    job.stage.ready("install", &[]);
     let mut guard = job.start(2, &[]);
     kill(&mut guard);
     let other = json!({"spec": {"holderIdentity": "other"}, "metadata": {"annotations": {"helm-guard.dev/owner": "bob@laptop"}}});
@@ -175,7 +175,7 @@ fn what_another_run_has_taken_over_is_left_alone(version: Helm) {
 #[test]
 fn a_run_that_outlives_its_step_is_ended() {
     let job = Job::new("outlives", Helm::V4);
-    Stage::ok(job.stage.raw("install", &["--wait"]));
+    job.stage.ready("install", &[]);
     let mut guard = job.start(2, &[]);
     let said = job.settle();
     assert_eq!(said.code, Some(0), "{}", said.err);
@@ -188,7 +188,7 @@ fn a_run_that_outlives_its_step_is_ended() {
 /// Without a lock another run may be at work: only what the killed run wrote itself is set right.
 fn without_a_lock_only_its_own_records_are_settled(version: Helm) {
     let job = Job::new("unlocked", version);
-    Stage::ok(job.stage.raw("install", &["--wait"]));
+    job.stage.ready("install", &[]);
     let mut guard = job.start(2, &["--lock=off"]);
     kill(&mut guard);
     // Only this command of Helm's passes a pending revision.

@@ -100,7 +100,7 @@ fn other_dead_operations_in_a_database(version: Helm) {
     assert!(said.err.contains("ConfigMap/dead of the dead install stays"), "{}", said.err);
     stage.assert_history(&["failed", "deployed"]);
     Stage::ok(stage.raw("upgrade", &["--set=behavior=never-ready"]));
-    Stage::ok(stage.raw("upgrade", &["--set-string=env.TWO=1", "--wait"]));
+    stage.ready("upgrade", &["--set-string=env.TWO=1"]);
     stage.stick("rollback", &["3"]);
     upgraded(&stage, "THREE");
     assert_eq!(stage.env(), ["FIXED", "THREE"]);
@@ -110,7 +110,7 @@ fn other_dead_operations_in_a_database(version: Helm) {
 /// A Helm that died in its last save had finished: the order of the two last writes tells it from a rebase that was cut off.
 fn the_last_save_that_a_database_refused(version: Helm) {
     let stage = Stage::in_sql("sqllast", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     rows(
         &stage,
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$",
@@ -142,7 +142,7 @@ fn unlock_with_records_in_a_database(version: Helm) {
 /// A run of CI is killed: the next step of its job is told no database, but the run's state file names it.
 fn settle_with_records_in_a_database(version: Helm) {
     let stage = Stage::in_sql("sqlsettle", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let directory = tempfile::tempdir().unwrap();
     let mut guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
     guard.env("RUNNER_TEMP", directory.path()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -160,7 +160,7 @@ fn settle_with_records_in_a_database(version: Helm) {
 /// Somebody changes a record between the look at it and the write.
 fn a_row_that_somebody_else_changes(version: Helm) {
     let stage = Stage::in_sql("sqlswap", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let database = stage.database.clone().unwrap();
     // Not yet seen by others, but who writes the same row has to wait for it.
@@ -187,7 +187,7 @@ fn a_row_that_somebody_else_changes(version: Helm) {
 /// Whatever is wrong with the way to the database: what it is, what to do, and no password.
 fn a_database_that_cannot_be_used(version: Helm) {
     let stage = Stage::in_sql("sqlerror", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let database = stage.database.clone().unwrap();
     database.query("CREATE ROLE stranger LOGIN PASSWORD 'hunter2'").unwrap();
     let (port, name) = (database.port, &database.name);
@@ -232,7 +232,7 @@ fn a_database_that_cannot_be_used(version: Helm) {
 /// What Helm is bound to fail at is refused with nothing changed, though no fence sees the record.
 fn preflight_with_records_in_a_database(version: Helm) {
     let stage = Stage::in_sql("sqlcheck", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let before = stage.records();
     // A ConfigMap of this chart has the revision in it, which helm-guard's own rendering does not know. Its name is the same.
     let said = Stage::run(stage.guard("upgrade", &["--set=configs={Not_A_Name}", WAIT[0], WAIT[1]]));
@@ -244,7 +244,7 @@ fn preflight_with_records_in_a_database(version: Helm) {
 /// An automatic rollback hides why it was needed: it is looked at before, though no fence sees the record that says so.
 fn a_rollback_with_records_in_a_database(version: Helm) {
     let stage = Stage::in_sql("sqlatomic", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let atomic = if version == Helm::V3 { "--atomic" } else { "--rollback-on-failure" };
     let said = Stage::run(stage.guard("upgrade", &[atomic, "--set=behavior=crash-loop", "--timeout=8s"]));
     assert_eq!(said.code, Some(1), "{}", said.err);

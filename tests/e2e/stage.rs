@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use testbed::{COLLECTOR, Cluster, Namespace, tools::Helm};
+use testbed::{COLLECTOR, Cluster, Gate, Hold, Namespace, Seen, tools::Helm};
 
 /// Where one story plays.
 pub struct Stage {
@@ -109,6 +109,19 @@ impl Stage {
         self.raw_of("web", command, more)
     }
 
+    /// Raw Helm has done it, and the pods are ready. Helm 3's own `--wait` would look only every two seconds.
+    #[track_caller]
+    pub fn ready(&self, command: &str, more: &[&str]) {
+        Self::ok(self.raw(command, more));
+        let is_rolled_out = |object: &Value| {
+            let (status, wanted) = (&object["status"], &object["spec"]["replicas"]);
+            let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+            object["metadata"]["generation"] == status["observedGeneration"]
+                && counts.iter().all(|count| &status[count] == wanted)
+        };
+        self.namespace.watch_until(["deployments", "web"], Duration::from_secs(60), is_rolled_out).unwrap();
+    }
+
     /// The same for another release.
     pub fn raw_of(&self, release: &str, command: &str, more: &[&str]) -> Command {
         let mut helm = self.command(&self.helm);
@@ -156,22 +169,18 @@ impl Stage {
         said
     }
 
-    /// Leaves the release stuck: raw Helm is killed when its Deployment is applied and it waits for the pods.
+    /// Leaves the release stuck: raw Helm is killed when all is applied and it waits for the pods, which are not ready.
     pub fn stick(&self, command: &str, more: &[&str]) {
-        let label = if command == "rollback" { "pending-rollback" } else { command };
-        let label = match label {
-            "upgrade" => "pending-upgrade",
-            "install" => "pending-install",
-            label => label,
-        };
         let mut helm = self.raw(command, more);
         let before = self.generation();
-        helm.args(["--wait", "--timeout=300s"]).stdout(Stdio::null()).stderr(Stdio::null());
+        helm.args(["--wait", "--timeout=300s"]);
+        let gate = Gate::open(&self.namespace, the_wait()).unwrap();
+        helm.env("KUBECONFIG", gate.kubeconfig()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = helm.spawn().unwrap();
-        let pending = self.wait_for_record(label);
-        // Applied: the pods of this revision are there and not ready.
-        let seen = pending.and_then(|()| self.wait_for_unready(before));
+        let held = gate.wait(Duration::from_secs(60));
+        let seen = held.and_then(|_| self.wait_for_unready(before));
         kill(&mut child);
+        drop(gate);
         seen.unwrap();
     }
 
@@ -335,6 +344,18 @@ impl Stage {
             .replace(&self.helm.display().to_string(), "[HELM]")
             .replace(env!("CARGO_MANIFEST_DIR"), "[ROOT]");
         testbed::normalise(&text)
+    }
+}
+
+/// Chooses Helm's first look at a Deployment that it has written: all is applied, and what is to go is gone.
+fn the_wait() -> impl FnMut(&Seen) -> Option<Hold> + Send + 'static {
+    let mut is_written = false;
+    move |seen| {
+        if !seen.user_agent.starts_with("Helm/") || !seen.object().starts_with("deployments") {
+            return None;
+        }
+        is_written |= seen.is_write();
+        (is_written && !seen.is_write()).then_some(Hold::Before)
     }
 }
 

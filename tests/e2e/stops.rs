@@ -53,7 +53,7 @@ fn assert_free(stage: &Stage, said: &Said) {
 fn gitlab_tells_helm_first(version: Helm) {
     let stage = Stage::new("gitlab", version);
     Stage::ok(stage.raw("install", &["--set=behavior=never-ready"]));
-    Stage::ok(stage.raw("upgrade", &["--set=behavior=ready", "--wait"]));
+    stage.ready("upgrade", &["--set=behavior=ready"]);
     for (command, more, status, history) in [
         (
             "upgrade",
@@ -75,7 +75,7 @@ fn gitlab_tells_helm_first(version: Helm) {
         stage.assert_history(history);
         assert_free(&stage, &said);
         // Back to where a rollback has something to change.
-        Stage::ok(stage.raw("rollback", &["2", "--wait"]));
+        stage.ready("rollback", &["2"]);
         let last = stage.history().len();
         stage.namespace.kubectl(["delete", "secret", &format!("sh.helm.release.v1.web.v{last}")]).unwrap();
     }
@@ -106,7 +106,7 @@ fn what_would_go_on_is_cut_off(version: Helm) {
 fn a_second_signal_hurries() {
     let stage = Stage::new("hurry", Helm::V3);
     Stage::ok(stage.raw("install", &["--set=behavior=never-ready"]));
-    Stage::ok(stage.raw("upgrade", &["--set=behavior=ready", "--wait"]));
+    stage.ready("upgrade", &["--set=behavior=ready"]);
     let mut guard = stage.guard("rollback", &["1", "--wait", "--timeout=300s", "--stop-timeout=300s"]);
     let child = under_way(&stage, &mut guard, "pending-rollback");
     signal_to(pid(&child), Signal::SIGINT);
@@ -123,7 +123,7 @@ fn a_second_signal_hurries() {
 /// Ctrl-C in a terminal reaches its whole foreground group, in which Helm is not; a second one hurries.
 fn a_ctrl_c_in_a_terminal(version: Helm) {
     let stage = Stage::new("ctrl-c", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
     let line: Vec<String> = std::iter::once(guard.get_program())
         .chain(guard.get_args())
@@ -147,7 +147,7 @@ fn a_ctrl_c_in_a_terminal(version: Helm) {
 /// `docker stop`: SIGTERM to process 1, which is helm-guard. It hears that, settles, and leaves no zombie meanwhile.
 fn process_1_of_a_container(version: Helm) {
     let mut stage = Stage::new("docker", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     // Orphans that end at once: nobody but process 1 can reap them.
     stage.wrap_helm("sh -c 'true & true & exec true' &");
     let guard = stage.guard("upgrade", &[]);
@@ -175,7 +175,7 @@ fn process_1_of_a_container(version: Helm) {
 fn after_the_loss_nothing_is_settled(version: Helm) {
     let stage = Stage::new("late", version);
     Stage::ok(stage.raw("install", &["--set=behavior=never-ready"]));
-    Stage::ok(stage.raw("upgrade", &["--set=behavior=ready", "--wait"]));
+    stage.ready("upgrade", &["--set=behavior=ready"]);
     let (sender, stopped) = mpsc::channel();
     let armed = Arc::new(AtomicI32::new(0));
     let gate = {
@@ -219,7 +219,7 @@ fn after_the_loss_nothing_is_settled(version: Helm) {
 #[test]
 fn own_writes_of_records_carry_the_lock_id() {
     let stage = Stage::new("own", Helm::V4);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let said = Stage::ok(stage.guard("upgrade", &["--wait", "--timeout=60s"]));
     let audit = stage.namespace.audit().unwrap().user_agent("helm-guard/").writes().resource("secrets");
@@ -237,7 +237,7 @@ fn own_writes_of_records_carry_the_lock_id() {
 fn the_settle_step_ends_the_work_of_whoever_is_left(version: Helm) {
     for victims in ["helm", "guard", "both"] {
         let mut stage = Stage::new("victims", version);
-        Stage::ok(stage.raw("install", &["--wait"]));
+        stage.ready("install", &[]);
         if victims == "guard" {
             // Else Helm would die with it.
             stage.wrap_helm("");

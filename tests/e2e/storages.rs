@@ -23,7 +23,7 @@ fn stuck_and_arrived(stage: &Stage, more: &[&str]) {
 
 fn every_command(stage: &Stage) {
     let name = stage.namespace.name();
-    Stage::ok(stage.raw("install", &["--set=configs={keep}", "--set-string=env.GOOD=1", "--wait"]));
+    stage.ready("install", &["--set=configs={keep}", "--set-string=env.GOOD=1"]);
     let kept = stage.uids();
     stage.stick("upgrade", &["--set=configs={keep,dead}", "--set=behavior=never-ready"]);
 

@@ -39,7 +39,7 @@ fn a_stuck_install_is_installed_again(version: Helm) {
 fn a_stuck_rollback_is_repaired(version: Helm) {
     let stage = Stage::new("rollback", version);
     Stage::ok(stage.raw("install", &["--set=behavior=never-ready", "--set-string=env.ONE=1"]));
-    Stage::ok(stage.raw("upgrade", &["--set-string=env.TWO=1", "--wait"]));
+    stage.ready("upgrade", &["--set-string=env.TWO=1"]);
     stage.stick("rollback", &["1"]);
     let said = Stage::ok(stage.guard("upgrade", &["--set-string=env.THREE=1", "--wait", "--timeout=60s"]));
     assert_eq!(stage.env(), ["FIXED", "THREE"], "{}", said.err);
@@ -49,7 +49,7 @@ fn a_stuck_rollback_is_repaired(version: Helm) {
 /// A rollback that names no revision means the last good one, where Helm would take the dead one before the last.
 fn a_plain_rollback_goes_back_to_a_good_revision(version: Helm) {
     let stage = Stage::new("plain", version);
-    Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--wait"]));
+    stage.ready("install", &["--set-string=env.GOOD=1"]);
     stage.stick("upgrade", &["--set-string=env.DEAD=1", "--set=behavior=never-ready"]);
     Stage::ok(stage.guard("upgrade", &["--set-string=env.NEW=1", "--wait", "--timeout=60s"]));
     let said = Stage::ok(stage.guard("rollback", &["--wait", "--timeout=60s"]));
@@ -65,7 +65,7 @@ fn a_plain_rollback_goes_back_to_a_good_revision(version: Helm) {
 /// The records that a repair changed come back from its backup by one command.
 fn a_backup_can_be_restored(version: Helm) {
     let stage = Stage::new("restore", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let data = |stage: &Stage| -> Vec<_> {
         stage.records().into_iter().take(2).map(|(name, _, data)| (name, data)).collect()

@@ -115,7 +115,8 @@ fn how_it_fared_before_and_after_is_told(version: Helm) {
     let stage = Stage::new("fared", version);
     Stage::ok(stage.raw("install", &["--set=behavior=never-ready,configs=null"]));
     stage.wait_for_unready(0).unwrap();
-    let ready = "--set=behavior=ready,configs=null";
+    // Pods that take their time: a deploy that is over at once does not look at them.
+    let ready = "--set=behavior=ready,configs=null,delay=1s";
     let flags = [ready, "--wait", "--timeout=60s", "--keepalive=10m"];
     let (report, summary) = deploy(&stage, "upgrade", &flags);
     let not_ready =

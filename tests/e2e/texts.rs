@@ -60,7 +60,7 @@ const DEPLOY: [&str; 2] = ["--wait", "--timeout=60s"];
 
 fn a_stuck_upgrade(version: Helm) {
     let stage = Stage::new("upgrade", version);
-    Stage::ok(stage.raw("install", &["--set-string=env.GOOD=1", "--wait"]));
+    stage.ready("install", &["--set-string=env.GOOD=1"]);
     stage.stick("upgrade", &["--set=configs={dead}", "--set=behavior=never-ready"]);
     hold(version, "stuck_upgrade", &seen(&stage, stage.guard("upgrade", &DEPLOY), 0));
 }
@@ -78,7 +78,7 @@ fn a_stuck_install(version: Helm) {
 fn a_stuck_rollback(version: Helm) {
     let stage = Stage::new("rollback", version);
     Stage::ok(stage.raw("install", &["--set=behavior=never-ready"]));
-    Stage::ok(stage.raw("upgrade", &["--set=configs={two}", "--set=behavior=ready", "--wait"]));
+    stage.ready("upgrade", &["--set=configs={two}", "--set=behavior=ready"]);
     stage.stick("rollback", &["1"]);
     hold(
         version,
@@ -90,7 +90,7 @@ fn a_stuck_rollback(version: Helm) {
 /// A failed upgrade leaves fields behind that only it had, and with client-side apply they stay for ever.
 fn after_a_failed_upgrade(version: Helm) {
     let stage = Stage::new("failed", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let failing = ["--set=nodeSelector.nobody=has", "--set-string=env.STRAY=1", "--wait", "--timeout=1s"];
     assert_eq!(Stage::run(stage.raw("upgrade", &failing)).code, Some(1));
     hold(version, "after_a_failed_upgrade", &seen(&stage, stage.guard("upgrade", &DEPLOY), 0));
@@ -106,7 +106,7 @@ fn a_failing_chart(version: Helm) {
 
 fn bad_input(version: Helm) {
     let stage = Stage::new("bad", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     hold(version, "bad_flag", &seen(&stage, stage.guard("upgrade", &["--no-such-flag"]), 1));
     hold(version, "bad_value", &seen(&stage, stage.guard("upgrade", &["--set=configs=nolist"]), 1));

@@ -12,14 +12,14 @@ use testbed::{Gate, Hold, tools::Helm};
 
 use crate::{
     lock::{lock, lock_id},
-    screen::pseudo_terminal,
+    screen::{in_session, pseudo_terminal},
     stage::{Said, Stage, kill},
     texts::told,
 };
 
 /// A deploy that holds the lock and waits for pods that never become ready.
 pub fn deploying(stage: &Stage) -> Child {
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let mut guard = stage.guard("upgrade", &["--set=behavior=never-ready", "--wait", "--timeout=300s"]);
     let mut child = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     if let Err(error) = stage.wait_for_record("pending-upgrade") {
@@ -64,7 +64,7 @@ fn a_dead_run_is_unlocked_and_settled(version: Helm) {
 /// It died when only Helm's last save was missing: then the new revision is the one that is deployed.
 fn a_run_that_died_in_its_last_save_is_settled_as_deployed(version: Helm) {
     let stage = Stage::new("lastsave", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let gate = Gate::open(&stage.namespace, |seen| {
         let has = |text: &[u8]| seen.body.windows(text.len()).any(|window| window == text);
         let saves = seen.is_write() && seen.object().starts_with("secrets") && has(b"deployed");
@@ -125,7 +125,7 @@ fn a_living_run_is_unlocked_only_by_force(version: Helm) {
 /// A Helm without helm-guard died: no lock tells whose its record is, so a person must.
 fn a_pending_record_without_a_lock_is_settled_only_by_force(version: Helm) {
     let stage = Stage::new("nolock", version);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let before = stage.records();
     let refused = unlock(&stage, &[]);
@@ -143,7 +143,7 @@ fn a_pending_record_without_a_lock_is_settled_only_by_force(version: Helm) {
 #[test]
 fn a_lock_for_a_fixed_time_is_not_taken_for_a_dead_one() {
     let stage = Stage::new("fixed", Helm::V4);
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let id = Stage::ok(stage.own(&["lock", "acquire", "web"])).out.trim().to_owned();
     stage.stick("upgrade", &["--set=behavior=never-ready"]);
     let before = stage.records();
@@ -180,9 +180,10 @@ fn answer(command: Command, key: &str) -> (Option<i32>, String) {
 }
 
 /// Runs a command at a terminal. Whenever the next of these texts stands there, its keys are pressed.
-pub fn at_a_terminal(mut command: Command, answers: &[(&str, &str)]) -> (Option<i32>, String) {
+pub fn at_a_terminal(command: Command, answers: &[(&str, &str)]) -> (Option<i32>, String) {
     let (mut terminal, slave) = pseudo_terminal();
     let end = |side: &File| Stdio::from(side.try_clone().unwrap());
+    let mut command = in_session(&command);
     if !command.get_envs().any(|(name, _)| name == "TERM") {
         command.env("TERM", "xterm");
     }

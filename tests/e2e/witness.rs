@@ -36,7 +36,7 @@ fn left_by_41(stage: &Stage, lease: &str, duration: u64) {
 /// The runner of a deploy was cancelled and killed. The next run repairs and deploys, long before the Lease runs out.
 fn a_finished_run_is_followed_at_once(version: Helm) {
     let (stage, api) = (Stage::new("finished", version), Api::new());
-    Stage::ok(stage.raw("install", &["--wait"]));
+    stage.ready("install", &[]);
     let stuck = ["--set=behavior=never-ready", "--wait", "--lease-duration=300s"];
     let mut guard = runs::github(stage.guard("upgrade", &stuck), 41, None);
     let mut child = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

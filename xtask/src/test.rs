@@ -1,8 +1,10 @@
 //! `cargo xtask test`: all that must hold before a change lands, in one command, with a time table at the end.
 
 use std::{
+    io::{self, Write},
     path::Path,
-    process::Command,
+    process::{Command, Output, Stdio},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -53,6 +55,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let named = TESTS.iter().flat_map(|test| ["--test", test]);
         test(&["--no-run", "--lib", "--bins"].into_iter().chain(named).collect::<Vec<_>>(), &[])
     })?;
+    table.step("tools: helm 3 and 4, control plane, postgres", || {
+        tools::helm(tools::Helm::V3)?;
+        tools::helm(tools::Helm::V4)?;
+        tools::testcluster(tools::KUBERNETES_VERSION)?;
+        tools::postgres()?;
+        Ok(())
+    })?;
+    // It waits more than it works, for clusters that start: beside it the tests that work run.
+    let bed = begin(&["--test", "cluster", "--", "--test-threads=4"]);
     table.step("unit and snapshot tests", || {
         // A fixed seed: what lands must not depend on luck. Run `cargo test --lib` for fresh ones.
         test(&["--lib", "--bins"], &[("INSTA_UPDATE", "no"), ("CI", "true"), ("PROPTEST_RNG_SEED", "1")])
@@ -62,18 +73,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     table.step("memory that strangers' words take", || test(&["--test", "memory"], &[]))?;
     table.step("model of the lock", || test(&["--test", "lock_model"], &[]))?;
-    table.step("tools: helm 3 and 4, control plane, postgres", || {
-        tools::helm(tools::Helm::V3)?;
-        tools::helm(tools::Helm::V4)?;
-        tools::testcluster(tools::KUBERNETES_VERSION)?;
-        tools::postgres()?;
-        Ok(())
-    })?;
     table.step("flags against the real Helms", || test(&["--test", "helm_flags"], &[]))?;
     table.step("ways to clusters against Go's", || test(&["--test", "go_access"], &[]))?;
     table.step("YAML against Go's reader", || test(&["--test", "go_yaml"], &[]))?;
     table.step("workflows and action.yml: actionlint, zizmor", workflows)?;
-    table.step("the test bed itself", || test(&["--test", "cluster", "--", "--test-threads=4"], &[]))?;
+    table.beside("the test bed itself, beside those before", bed)?;
     let cluster = table.step("cluster", || Cluster::start(&Options::default()))?;
     let file = cluster.info().dir.join("cluster.json");
     let file = file.to_str().context("path of the cluster")?;
@@ -142,6 +146,20 @@ fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()>
     if status.success() { Ok(()) } else { bail!("cargo {} failed", arguments.join(" ")) }
 }
 
+/// Tests that run beside others, and how long they took.
+type Beside = JoinHandle<(io::Result<Output>, Duration)>;
+
+/// As [`test`], with its output kept for later.
+#[expect(clippy::disallowed_methods, reason = "the time table of a test run is for people")]
+fn begin(arguments: &[&str]) -> Beside {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--locked", "--workspace"]).args(arguments).stderr(Stdio::inherit());
+    std::thread::spawn(move || {
+        let started = Instant::now();
+        (command.output(), started.elapsed())
+    })
+}
+
 /// How long each step took.
 #[derive(Default)]
 struct Table {
@@ -159,6 +177,24 @@ impl Table {
             self.print();
         }
         answer
+    }
+
+    /// What was begun earlier and ends now.
+    fn beside(
+        &mut self,
+        name: &'static str,
+        work: JoinHandle<(io::Result<Output>, Duration)>,
+    ) -> anyhow::Result<()> {
+        println!("== {name}");
+        let (output, took) = work.join().map_err(|_| anyhow::anyhow!("{name} panicked"))?;
+        let output = output.context("cargo")?;
+        io::stdout().write_all(&output.stdout)?;
+        self.rows.push((name, took));
+        if !output.status.success() {
+            self.print();
+            bail!("{name}: {}", output.status);
+        }
+        Ok(())
     }
 
     fn print(&self) {
