@@ -14,6 +14,7 @@ pub mod kubeconfig_files;
 pub mod lives;
 pub mod pem;
 pub mod proxied;
+pub mod retry;
 pub mod route;
 pub mod tls_client;
 pub mod tls_trust;

@@ -1,5 +1,5 @@
 //! Connections to the API server: proxies, TLS, credentials. Every request of this program and of Helm goes through here.
-//! Bodies pass as they are: nothing is collected, compressed, unpacked or tried again.
+//! Bodies pass as they are: nothing is collected, compressed or unpacked; only this program's own requests are sent again.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ use hyper_util::{
 };
 use kube::Client;
 use tokio::net::TcpStream;
-use tower::{BoxError, ServiceExt, timeout::Timeout, util::BoxCloneSyncService};
+use tower::{BoxError, ServiceExt, retry::Retry, timeout::Timeout, util::BoxCloneSyncService};
 
 use super::{
     access::{Access, DEFAULT_SERVER},
@@ -38,6 +38,7 @@ use super::{
     gated::{Gate, Gated},
     http_proxy::Proxies,
     proxied::{Base, Kind, Proxy},
+    retry::{RETRIES, RetryAfter},
     route::Route,
 };
 
@@ -151,18 +152,18 @@ impl Wire {
 
     /// This program's own client.
     pub fn client(&self, namespace: String) -> Client {
-        own(self.free.clone(), namespace, ANSWER, |_| {})
+        own(self.free.clone(), namespace, ANSWER, RETRIES, |_| {})
     }
 
     /// The same for answers that come when there is something to say: a log of a container that says nothing may begin late.
     pub fn patient_client(&self, namespace: String) -> Client {
         const HOUR: Duration = Duration::from_secs(3600);
-        own((self.open)(None, Sharing::One), namespace, HOUR, |_| {})
+        own((self.open)(None, Sharing::One), namespace, HOUR, RETRIES, |_| {})
     }
 
-    /// The same for the lock, with connections of its own.
+    /// The same for the lock, with connections of its own. It sends again by itself, and knows until when that is of use.
     pub fn lock_client(&self, namespace: String) -> Client {
-        own((self.open)(None, Sharing::One), namespace, ANSWER, |_| {})
+        own((self.open)(None, Sharing::One), namespace, ANSWER, 0, |_| {})
     }
 
     /// The same, of which no byte leaves while the gate is shut; `mark` may change a request.
@@ -172,7 +173,7 @@ impl Wire {
         gate: Gate,
         mark: impl Fn(&mut Request<Body>) + Clone + Send + Sync + 'static,
     ) -> Client {
-        own((self.open)(Some(gate), Sharing::One), namespace, ANSWER, mark)
+        own((self.open)(Some(gate), Sharing::One), namespace, ANSWER, RETRIES, mark)
     }
 
     /// For requests that need nobody's leave.
@@ -249,6 +250,7 @@ fn own(
     service: Service,
     namespace: String,
     answer: Duration,
+    retries: u32,
     mark: impl Fn(&mut Request<Body>) + Clone + Send + Sync + 'static,
 ) -> Client {
     let ours = move |request: Request<kube::client::Body>| {
@@ -258,7 +260,8 @@ fn own(
         mark(&mut request);
         request
     };
-    Client::new(Timeout::new(service, answer).map_request(ours), namespace)
+    let once = Timeout::new(service, answer).map_request(ours);
+    Client::new(Retry::new(RetryAfter { left: retries }, once), namespace)
 }
 
 /// Opens sockets.

@@ -181,7 +181,12 @@ fn what_plain_helm_does_anywhere(version: Helm) {
                     let played = catch_unwind(|| twice(&story, version));
                     let tally = played
                         .unwrap_or_else(|_| Tally::fault(format!("cannot be played: {}", story.told())));
-                    whole.lock().unwrap().merge(tally);
+                    let mut whole = whole.lock().unwrap();
+                    whole.merge(tally);
+                    // A long run may be ended.
+                    if whole.stories.is_multiple_of(50) {
+                        println!("so far, {version:?}: {whole}");
+                    }
                 }
             });
         }

@@ -41,8 +41,12 @@ pub fn paths(story: &super::story::Story) -> Vec<String> {
                 format!("{api}/{plural}/{}", object["metadata"]["name"].as_str().unwrap())
             }
             Some((_, api, plural)) => format!("{api}/namespaces/NAMESPACE/{plural}"),
-            // What others put there nobody changes.
-            None if kind == "Namespace" => "/api/v1/namespaces/NAMESPACE-own/configmaps".to_owned(),
+            None if kind == "Namespace" => {
+                // It is waited for where it is about to go.
+                all.insert("/api/v1/namespaces/NAMESPACE-own".to_owned());
+                "/api/v1/namespaces/NAMESPACE-own/configmaps".to_owned()
+            }
+            // What others put there is not changed by a release.
             None if of_the_cluster => continue,
             None => {
                 let plural = kind.to_lowercase();
@@ -51,7 +55,6 @@ pub fn paths(story: &super::story::Story) -> Vec<String> {
         };
         all.insert(path);
     }
-    // Rules of the deployer are put there by the side.
     all.into_iter().collect()
 }
 
