@@ -73,7 +73,7 @@ impl Run<'_> {
         Recreator {
             client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
             reporter: self.reporter.clone(),
-            directory: self.request.backup_dir.clone(),
+            directory: self.request.copies_dir.clone(),
             keep: self.request.guard.run.backups.keep,
             lock_id: self.lock_id.clone(),
             judged: self.judged.clone(),

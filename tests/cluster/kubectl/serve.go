@@ -2,16 +2,20 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
 
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 )
@@ -52,9 +56,17 @@ func serve(name string) error {
 		go func() {
 			defer connection.Close()
 			var asked call
-			if err := json.NewDecoder(connection).Decode(&asked); err == nil {
-				answer(connection, asked)
+			if err := json.NewDecoder(connection).Decode(&asked); err != nil {
+				return
 			}
+			// A client sends nothing more: it reads on, or is gone.
+			wanted, end := context.WithCancel(context.Background())
+			defer end()
+			go func() {
+				_, _ = io.Copy(io.Discard, connection)
+				end()
+			}()
+			answer(wanted, connection, asked)
 		}()
 	}
 }
@@ -65,15 +77,15 @@ type fatal struct {
 	code    int
 }
 
-func answer(connection io.Writer, asked call) {
+func answer(wanted context.Context, connection io.Writer, asked call) {
 	var lock sync.Mutex
 	output, errors := frames{connection, &lock, frameOutput}, frames{connection, &lock, frameError}
-	code := run(asked, genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: output, ErrOut: errors})
+	code := run(wanted, asked, genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: output, ErrOut: errors})
 	// Who asked may be gone.
 	_, _ = frames{connection, &lock, frameExit}.Write([]byte{byte(code)})
 }
 
-func run(asked call, streams genericiooptions.IOStreams) (code int) {
+func run(wanted context.Context, asked call, streams genericiooptions.IOStreams) (code int) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			end, is := reason.(fatal)
@@ -87,13 +99,51 @@ func run(asked call, streams genericiooptions.IOStreams) (code int) {
 		}
 	}()
 	arguments := append([]string{"--kubeconfig=" + asked.Kubeconfig}, asked.Arguments...)
+	// A watch whose client is gone would stay for ever, and some megabytes with it.
+	flags := genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(300).WithDiscoveryQPS(50)
+	flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return while{wanted, next} })
+		return config
+	})
 	building.Lock()
-	command := cmd.NewKubectlCommand(cmd.KubectlOptions{Arguments: append([]string{"kubectl"}, arguments...), IOStreams: streams})
+	command := cmd.NewKubectlCommand(cmd.KubectlOptions{
+		ConfigFlags: flags, Arguments: append([]string{"kubectl"}, arguments...), IOStreams: streams,
+	})
 	building.Unlock()
 	command.SetArgs(arguments)
 	command.SilenceErrors, command.SilenceUsage = true, true
 	util.CheckErr(command.Execute())
 	return 0
+}
+
+// while sends requests for as long as they are wanted.
+type while struct {
+	wanted context.Context
+	next   http.RoundTripper
+}
+
+func (w while) RoundTrip(request *http.Request) (*http.Response, error) {
+	until, end := context.WithCancelCause(request.Context())
+	stop := context.AfterFunc(w.wanted, func() { end(w.wanted.Err()) })
+	response, err := w.next.RoundTrip(request.WithContext(until))
+	if err != nil {
+		stop()
+		end(err)
+		return nil, err
+	}
+	response.Body = &body{response.Body, func() { stop(); end(nil) }}
+	return response, nil
+}
+
+// body says when an answer was read.
+type body struct {
+	io.ReadCloser
+	ended func()
+}
+
+func (b *body) Close() error {
+	defer b.ended()
+	return b.ReadCloser.Close()
 }
 
 // building is held while a command is made, which is not meant to be done twice at once.
