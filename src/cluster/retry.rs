@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_request_is_sent_again_whole_and_not_for_ever() {
         let sent = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
         let busy = sent.clone();
@@ -89,7 +89,8 @@ mod tests {
                 let method = request.method().clone();
                 let body = request.into_body().collect().await.unwrap().to_bytes();
                 busy.lock().unwrap().push((method, body));
-                let answer = Response::builder().status(429).header(header::RETRY_AFTER, "1").body(()).unwrap();
+                let answer =
+                    Response::builder().status(429).header(header::RETRY_AFTER, "0").body(()).unwrap();
                 Ok::<_, BoxError>(answer)
             }
         });

@@ -76,7 +76,8 @@ fn a_server_that_is_slow_and_has_too_much_to_do(version: Helm) {
     let said = through(&stage, &[], move |seen| {
         requests += 1;
         // Whichever is the fifth: of helm-guard's own, the first of each kind.
-        let first = !seen.user_agent.starts_with("Helm/") && asked.insert((seen.method.clone(), seen.object().to_owned()));
+        let first = !seen.user_agent.starts_with("Helm/")
+            && asked.insert((seen.method.clone(), seen.object().to_owned()));
         if first || requests % 5 == 0 {
             Fate::Answer(429, Some(1))
         } else {

@@ -5,11 +5,12 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::Value;
-use testbed::{Event, Relay, tools::Helm};
+use testbed::{Event, Fate, Gate, Relay, tools::Helm};
 
 use crate::stage::{QUICK, Stage, UNVALIDATED, kill};
 
@@ -88,6 +89,47 @@ fn an_unchanged_object_that_another_manager_has_taken_is_asked_about(version: He
     assert_eq!(stage.records(), records, "{}", said.err);
 }
 
+/// A first install is told what is not there from lists, which are a moment old when its record comes. What somebody else creates
+/// in that moment is found by a later look, and nothing is changed.
+fn an_object_that_appears_after_the_lists_is_not_taken(version: Helm) {
+    let stage = Stage::new("appears", version);
+    let (create, asked) = (stage.namespace.name().to_owned(), Arc::new(Mutex::new(Vec::new())));
+    let (mut is_there, seen_by) = (false, asked.clone());
+    let cluster = stage.namespace.cluster();
+    let gate = Gate::with(&stage.namespace, move |seen| {
+        let is_about = seen.object().starts_with("configmaps");
+        if is_about {
+            seen_by.lock().unwrap().push(format!("{} {} {}", seen.user_agent, seen.method, seen.uri));
+        }
+        // The preflight asks: Helm has read all that it reads.
+        let asks = is_about && !seen.user_agent.starts_with("Helm/") && seen.is_write();
+        if asks && !is_there {
+            is_there = true;
+            namespace
+                .kubectl(["create", "configmap", "keep", "--from-literal=a=theirs", "-n", &create])
+                .unwrap();
+        }
+        Fate::Pass
+    })
+    .unwrap();
+    let mut guard = stage.guard("upgrade", &["--install", "--set=configs={keep}", "--wait", "--timeout=60s"]);
+    guard.env("KUBECONFIG", gate.kubeconfig());
+    let said = Stage::run(guard);
+    let asked = asked.lock().unwrap().join("\n");
+    assert_ne!(said.code, Some(0), "{}\n{asked}", said.err);
+    assert!(said.err.contains("configmaps/keep was created by somebody else"), "{}\n{asked}", said.err);
+    let helms_own = asked.lines().filter(|line| line.starts_with("Helm/"));
+    assert_eq!(helms_own.count(), 0, "the list answered it: {asked}");
+    let theirs = ["get", "configmap", "keep", "-o", "jsonpath={.data.a}"];
+    assert_eq!(stage.namespace.kubectl(theirs).unwrap(), "theirs");
+    assert_eq!(stage.records().len(), 0, "nothing was changed: {}", said.err);
+    assert_eq!(stage.generation(), 0, "{}", said.err);
+    // From now on it is Helm's to refuse.
+    let again = Stage::run(stage.guard("upgrade", &["--install", "--set=configs={keep}", "--wait"]));
+    assert_ne!(again.code, Some(0), "{}", again.err);
+    assert!(again.err.contains("ConfigMap/keep"), "{}", again.err);
+}
+
 /// Collections are listed; a dry run is asked for only where somebody else has written.
 fn the_status_of_three_hundred_objects_takes_a_few_requests(version: Helm) {
     let stage = Stage::new("hundreds", version);
@@ -150,6 +192,7 @@ crate::with_both_helms! {
     an_upgrade_of_one_object_of_sixty_asks_less_than_helm_alone
 }
 crate::with_either_helm! {
+    V3 an_object_that_appears_after_the_lists_is_not_taken
     V4 connections_that_go_silent_do_not_cost_the_lock
     V4 an_unchanged_object_that_another_manager_has_taken_is_asked_about
     V4 the_status_of_three_hundred_objects_takes_a_few_requests
