@@ -105,7 +105,7 @@ fn an_object_that_appears_after_the_lists_is_not_taken(version: Helm) {
         let asks = is_about && !seen.user_agent.starts_with("Helm/") && seen.is_write();
         if asks && !is_there {
             is_there = true;
-            namespace
+            cluster
                 .kubectl(["create", "configmap", "keep", "--from-literal=a=theirs", "-n", &create])
                 .unwrap();
         }
