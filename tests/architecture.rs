@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 76] = [
+const ACTING: [(&str, &str); 77] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -18,6 +18,7 @@ const ACTING: [(&str, &str); 76] = [
     ("cluster/go_url.rs", "is about the addresses of std::net"),
     ("cluster/kubeconfig_files.rs", "reads kubeconfigs and what a pod is given"),
     ("cluster/lives.rs", "lists objects as they live"),
+    ("cluster/retry.rs", "lets time pass before a request is sent again"),
     ("cluster/tls_client.rs", "reads client certificates again for each connection"),
     ("cluster/unready.rs", "asks how far workloads are"),
     ("cluster/wire.rs", "opens connections to the API server"),
