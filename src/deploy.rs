@@ -22,7 +22,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use end::{End, in_time, unless_stopped};
 use futures::{
     FutureExt,
-    future::{BoxFuture, Shared},
+    future::{BoxFuture, Shared, join_all},
 };
 use locks::{NoLocks, identity, lease_names, release, take_locks};
 use mend::Mended;
@@ -232,7 +232,9 @@ impl<'a> Run<'a> {
             let at = self.clock.wall().to_string();
             locks.iter_mut().for_each(|lock| lock.deployed(at.clone()));
         }
-        let free = release(signals, locks, done.gone).await;
+        let looks = std::mem::take(&mut done.looks).into_iter();
+        let looks = join_all(looks.map(|look| look.tell(&self.cluster, self.reporter, signals)));
+        let (free, _) = tokio::join!(release(signals, locks, done.gone), looks);
         drop(files);
         // Else the settle step of this CI job does the rest.
         if free && !done.unsettled {
@@ -337,7 +339,7 @@ impl<'a> Run<'a> {
             self.reporter.emit(Event::Warning(format!("{why}; helm is run once more")));
             return None;
         }
-        self.look_again(&plans, &histories, ended.code == Some(0), signals).await;
+        done.looks = self.look_again(&plans, &histories, ended.code == Some(0));
         self.look_again_at_references(signals).await;
         Some(self.outcome(&ended, &histories, signals, done, (scope, seen)).await)
     }
@@ -389,6 +391,8 @@ struct Done {
     unsettled: bool,
     /// Helm had run once, and is run once more.
     again: bool,
+    /// How what it left fares is looked at while the locks are given back.
+    looks: Vec<health::Look>,
 }
 
 /// Puts the fence up before any Helm that reads or writes the cluster starts.

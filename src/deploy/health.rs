@@ -4,8 +4,10 @@
 use super::{Mended, Run, end::in_time, settle::Histories};
 use crate::{
     changes::Changes,
+    cluster::Cluster,
+    manifest::Manifest,
     release::{History, Status},
-    report::Event,
+    report::{Event, sink::Reporter},
     signals::Signals,
     status::{
         State,
@@ -29,14 +31,15 @@ impl Run<'_> {
     }
 
     /// What Helm's run changed, and how the release fares now. That costs a few requests, and so is asked only if something
-    /// was changed, or was not well, and Helm did not wait until all is ready.
-    pub(super) async fn look_again(
+    /// was changed, or was not well, and Helm did not wait until all is ready. Gives the looks that are left to do: they need
+    /// no lock.
+    pub(super) fn look_again(
         &self,
         plans: &[(String, Mended<'_>)],
         histories: &Histories,
         succeeded: bool,
-        signals: &Signals,
-    ) {
+    ) -> Vec<Look> {
+        let mut looks = Vec::new();
         for ((_, mended), history) in histories.with(plans) {
             let changes = mended.before.changes(history, &self.cluster.namespace);
             let unchanged = succeeded && changes.as_ref().is_some_and(Changes::is_nothing);
@@ -58,13 +61,30 @@ impl Run<'_> {
                 }
                 _ => {
                     let manifest = super::manifest_of(last, &self.cluster.namespace);
-                    let readiness = in_time(signals, self.cluster.readiness(&manifest)).await;
-                    readiness.map(|readiness| judge(State::of(history), last.revision, &[], &readiness))
+                    looks.push(Look { manifest, state: State::of(history), revision: last.revision });
+                    None
                 }
             };
             if let Some(fares) = fares {
                 self.reporter.emit(Event::FaresAfter(fares));
             }
+        }
+        looks
+    }
+}
+
+/// A look at how a release fares after a run.
+pub(super) struct Look {
+    manifest: Manifest,
+    state: State,
+    revision: u32,
+}
+
+impl Look {
+    /// Looks, and tells.
+    pub(super) async fn tell(self, cluster: &Cluster, reporter: &Reporter, signals: &Signals) {
+        if let Some(readiness) = in_time(signals, cluster.readiness(&self.manifest)).await {
+            reporter.emit(Event::FaresAfter(judge(self.state, self.revision, &[], &readiness)));
         }
     }
 }

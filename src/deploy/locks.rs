@@ -11,6 +11,7 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     exit,
+    helm::Command,
     lock::{
         Times, lease,
         line::Newer,
@@ -85,6 +86,7 @@ pub(super) async fn take_locks(
             times: Times::new(request.guard.run.lease_duration),
             timeout: request.guard.lock_timeout,
             within: request.within.clone(),
+            is_new: request.invocation.command == Command::Install,
         };
         // Of several releases any will do: the Lease is named.
         let of = request.releases().into_iter().find(|release| request.lease(release) == wanted.lease);

@@ -219,6 +219,7 @@ pub(crate) fn wanted(
         times: Times::new(ttl),
         timeout: args.lock_timeout,
         within: env.get(MARK).filter(|id| !id.is_empty()).cloned(),
+        is_new: false,
     };
     Wanted { place, request, desk: ci::desk(env, Proxies::of(env)) }
 }

@@ -91,6 +91,8 @@ pub struct Request {
     pub timeout: Duration,
     /// Lock ID of the hold that this process works under, if somebody has handed it one.
     pub within: Option<String>,
+    /// Most likely there is no such Lease yet: it is created without a look. One that is there after all is looked at then.
+    pub is_new: bool,
 }
 
 /// How an acquisition went.
@@ -191,12 +193,15 @@ async fn contend(
     let mut joining = None;
     let mut members = Watch::default();
     let mut answered = false;
+    let mut is_new = request.is_new && request.within.is_none();
     loop {
         claiming.set(unsure.is_some());
         let asked = clock.monotonic();
-        let found = match bounded(reading(&request.times), api.get_opt(&request.lease)).await {
+        let without_a_look = std::mem::take(&mut is_new);
+        let look = async { if without_a_look { Ok(None) } else { api.get_opt(&request.lease).await } };
+        let found = match bounded(reading(&request.times), look).await {
             Ok(found) => {
-                answered = true;
+                answered |= !without_a_look;
                 found
             }
             // A server that is away for a moment is waited for like a holder; one that never answered is most likely
@@ -234,7 +239,8 @@ async fn contend(
         if let Some(newer) = queue.outdated(&lines, &request.me, is_next).await {
             return Err(LockError::Outdated(Box::new(newer)));
         }
-        let limit = writing(&request.times);
+        // What comes first also connects.
+        let limit = if without_a_look { reading(&request.times) } else { writing(&request.times) };
         let (written, is_create, from) = match decision {
             Decision::Wait { holder, look_again } => {
                 waiting(&holder, now - started);
@@ -323,6 +329,7 @@ pub async fn resume(
                     times: Times::new(duration),
                     timeout: Duration::ZERO,
                     within: None,
+                    is_new: false,
                 };
                 return Ok(Ok(hold(api, &request, written, now, clock, None)));
             }

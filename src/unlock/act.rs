@@ -296,6 +296,7 @@ impl Work<'_> {
             times: Times::new(duration),
             timeout: Duration::ZERO,
             within: None,
+            is_new: false,
         }
     }
 
