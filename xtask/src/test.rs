@@ -149,7 +149,7 @@ fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()>
 /// Tests that run beside others, and how long they took.
 type Beside = JoinHandle<(io::Result<Output>, Duration)>;
 
-/// As [`test`], with its output kept for later.
+/// As [`test()`], with its output kept for later.
 #[expect(clippy::disallowed_methods, reason = "the time table of a test run is for people")]
 fn begin(arguments: &[&str]) -> Beside {
     let mut command = Command::new("cargo");
