@@ -76,7 +76,9 @@ impl Cancel {
         let which = draw(("cancelled at", point), 6);
         let even = which.is_multiple_of(2);
         let (moment, from) = match point % 10 {
-            0 => (if even { M::Start } else { M::Look }, &any[..]),
+            0 if even => (M::Start, &any[..]),
+            // An install takes its lock without a look.
+            0 => (M::Look, &[O::Upgrade, O::Rollback, O::Uninstall][..]),
             1 => (M::Acquisition, &any[..]),
             2 => (M::Waiting, &any[..1]),
             3 => (M::Proof, &any[..1]),
