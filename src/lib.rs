@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod cli;
+pub mod color;
 pub mod request;
 
 pub mod ci;
@@ -10,6 +11,7 @@ pub mod lock;
 pub mod manifest;
 pub mod redact;
 pub mod release;
+pub mod text;
 pub mod yaml;
 
 pub mod backup;

@@ -12,18 +12,19 @@ use helm_guard::{
     ci::{self, Env, System, checkout},
     cli::{self, Cli},
     clock::Clock,
-    deploy, diagnose, exit,
+    color, deploy, diagnose, exit,
     helm::{Command, launch::Launch, memory::Decided, terminal},
     lock, private_file,
     repair::walk::{self, Walk},
     report::{
-        Event, Outcome, Subject, color, json,
+        Event, Outcome, Subject, json,
         sink::{Reporter, Sinks},
-        text::{inert_line, workflow_value},
     },
     request::Request,
     signals::{self, Signals},
-    status, supervise, unlock,
+    status, supervise,
+    text::{inert_line, workflow_value},
+    unlock,
 };
 
 fn main() -> ExitCode {

@@ -31,7 +31,7 @@ use serde_json::Value;
 
 use crate::{
     manifest::{Manifest, ObjectKey},
-    report::text::shorten,
+    text::shorten,
 };
 use certainty::{Ground, Situation, Weight};
 use resource::group;

@@ -22,7 +22,8 @@ use serde_json::Value;
 use crate::{
     diagnose,
     manifest::{Manifest, ObjectKey},
-    report::{PodTrouble, Workload, text::shorten},
+    report::{PodTrouble, Workload},
+    text::shorten,
 };
 use rollout::Count;
 

@@ -15,7 +15,6 @@ use crate::{
     status::health,
 };
 
-pub mod color;
 pub mod github;
 pub mod gitlab;
 pub mod json;
@@ -24,7 +23,6 @@ mod secrets;
 pub mod sink;
 mod summary;
 pub mod terminal;
-pub mod text;
 mod timeline;
 
 pub use summary::{

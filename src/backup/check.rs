@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::{Backup, Redacted};
 use crate::{
     release::{Record, Status, codec, store::Driver, stored::Stored},
-    report::text::shorten,
+    text::shorten,
 };
 
 /// Which release a backup is of.

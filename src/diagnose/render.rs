@@ -8,7 +8,8 @@ use super::{Cause, Live, list, nodes, number, seats, text};
 use crate::{
     cli::Format,
     lock::table::aligned,
-    report::{PodTrouble, WarningEvent, text::terminal_safe},
+    report::{PodTrouble, WarningEvent},
+    text::terminal_safe,
 };
 
 /// Facts of one kind that are shown.

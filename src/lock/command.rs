@@ -22,17 +22,18 @@ use crate::{
     cli::{ClusterFlags, Format, LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
     clock::Clock,
     cluster::{Cluster, http_proxy::Proxies},
+    color,
     deploy::random_id,
     exit,
     helm::launch::MARK,
     located::Located,
     recover::target,
     report::{
-        Holder, color, duration,
+        Holder, duration,
         terminal::{card, who},
-        text::{inert_line, terminal_safe},
     },
     signals::{Signal, Signals},
+    text::{inert_line, terminal_safe},
     unlock::{self, Place},
 };
 

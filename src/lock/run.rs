@@ -20,8 +20,8 @@ use crate::{
         launch::{MARK, find},
         terminal::{Family, Place, Prepared},
     },
-    report::text::terminal_safe,
     signals::{Signal, Signals},
+    text::terminal_safe,
 };
 
 /// Not found, as shells say it.

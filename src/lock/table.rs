@@ -8,7 +8,9 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::{
     cli::Format,
-    report::{Holder, color::Tone, terminal::to_the_second, text::terminal_safe},
+    color::Tone,
+    report::{Holder, terminal::to_the_second},
+    text::terminal_safe,
 };
 
 /// How a lock stands.

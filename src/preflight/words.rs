@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     manifest::{Manifest, ObjectKey},
     redact::{Redactor, Secrets},
-    report::text::shorten,
+    text::shorten,
 };
 
 /// Texts that must not be seen: what Secrets and ConfigMaps hold, and what is put into the environment of containers.

@@ -11,7 +11,7 @@ use super::{
     lines::{Lines, Pace, SHOWN},
     watch::News,
 };
-use crate::{clock::Clock, redact::Redactor, report::text::shorten};
+use crate::{clock::Clock, redact::Redactor, text::shorten};
 
 /// A container of a hook's pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,10 +17,11 @@ use crate::{
     exit,
     lock::command::{Stop, connect, print, say},
     release::{History, store::Store},
-    report::{duration, terminal::card, text::terminal_safe},
+    report::{duration, terminal::card},
     request,
     signals::{Signal, Signals},
     status::{State, act, fleet::Entry, render, sweep},
+    text::terminal_safe,
 };
 
 /// Is there more than one release, or a person to choose for the one?

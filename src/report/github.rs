@@ -2,9 +2,9 @@
 //! Pure: text only, writing is the sink's. Text from elsewhere is inert in all of it.
 
 use super::terminal::{durations, of_object, outcome, since, slashed, waiting, who};
-use super::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
 use super::{Holder, Outcome, Owner, Summary, terminal, timeline};
 use crate::release::Revision;
+use crate::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
 
 /// Rows of a history table.
 const HISTORY: usize = 10;

@@ -3,12 +3,9 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Summary, github,
-    terminal::revision,
-    text::{shorten, terminal_safe},
-};
+use super::{Summary, github, terminal::revision};
 use crate::release::Revision;
+use crate::text::{shorten, terminal_safe};
 
 /// What the outputs' names begin with. Not `HELM_GUARD_`: the variables reach later jobs, where such a name would be taken
 /// for a flag.
@@ -91,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::{examples, text::tests::hostile};
+    use crate::{report::examples, text::tests::hostile};
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_780_000_000).unwrap()

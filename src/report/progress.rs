@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use super::{
-    Awaited, Writes,
-    color::Tone,
-    duration,
+    Awaited, Writes, duration,
     terminal::{line, to_the_second, wrote},
+};
+use crate::{
+    color::Tone,
     text::{shorten, terminal_safe},
 };
 use unicode_width::UnicodeWidthStr;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::gitlab::{self, Section};
-use super::text::inert_line;
 use super::{Event, Summary, github, json, progress, terminal};
 use crate::clock::Clock;
 use crate::redact::{Redact, Redactor, Secrets};
+use crate::text::inert_line;
 
 /// GitHub drops a larger job summary whole.
 const STEP_SUMMARY: usize = 1024 * 1024;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::report::{examples as ex, text::terminal_safe};
+use crate::{report::examples as ex, text::terminal_safe};
 
 /// Both streams in the order of their writing.
 #[derive(Clone, Default)]

@@ -1,9 +1,9 @@
 //! The report as lines for a terminal or a plain log.
 //! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
 
-use super::color::Tone;
-use super::text::{shorten, terminal_safe};
 use super::{Event, HealthSummary, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
+use crate::color::Tone;
+use crate::text::{shorten, terminal_safe};
 use crate::{
     changes::Changes,
     diagnose::Cause,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::report::examples as ex;
-use crate::report::text::tests::hostile;
+use crate::text::tests::hostile;
 
 fn told(events: &[Event]) -> String {
     let live = events.iter().flat_map(lines).collect::<Vec<_>>().join("\n");

@@ -11,7 +11,8 @@ use crate::{
     cli::Format,
     lock::table::{Row, State as LockState, aligned},
     release::{Status, store::Driver},
-    report::{duration, terminal::to_the_second, text::terminal_safe},
+    report::{duration, terminal::to_the_second},
+    text::terminal_safe,
     unlock::{self, Place},
 };
 

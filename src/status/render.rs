@@ -11,8 +11,8 @@ use crate::{
     report::{
         github,
         terminal::{to_the_second, who},
-        text::{markdown_cell, terminal_safe},
     },
+    text::{markdown_cell, terminal_safe},
     unlock::Place,
 };
 

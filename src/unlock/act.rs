@@ -35,10 +35,10 @@ use crate::{
     report::{
         Holder, duration,
         terminal::{card, who},
-        text::{inert_line, terminal_safe},
     },
     request,
     signals::{Signal, Signals},
+    text::{inert_line, terminal_safe},
 };
 
 /// How many copies of records stay, as of a repair by default.
