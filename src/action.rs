@@ -1,20 +1,18 @@
 //! The GitHub Action's inputs, which arrive in the environment, become a helm-guard command line.
 //! Pure: the environment is passed in; `main` writes the files and replaces itself by what this says.
 
+use crate::env::ACTION_INPUT;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use serde_json::Value;
 
 use crate::{
-    ci::{self, Env},
+    ci,
     cli::OWN_FLAGS,
+    env::Env,
     helm::{Command, flags},
 };
-
-/// What the variables of inputs begin with. Not `INPUT_`, which belongs to the runner: it sets such variables itself
-/// (act under other names than these), and act evaluates no expression in one.
-pub const PREFIX: &str = "HELM_GUARD_INPUT_";
 
 /// Name of the file that holds a kubeconfig given as text; `settle` removes it.
 pub const KUBECONFIG_FILE: &str = "helm-guard-kubeconfig-";
@@ -226,7 +224,7 @@ fn own_command(word: &str, uses: &[&str], env: &Env, id: &str, call: &mut Call) 
 
 /// Name of the variable of an input.
 pub fn variable(input: &str) -> String {
-    format!("{PREFIX}{}", input.to_ascii_uppercase().replace('-', "_"))
+    format!("{ACTION_INPUT}{}", input.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// Every input there is.

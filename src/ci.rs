@@ -2,13 +2,15 @@
 //! system is asked about the run behind a lock, and what its answer means.
 //! Pure: the environment is passed in; `ci/api.rs` sends, `ci/checkout.rs` reads the workflow's file.
 
+use crate::env::Env;
 pub mod api;
 pub mod checkout;
 pub mod concurrency;
 pub mod github;
 pub mod gitlab;
+pub mod terminal;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,12 +19,6 @@ use crate::{cluster::http_proxy::Proxies, report::Owner};
 
 /// The job's id on GitHub: the action sets it, from the job's context. No variable of the runner has it.
 pub const JOB_ID: &str = "HELM_GUARD_JOB_ID";
-
-/// A token for the CI system's API, where the job's own will not do; the action sets it.
-pub const TOKEN: &str = "HELM_GUARD_CI_TOKEN";
-
-/// A snapshot of the environment.
-pub type Env = BTreeMap<String, String>;
 
 /// The CI systems that are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

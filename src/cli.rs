@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 mod deploy;
 mod lock;
@@ -73,27 +73,6 @@ pub enum Command {
     Action,
 }
 
-/// The one format of a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Json {
-    /// JSON
-    Json,
-}
-
-/// The formats of a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Columns
-    #[default]
-    Table,
-    /// More columns
-    Wide,
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-}
-
 /// Which cluster, as Helm and kubectl have it.
 #[derive(Clone, Debug, Args)]
 pub struct ClusterFlags {
@@ -124,7 +103,7 @@ fn ttl(text: &str) -> Result<Duration, String> {
 
 /// What `HELM_GUARD_<NAME>` says of the flags of a command that clap reads, and behind how many words of the command it
 /// belongs, so that what is typed wins. Only what is also a flag of a deploy has a variable.
-pub fn from_variables(argv: &[String], env: &crate::ci::Env) -> (usize, Vec<String>) {
+pub fn from_variables(argv: &[String], env: &crate::env::Env) -> (usize, Vec<String>) {
     use clap::CommandFactory;
     let mut command = Cli::command();
     let mut words = 0;

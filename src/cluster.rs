@@ -100,7 +100,7 @@ pub struct Place {
 
 impl Place {
     /// By the environment.
-    pub fn of(env: &crate::ci::Env) -> Self {
+    pub fn of(env: &crate::env::Env) -> Self {
         let get = |name: &str| env.get(name).cloned().unwrap_or_default();
         let service = (get("KUBERNETES_SERVICE_HOST"), get("KUBERNETES_SERVICE_PORT"));
         Self {

@@ -1,19 +1,6 @@
 //! Colours for words that say how something stands: green is well, yellow is on its way or wants a look, red needs somebody.
 //! Pure. Whether there is anybody who sees them is for those to say who print.
 
-use crate::ci::{self, Env, System};
-
-/// May a terminal in this environment be drawn on? A runner may give its steps one that nobody looks at; a dumb one draws nothing.
-pub fn draws(env: &Env) -> bool {
-    let draws = env.get("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-    draws && ci::system(env) == System::Terminal
-}
-
-/// The same in colour.
-pub fn colors(env: &Env) -> bool {
-    draws(env) && env.get("NO_COLOR").is_none_or(String::is_empty)
-}
-
 /// How something stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
@@ -57,22 +44,6 @@ impl Tone {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn colours_are_for_a_terminal_that_somebody_sees_and_wants_them_on() {
-        for (variables, expected) in [
-            (&[("TERM", "xterm")][..], true),
-            (&[("TERM", "xterm"), ("NO_COLOR", "")], true),
-            (&[("TERM", "xterm"), ("NO_COLOR", "1")], false),
-            (&[("TERM", "dumb")], false),
-            (&[], false),
-            (&[("TERM", "xterm"), ("GITHUB_ACTIONS", "true")], false),
-        ] {
-            let env =
-                variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            assert_eq!(colors(&env), expected, "{variables:?}");
-        }
-    }
 
     #[test]
     fn every_word_of_health_and_state_has_a_colour() {

@@ -1,5 +1,7 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
+use crate::id::random;
+
 mod end;
 mod given;
 mod health;
@@ -145,7 +147,7 @@ impl<'a> Run<'a> {
             && request.task != Task::Check
             && request.guard.lock == crate::cli::Lock::On;
         let is_fenced = request.guard.run.fence == crate::cli::Fence::On;
-        let lock_id = random_id();
+        let lock_id = random();
         // Written before there is anything to settle: a kill may come at any moment.
         let home = crate::cluster::absolute(&request.temporary.join(format!("helm-guard-fence-{lock_id}")));
         let ledger = open_ledger(request, reporter, &cluster, &lock_id, &home);
@@ -466,14 +468,4 @@ fn unusable_helm(helm: &Path, why: &str) -> End {
     let reason = format!("helm binary {}: {why}", helm.display());
     let next = "install Helm 3 or 4, or name it with --helm-bin or HELM_BIN";
     End::new(Outcome::Refused, exit::UNAVAILABLE, reason, &[next])
-}
-
-/// Eight hexadecimal digits.
-pub(crate) fn random_id() -> String {
-    let mut bytes = [0; 4];
-    // Without randomness the process id still tells runs apart.
-    if getrandom::fill(&mut bytes).is_err() {
-        bytes = std::process::id().to_be_bytes();
-    }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

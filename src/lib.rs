@@ -3,6 +3,9 @@
 pub mod action;
 pub mod cli;
 pub mod color;
+pub mod env;
+pub mod id;
+pub mod output;
 pub mod request;
 
 pub mod ci;
@@ -11,6 +14,7 @@ pub mod lock;
 pub mod manifest;
 pub mod redact;
 pub mod release;
+pub mod table;
 pub mod text;
 pub mod yaml;
 

@@ -9,10 +9,12 @@ use clap::Parser;
 use helm_guard::{
     action::{self, Call},
     backup, bytes,
-    ci::{self, Env, System, checkout},
+    ci::{self, System, checkout},
     cli::{self, Cli},
     clock::Clock,
-    color, deploy, diagnose, exit,
+    deploy, diagnose,
+    env::Env,
+    exit,
     helm::{Command, launch::Launch, memory::Decided, terminal},
     lock, private_file,
     repair::walk::{self, Walk},
@@ -240,11 +242,11 @@ fn become_it(call: &Call, env: &Env) -> Result<std::convert::Infallible, String>
     let program = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
     let mut next = std::process::Command::new(program);
     next.args(&call.argv);
-    for name in env.keys().filter(|name| name.starts_with(action::PREFIX)) {
+    for name in env.keys().filter(|name| name.starts_with(helm_guard::env::ACTION_INPUT)) {
         next.env_remove(name);
     }
     if let Some(token) = &call.token {
-        next.env(ci::TOKEN, token);
+        next.env(helm_guard::env::CI_TOKEN, token);
     }
     Err(next.exec().to_string())
 }
@@ -277,12 +279,12 @@ fn sinks(env: &Env) -> Sinks {
     let system = ci::system(env);
     let github = system == System::GitHub;
     // One that cannot be drawn on gets lines, as a file does.
-    let terminal = std::io::stderr().is_terminal() && color::draws(env);
+    let terminal = std::io::stderr().is_terminal() && helm_guard::ci::terminal::draws(env);
     let file = |name: &str| env.get(name).filter(|path| !path.is_empty()).map(Into::into);
     let mut delimiter = [0; 16];
     let _ = getrandom::fill(&mut delimiter);
     Sinks {
-        color: terminal && color::colors(env),
+        color: terminal && helm_guard::ci::terminal::colors(env),
         terminal,
         github,
         gitlab: system == System::GitLab,

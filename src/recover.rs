@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use crate::helm::launch;
 use crate::{
-    ci::Env,
     cli::{ClusterFlags, Command},
     clock::Clock,
     cluster::Target,
+    env::Env,
     helm::env_settings,
     lock::command::{Stop, say},
     private_file,
@@ -32,7 +32,7 @@ const STATE_FILE: &str = "helm-guard-state-";
 /// What a run leaves beside it while it works, so that `settle` can end its work if it is killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`launch::MARK`].
+    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`crate::env::LOCK_ID`].
     pub lock_id: String,
     /// The run's own process.
     pub guard: Option<Process>,

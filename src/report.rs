@@ -397,22 +397,6 @@ pub enum Event {
     },
 }
 
-/// A duration for people: `850ms`, `12s`, `3m 04s`, `1h 05m`.
-pub(crate) fn duration(seconds: f64) -> String {
-    if !(seconds.is_finite() && seconds > 0.0) {
-        return "0s".to_owned();
-    }
-    if seconds < 1.0 {
-        return format!("{}ms", (seconds * 1000.0) as u64);
-    }
-    let whole = seconds as u64;
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
-        _ => format!("{}h {:02}m", whole / 3600, whole / 60 % 60),
-    }
-}
-
 #[cfg(test)]
 #[path = "report/examples.rs"]
 pub(crate) mod examples;

@@ -7,9 +7,10 @@ use clap::Parser;
 
 use crate::{
     bytes,
-    ci::{self, Env, concurrency::Limits},
+    ci::{self, concurrency::Limits},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
     cluster::{Target, http_proxy::Proxies},
+    env::Env,
     helm::{Command, Invocation, env_settings, go::boolean, memory::Decided, split},
     lock::lease_name,
     private_file,
@@ -283,7 +284,7 @@ impl Request {
             copies_dir,
             state_dir: ci_dir,
             desk: ci::desk(env, Proxies::of(env)),
-            within: env.get(crate::helm::launch::MARK).filter(|id| !id.is_empty()).cloned(),
+            within: env.get(crate::env::LOCK_ID).filter(|id| !id.is_empty()).cloned(),
             temporary,
             cache_dir,
             in_ci: ci::system(env) != ci::System::Terminal,
@@ -350,8 +351,8 @@ fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
         "HELM_GUARD_CACHE",
         "HELM_GUARD_KUBECONFIG",
         "HELM_GUARD_STATE",
-        crate::helm::launch::MARK,
-        ci::TOKEN,
+        crate::env::LOCK_ID,
+        crate::env::CI_TOKEN,
         ci::JOB_ID,
     ];
     let (mut flags, mut warnings) = (Vec::new(), Vec::new());

@@ -199,6 +199,38 @@ fn entity(out: &mut String, c: char) {
     out.push_str(&format!("&#{};", u32::from(c)));
 }
 
+/// A duration for people: `850ms`, `12s`, `3m 04s`, `1h 05m`.
+pub fn duration(seconds: f64) -> String {
+    if !(seconds.is_finite() && seconds > 0.0) {
+        return "0s".to_owned();
+    }
+    if seconds < 1.0 {
+        return format!("{}ms", (seconds * 1000.0) as u64);
+    }
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// The start of each line of the log that is helm-guard's own.
+pub const PREFIX: &str = "helm-guard: ";
+
+/// `2026-06-01T10:02:11.123456Z` without what nobody reads.
+pub fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((whole, _)) if time.ends_with('Z') => format!("{whole}Z"),
+        _ => time.to_owned(),
+    }
+}
+
+/// A line of the log: safe to print, and told apart from Helm's by its start.
+pub fn prefixed(text: &str) -> String {
+    format!("{PREFIX}{}", terminal_safe(text))
+}
+
 #[cfg(test)]
 #[path = "text_tests.rs"]
 pub(crate) mod tests;

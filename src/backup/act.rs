@@ -8,11 +8,11 @@ use std::{
 
 use super::render;
 use crate::{
-    ci::Env,
     cli::Backup,
     copies::{self, Kind, Shelf},
-    deploy::random_id,
+    env::Env,
     exit,
+    id::random,
     lock::command::{Stop, say},
     release::History,
     request,
@@ -57,7 +57,7 @@ pub async fn backup(args: &Backup, env: &Env) -> u8 {
             redacted: args.backups.redacted,
             keep: args.backups.keep,
         };
-        let path = save(&order, &history, &random_id());
+        let path = save(&order, &history, &random());
         let path = path.map_err(|error| {
             Stop::new(exit::REFUSED, format!("{error:#}"), &["choose another --backup-dir"])
         })?;

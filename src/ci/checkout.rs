@@ -7,10 +7,11 @@ use std::{
 };
 
 use super::{
-    Env, System,
+    System,
     concurrency::{self, Limits},
     system, workflow_file,
 };
+use crate::env::Env;
 
 /// Largest file that is read.
 const LARGEST: u64 = 1 << 20;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::number;
-use crate::report::duration;
+use crate::text::duration;
 
 /// How long this deploy may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

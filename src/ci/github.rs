@@ -3,13 +3,14 @@
 
 use serde_json::Value;
 
-use super::{About, Answer, Ask, Desk, Env, Proxies, Question, System, TOKEN, Token, number};
+use super::{About, Answer, Ask, Desk, Proxies, Question, System, Token, number};
+use crate::env::{CI_TOKEN, Env};
 use crate::report::Owner;
 
 /// Reads the runner's variables.
 pub(super) fn desk(env: &Env, proxies: Proxies) -> Option<Desk> {
     let get = |name: &str| env.get(name).filter(|value| !value.is_empty());
-    let token = [TOKEN, "GITHUB_TOKEN", "GH_TOKEN"].into_iter().find_map(get)?;
+    let token = [CI_TOKEN, "GITHUB_TOKEN", "GH_TOKEN"].into_iter().find_map(get)?;
     let (server, repository) = (get("GITHUB_SERVER_URL")?, get("GITHUB_REPOSITORY")?);
     let attempt = get("GITHUB_RUN_ATTEMPT").and_then(|attempt| number(attempt));
     Some(Desk {

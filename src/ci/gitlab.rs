@@ -4,7 +4,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{About, Answer, Ask, Desk, Env, Proxies, Question, System, TOKEN, Token, number};
+use super::{About, Answer, Ask, Desk, Proxies, Question, System, Token, number};
+use crate::env::{CI_TOKEN, Env};
 use crate::report::Owner;
 
 /// For how many seconds a canceled job's processes may still live: its runner hears of it with its next update of the log,
@@ -17,7 +18,7 @@ const PRIVATE: &str = "private-token";
 /// Reads the runner's variables.
 pub(super) fn desk(env: &Env, proxies: Proxies) -> Option<Desk> {
     let get = |name: &str| env.get(name).filter(|value| !value.is_empty());
-    let login = match get(TOKEN) {
+    let login = match get(CI_TOKEN) {
         Some(token) => (PRIVATE, Token(token.clone())),
         None => ("job-token", Token(get("CI_JOB_TOKEN")?.clone())),
     };

@@ -50,7 +50,7 @@ fn only_jobs_of_our_own_project_are_asked_about_and_by_number() {
         ..Owner::default()
     };
     let with_job_token = desk(&[("CI_JOB_TOKEN", "s3cr3t")]).unwrap();
-    let with_a_persons = desk(&[("CI_JOB_TOKEN", "s3cr3t"), (TOKEN, "m1ne")]).unwrap();
+    let with_a_persons = desk(&[("CI_JOB_TOKEN", "s3cr3t"), (CI_TOKEN, "m1ne")]).unwrap();
     assert_eq!((with_job_token.login.0, with_job_token.login.1.reveal()), ("job-token", "s3cr3t"));
     assert_eq!((with_a_persons.login.0, with_a_persons.login.1.reveal()), ("private-token", "m1ne"));
     assert!(desk(&[]).is_none(), "without a token nobody is asked");

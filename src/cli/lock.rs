@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{ClusterFlags, Format, Json, duration, ttl};
+use super::{ClusterFlags, duration, ttl};
+use crate::output::{Format, Json};
 
 pub(super) const LOCK: &str = "\
 See the locks, or work under one with any command.

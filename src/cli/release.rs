@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{BackupFlags, ClusterFlags, Format, Json, RunFlags, duration};
+use super::{BackupFlags, ClusterFlags, RunFlags, duration};
+use crate::output::{Format, Json};
 use crate::{release::removed_apis, repair::Strategy};
 
 pub(super) const STATUS: &str = "\

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::go_url::{GoUrl, IpAddr, address};
-use crate::ci::Env;
+use crate::env::Env;
 
 /// Variables that name a proxy, for API servers whose kubeconfig names none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

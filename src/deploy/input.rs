@@ -14,9 +14,10 @@ use crate::{
     exit,
     private_file::InMemory,
     release::codec::MAX_DECODED,
-    report::{Outcome, duration},
+    report::Outcome,
     request::{Request, Task},
     signals::Signals,
+    text::duration,
 };
 
 /// All of standard input, if Helm will read values from it.

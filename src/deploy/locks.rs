@@ -17,7 +17,7 @@ use crate::{
         line::Newer,
         queue::{self, Notice, Queue},
     },
-    report::{self, Event, Holder, Outcome, sink::Reporter},
+    report::{Event, Holder, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
     unlock::{self, Place},
@@ -130,7 +130,7 @@ pub(super) async fn take_locks(
                 }
                 if let lease::LockError::Timeout { holder, .. } = error {
                     reporter.emit(Event::LockKept((*holder).clone()));
-                    let timeout = report::duration(request.guard.lock_timeout.as_secs_f64());
+                    let timeout = crate::text::duration(request.guard.lock_timeout.as_secs_f64());
                     let unlock = place.unlock(unlock::id(&holder), "");
                     let end = lock_kept(&wanted.lease, &holder, &timeout, &unlock);
                     return Err(NoLocks { end, may_hold: !free });

@@ -22,9 +22,10 @@ use crate::{
     },
     release::{History, Record},
     repair::{Plan, alone::brought},
-    report::{Awaited, Event, Outcome, duration, terminal::waiting},
+    report::{Awaited, Event, Outcome, terminal::waiting},
     signals::Signals,
     status::health::{Finding, Health, Readiness},
+    text::duration,
 };
 
 /// Between a look that finds something not ready which no watch shows, and the next.

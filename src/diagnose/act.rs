@@ -9,8 +9,8 @@ use super::{
     render::{Diagnosis, facts, render},
 };
 use crate::{
-    ci::Env,
     cli::Diagnose,
+    env::Env,
     exit,
     lock::command::{Stop, connect},
     redact::Redact,

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{Cause, Live, list, nodes, number, seats, text};
 use crate::{
-    cli::Format,
-    lock::table::aligned,
+    output::Format,
     report::{PodTrouble, WarningEvent},
+    table::aligned,
     text::terminal_safe,
 };
 

@@ -12,10 +12,11 @@ use nix::sys::signal::Signal as Kill;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    launch::{Launch, MARK},
+    launch::Launch,
     stop::{self, Sent, Stop},
     terminal::Family,
 };
+use crate::env::LOCK_ID;
 use crate::{
     clock::Clock,
     redact::Stream,
@@ -137,7 +138,7 @@ pub async fn run(
     let stopped = stopped_by.is_some() || lock_lost.is_some();
     if stopped {
         // What Helm started and left behind.
-        family.kill_rest(MARK, launch.lock_id.clone()).await;
+        family.kill_rest(LOCK_ID, launch.lock_id.clone()).await;
     }
     // What is in the pipes is read, but not waited for long.
     let abort = pumps.abort_handle();

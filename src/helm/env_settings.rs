@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::go::{boolean, decimal};
 use crate::{
     bytes,
-    ci::Env,
     cluster::{Place, Target, http_proxy::Proxies},
+    env::Env,
 };
 
 /// How many revisions Helm keeps where nothing says it.

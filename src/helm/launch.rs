@@ -1,6 +1,7 @@
 //! How Helm is started, whatever for: the one place that builds its command. What must not reach Helm, its plugins and
 //! post-renderers is taken out of the environment here (`tests/architecture.rs` allows no other place).
 
+use crate::env::LOCK_ID;
 use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -14,9 +15,6 @@ use super::{
 };
 use crate::{bytes, exit, private_file::InMemory, redact::Redactor};
 
-/// The variable by which Helm, and whatever it starts, is known as a run's own when the run itself is gone.
-pub const MARK: &str = "HELM_GUARD_LOCK_ID";
-
 /// What the variables of this program's own begin with.
 const OWN: &str = "HELM_GUARD_";
 
@@ -25,7 +23,7 @@ const OWN: &str = "HELM_GUARD_";
 pub struct Launch {
     /// The binary.
     pub helm: PathBuf,
-    /// Short id of the hold of the lock, for [`MARK`]; empty without a lock of this run's own.
+    /// Short id of the hold of the lock, for [`LOCK_ID`]; empty without a lock of this run's own.
     pub lock_id: String,
     /// Variables that are set for it, and those that are taken from it.
     pub environment: Vec<(&'static str, Option<String>)>,
@@ -104,7 +102,7 @@ impl Launch {
         }
         without_secrets(command);
         if !self.lock_id.is_empty() {
-            command.env(MARK, &self.lock_id);
+            command.env(LOCK_ID, &self.lock_id);
         }
     }
 }
@@ -121,7 +119,7 @@ pub fn without_secrets(command: &mut Command) {
 
 /// Does a variable hold a secret of this program's own: a token for the CI system's API, an input of the action?
 pub fn is_own_secret(name: &str) -> bool {
-    name.starts_with(crate::action::PREFIX) || (name.starts_with(OWN) && name.contains("TOKEN"))
+    name.starts_with(crate::env::ACTION_INPUT) || (name.starts_with(OWN) && name.contains("TOKEN"))
 }
 
 /// Bytes; `None` where the system does not tell.

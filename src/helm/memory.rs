@@ -6,7 +6,7 @@
 //! that only the memory grows). What it takes is bounded by half of the memory there is: beyond that
 //! Helm collects more often than it would by itself, where it would soon be killed.
 
-use crate::ci::Env;
+use crate::env::Env;
 
 /// The variables of Go's collector: how much the heap grows before it collects, in percent, and the most that it should take.
 const GROWTH: &str = "GOGC";

@@ -18,22 +18,22 @@ use super::{
     table::{self, Row},
 };
 use crate::{
-    ci::{self, Desk, Env},
-    cli::{ClusterFlags, Format, LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
+    ci::{self, Desk},
+    cli::{ClusterFlags, LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
     clock::Clock,
     cluster::{Cluster, http_proxy::Proxies},
-    color,
-    deploy::random_id,
+    env::{Env, LOCK_ID},
     exit,
-    helm::launch::MARK,
+    id::random,
     located::Located,
+    output::Format,
     recover::target,
     report::{
-        Holder, duration,
+        Holder,
         terminal::{card, who},
     },
     signals::{Signal, Signals},
-    text::{inert_line, terminal_safe},
+    text::{duration, inert_line, terminal_safe},
     unlock::{self, Place},
 };
 
@@ -204,7 +204,7 @@ pub(crate) fn wanted(
         namespace: cluster.namespace.clone(),
         lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
     };
-    let lock_id = random_id();
+    let lock_id = random();
     let owner = ci::owner(env, host);
     let request = lease::Request {
         lease: place.lease.clone(),
@@ -219,7 +219,7 @@ pub(crate) fn wanted(
         },
         times: Times::new(ttl),
         timeout: args.lock_timeout,
-        within: env.get(MARK).filter(|id| !id.is_empty()).cloned(),
+        within: env.get(LOCK_ID).filter(|id| !id.is_empty()).cloned(),
         is_new: false,
     };
     Wanted { place, request, desk: ci::desk(env, Proxies::of(env)) }
@@ -343,7 +343,7 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
 
 /// Is what is printed seen in colour?
 pub(crate) fn in_color(env: &Env) -> bool {
-    std::io::stdout().is_terminal() && color::colors(env)
+    std::io::stdout().is_terminal() && crate::ci::terminal::colors(env)
 }
 
 pub(crate) fn say(text: &str) {

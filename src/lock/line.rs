@@ -124,7 +124,7 @@ impl Deployed {
     pub fn text(&self) -> String {
         let commit: String = self.commit.chars().take(12).collect();
         let commit = if commit.is_empty() { commit } else { format!(", commit {commit}") };
-        let at = crate::report::terminal::to_the_second(&self.at);
+        let at = crate::text::to_the_second(&self.at);
         format!("{}{commit}, at {at} by {}", self.operation, self.run.name())
     }
 }
@@ -153,7 +153,7 @@ impl Newer {
                     "rollback" => "has rolled the release back".to_owned(),
                     _ => format!("has deployed{commit}"),
                 };
-                let at = crate::report::terminal::to_the_second(&deployed.at);
+                let at = crate::text::to_the_second(&deployed.at);
                 format!("a newer run of the same workflow and ref {what} at {at}: {name}")
             }
             Self::Started(_) => {

@@ -12,12 +12,13 @@ use super::{
     lease::Held,
 };
 use crate::{
-    ci::{self, Env},
+    ci,
     cli::LockRun,
     clock::Clock,
+    env::{Env, LOCK_ID},
     exit,
     helm::{
-        launch::{MARK, find},
+        launch::find,
         terminal::{Family, Place, Prepared},
     },
     signals::{Signal, Signals},
@@ -85,7 +86,7 @@ impl Under<'_> {
         };
         let mut command = Command::new(program);
         command.args(before);
-        command.args(self.arguments).env(MARK, lock_id);
+        command.args(self.arguments).env(LOCK_ID, lock_id);
         if place == Place::Group {
             command.process_group(0);
         }

@@ -6,9 +6,9 @@ use crate::{
         self, Backup, Redacted,
         check::{self, Subject},
     },
-    ci::Env,
     cli::{LockWanted, Restore},
     clock::Clock,
+    env::Env,
     exit,
     lock::{
         command::{Stop, connect, listen, take, wanted},

@@ -12,13 +12,12 @@ use anyhow::Context;
 
 use super::{STATE_FILE, State, say};
 use crate::{
-    action, backup,
-    ci::{self, Env},
+    action, backup, ci,
     cli::{ClusterFlags, Settle},
     clock::Clock,
     cluster::{Cluster, Target},
+    env::Env,
     exit,
-    helm::launch,
     lock::{
         command::Stop,
         lease::{self, Claims, Held},
@@ -161,7 +160,8 @@ async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<Str
     for limit in [gently, None] {
         let lock_id = state.lock_id.clone();
         // It may have to wait for a process that just starts, and blocks its thread for that.
-        let helm = tokio::task::spawn_blocking(move || process::carrying(launch::MARK, &lock_id)).await?;
+        let helm =
+            tokio::task::spawn_blocking(move || process::carrying(crate::env::LOCK_ID, &lock_id)).await?;
         if !helm.is_empty() {
             process::end(&helm, limit, clock).await.context("helm's process")?;
             note(format!("helm was still running and is stopped: {}", processes(&helm)));

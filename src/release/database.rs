@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-use crate::ci::Env;
+use crate::env::Env;
 
 /// The variable that holds the connection string.
 pub const CONNECTION: &str = "HELM_DRIVER_SQL_CONNECTION_STRING";

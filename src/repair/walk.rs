@@ -9,19 +9,19 @@ use super::{
     alone::fitting,
 };
 use crate::{
-    ci::Env,
     cli::{AloneStrategy, Repair},
     clock::Clock,
     cluster::Cluster,
     deploy::precious,
+    env::Env,
     exit,
     lock::command::{Stop, connect, print, say},
     release::{History, store::Store},
-    report::{duration, terminal::card},
+    report::terminal::card,
     request,
     signals::{Signal, Signals},
     status::{State, act, fleet::Entry, render, sweep},
-    text::terminal_safe,
+    text::{duration, terminal_safe},
 };
 
 /// Is there more than one release, or a person to choose for the one?

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use super::{
-    Awaited, Writes, duration,
-    terminal::{line, to_the_second, wrote},
-};
+use super::{Awaited, Writes, terminal::wrote};
+use crate::text::{duration, prefixed, to_the_second};
 use crate::{
     color::Tone,
     text::{shorten, terminal_safe},
@@ -55,7 +53,7 @@ pub(super) fn lines(change: &Change, is_drawn: bool) -> Vec<String> {
 }
 
 fn one(text: String) -> Vec<String> {
-    vec![line(&text)]
+    vec![prefixed(&text)]
 }
 
 /// `Pod/web-1 container web: CrashLoopBackOff since 2026-06-01T10:02:11Z, and 2 more pods: back-off 40s`.

@@ -1,8 +1,10 @@
 //! The report as lines for a terminal or a plain log.
 //! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
 
-use super::{Event, HealthSummary, Holder, Outcome, Owner, Summary, Workload, Writes, duration};
+use super::{Event, HealthSummary, Holder, Outcome, Owner, Summary, Workload, Writes};
 use crate::color::Tone;
+use crate::text::duration;
+use crate::text::{PREFIX, prefixed, to_the_second};
 use crate::text::{shorten, terminal_safe};
 use crate::{
     changes::Changes,
@@ -12,7 +14,6 @@ use crate::{
     status::health::{Finding, Health},
 };
 
-const PREFIX: &str = "helm-guard: ";
 /// Rows of the history in the closing report.
 const HISTORY: usize = 4;
 /// Workloads in a progress line.
@@ -32,7 +33,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         Event::LockWaiting { holder, waited, unlock } if waited.is_zero() => {
             let mut out = one(format!("waiting for the lock: held by {}", who(holder)));
             if !unlock.is_empty() {
-                out.push(line(&format!("hint: to end that hold: {unlock}")));
+                out.push(prefixed(&format!("hint: to end that hold: {unlock}")));
             }
             out
         }
@@ -43,7 +44,7 @@ pub fn lines(event: &Event) -> Vec<String> {
         Event::LockAcquired { lock_id, lease, waited, taken_over } => {
             let mut out = one(format!("lock {lock_id} taken in {}: lease {lease}", time(*waited)));
             if let Some(dead) = taken_over {
-                out.push(line(&format!("lock taken over from a dead holder: {}", who(dead))));
+                out.push(prefixed(&format!("lock taken over from a dead holder: {}", who(dead))));
             }
             out
         }
@@ -58,14 +59,17 @@ pub fn lines(event: &Event) -> Vec<String> {
             let more = told().count().saturating_sub(FINDINGS);
             let mut out: Vec<String> = told().take(FINDINGS).flat_map(finding).collect();
             if more > 0 {
-                out.push(line(&format!("preflight: {more} more findings, see the report")));
+                out.push(prefixed(&format!("preflight: {more} more findings, see the report")));
             }
             out
         }
         Event::StillMissing(findings) => findings.iter().take(FINDINGS).flat_map(finding).collect(),
         Event::Recreated(step) => one(format!("recreating: {step}")),
         Event::RepairPlanned { strategy, finding, why } => {
-            vec![line(&format!("repair needed: {finding}")), line(&format!("repairing by {strategy}: {why}"))]
+            vec![
+                prefixed(&format!("repair needed: {finding}")),
+                prefixed(&format!("repairing by {strategy}: {why}")),
+            ]
         }
         // Of a deploy that goes well nobody needs it: it is in the report.
         Event::BackedUp { .. } => Vec::new(),
@@ -110,7 +114,7 @@ pub fn lines(event: &Event) -> Vec<String> {
 fn finding(finding: &preflight::Finding) -> Vec<String> {
     let word = if finding.is_certain() { "will fail" } else { "warning" };
     let mut out = one(format!("preflight: {word}: {}", finding.sentence()));
-    out.extend(finding.remedy.iter().map(|remedy| line(&format!("  hint: {remedy}"))));
+    out.extend(finding.remedy.iter().map(|remedy| prefixed(&format!("  hint: {remedy}"))));
     out
 }
 
@@ -139,16 +143,16 @@ pub fn closing(summary: &Summary) -> Vec<String> {
     let mut out = one(outcome(summary));
     out.extend(causes(summary));
     if !summary.reason.is_empty() {
-        out.push(line(&format!("reason: {}", summary.reason)));
+        out.push(prefixed(&format!("reason: {}", summary.reason)));
     }
     if let (Some(Outcome::LockTimeout), Some(holder)) = (summary.outcome, &summary.lock.waited_for) {
         out.extend(card(holder));
     }
     if let Some(repair) = &summary.repair {
         let word = if summary.repaired() { "repaired" } else { "repair not done" };
-        out.push(line(&format!("{word} by {}: {}", repair.strategy, shorten(&repair.finding, 200))));
+        out.push(prefixed(&format!("{word} by {}: {}", repair.strategy, shorten(&repair.finding, 200))));
         if !repair.backup.is_empty() {
-            out.push(line(&format!("to undo the repair: helm-guard restore {}", repair.backup)));
+            out.push(prefixed(&format!("to undo the repair: helm-guard restore {}", repair.backup)));
         }
     }
     // One pod stands for the others: most often they fail alike. A cause says more.
@@ -157,10 +161,10 @@ pub fn closing(summary: &Summary) -> Vec<String> {
         let more = summary.pods.len() - 1;
         let more = if more > 0 { format!(" (and {more} more pods)") } else { String::new() };
         let message = if pod.message.is_empty() { String::new() } else { format!(": {}", pod.message) };
-        out.push(line(&format!("pod {name}{more}: {}, {} restarts{message}", pod.reason, pod.restarts)));
+        out.push(prefixed(&format!("pod {name}{more}: {}, {} restarts{message}", pod.reason, pod.restarts)));
     }
     if let Some(changes) = &summary.changes {
-        out.push(line(&changed(changes)));
+        out.push(prefixed(&changed(changes)));
     }
     // Of a deploy it is in the report; why it failed stands above.
     if let Some(health) = health(&summary.health).filter(|_| summary.subject.command == "repair") {
@@ -172,16 +176,16 @@ pub fn closing(summary: &Summary) -> Vec<String> {
         } else {
             format!(": {}", shorten(&reasons.join("; "), 200))
         };
-        out.extend(is_news.then(|| line(&format!("health: {health}{why}"))));
+        out.extend(is_news.then(|| prefixed(&format!("health: {health}{why}"))));
     }
     let history = summary.last_history();
     let rows = if summary.causes.is_empty() { HISTORY } else { HISTORY / 2 };
-    out.extend(history.iter().skip(history.len().saturating_sub(rows)).map(|r| line(&revision(r))));
+    out.extend(history.iter().skip(history.len().saturating_sub(rows)).map(|r| prefixed(&revision(r))));
     if let Some(durations) = durations(summary) {
-        out.push(line(&durations));
+        out.push(prefixed(&durations));
     }
     let room = 12usize.saturating_sub(out.len()).max(1);
-    out.extend(summary.next.iter().take(room).map(|command| line(&format!("hint: {command}"))));
+    out.extend(summary.next.iter().take(room).map(|command| prefixed(&format!("hint: {command}"))));
     out
 }
 
@@ -201,7 +205,7 @@ fn causes(summary: &Summary) -> Vec<String> {
     for (at, cause) in summary.causes.iter().take(2).enumerate() {
         let left = summary.causes.len() - 2.min(summary.causes.len());
         let more = if at == 1 && left > 0 { format!(" (and {left} more)") } else { String::new() };
-        out.push(line(&format!("cause: {}{more}", shorten(&of_object(cause), 400))));
+        out.push(prefixed(&format!("cause: {}{more}", shorten(&of_object(cause), 400))));
         // What Helm says of it stands below.
         let is_new = |seen: &&String| {
             let words = seen
@@ -212,7 +216,7 @@ fn causes(summary: &Summary) -> Vec<String> {
         // A log tells most at its end.
         let told: Vec<&String> = cause.evidence.iter().filter(|_| at == 0).filter(is_new).collect();
         let few = if told.len() > 2 { vec![told[0], told[told.len() - 1]] } else { told };
-        out.extend(few.into_iter().map(|seen| line(&format!("seen: {}", shorten(seen, 300)))));
+        out.extend(few.into_iter().map(|seen| prefixed(&format!("seen: {}", shorten(seen, 300)))));
     }
     out
 }
@@ -353,14 +357,6 @@ pub fn card(holder: &Holder) -> Vec<String> {
     known.map(line).collect()
 }
 
-/// `2026-06-01T10:02:11.123456Z` without what nobody reads.
-pub(crate) fn to_the_second(time: &str) -> String {
-    match time.split_once('.') {
-        Some((whole, _)) if time.ends_with('Z') => format!("{whole}Z"),
-        _ => time.to_owned(),
-    }
-}
-
 /// `name` and, when it is known, the container behind it.
 pub(super) fn slashed(name: &str, part: &str) -> String {
     if part.is_empty() { name.to_owned() } else { format!("{name}/{part}") }
@@ -435,11 +431,7 @@ fn time(elapsed: std::time::Duration) -> String {
 }
 
 fn one(text: String) -> Vec<String> {
-    vec![line(&text)]
-}
-
-pub(super) fn line(text: &str) -> String {
-    format!("{PREFIX}{}", terminal_safe(text))
+    vec![prefixed(&text)]
 }
 
 #[cfg(test)]

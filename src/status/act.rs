@@ -9,11 +9,12 @@ use super::{
     render, sweep,
 };
 use crate::{
-    ci::{self, Env},
-    cli::{self, ClusterFlags, Format, KubernetesVersion, Repair, Status},
+    ci,
+    cli::{self, ClusterFlags, KubernetesVersion, Repair, Status},
     clock::Clock,
     cluster::Cluster,
     deploy::{manifest_of, precious},
+    env::Env,
     exit,
     lock::{
         belief,
@@ -21,6 +22,7 @@ use crate::{
         lease, lease_name,
         table::{Row, State as LockState},
     },
+    output::Format,
     redact::Redact,
     release::{
         History,
@@ -34,8 +36,8 @@ use crate::{
         map_apis,
         uninstall::told,
     },
-    report::duration,
     request,
+    text::duration,
     unlock::Place,
 };
 

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::{State, health::Finding, state_of};
 use crate::{
-    cli::Format,
-    lock::table::{Row, State as LockState, aligned},
+    lock::table::{Row, State as LockState},
+    output::Format,
     release::{Status, store::Driver},
-    report::{duration, terminal::to_the_second},
-    text::terminal_safe,
+    table::aligned,
+    text::{duration, terminal_safe, to_the_second},
     unlock::{self, Place},
 };
 

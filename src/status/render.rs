@@ -5,14 +5,12 @@ use serde::Serialize;
 
 use super::{Planned, Standing};
 use crate::{
-    cli::Format,
-    lock::table::{State as LockState, aligned},
+    lock::table::State as LockState,
+    output::Format,
     release::{History, Revision},
-    report::{
-        github,
-        terminal::{to_the_second, who},
-    },
-    text::{markdown_cell, terminal_safe},
+    report::{github, terminal::who},
+    table::aligned,
+    text::{markdown_cell, terminal_safe, to_the_second},
     unlock::Place,
 };
 

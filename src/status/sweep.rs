@@ -28,16 +28,17 @@ use super::{
     question::{self, Question, UNSETTLED, Which},
 };
 use crate::{
-    ci::Env,
-    cli::{Format, Status},
+    cli::Status,
     clock::Clock,
     cluster::Cluster,
+    env::Env,
     exit,
     lock::{
         command::{Stop, connect, in_color, rows, say},
         lease::{self, LockError},
         table::Row,
     },
+    output::Format,
     release::{
         Status as OfRecord,
         database::DatabaseError,

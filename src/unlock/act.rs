@@ -13,19 +13,21 @@ use serde::Serialize;
 
 use super::{Consent, Flags, Place, Verdict, decide, id, orphan, settling, standing};
 use crate::{
-    ci::{self, Env},
-    cli::{Json, Unlock},
+    ci,
+    cli::Unlock,
     clock::Clock,
     cluster::Cluster,
     copies::Shelf,
-    deploy::random_id,
+    env::Env,
     exit,
+    id::random,
     lock::{
         Life, Observer, Times, belief,
         lease::{self, Claims, Held, LockError},
         lease_name,
         queue::Queue,
     },
+    output::Json,
     recover::target,
     release::{
         History,
@@ -33,12 +35,12 @@ use crate::{
     },
     repair::steps,
     report::{
-        Holder, duration,
+        Holder,
         terminal::{card, who},
     },
     request,
     signals::{Signal, Signals},
-    text::{inert_line, terminal_safe},
+    text::{duration, inert_line, terminal_safe},
 };
 
 /// How many copies of records stay, as of a repair by default.
@@ -121,7 +123,7 @@ pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
         namespace: cluster.namespace.clone(),
         lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
     };
-    let lock_id = random_id();
+    let lock_id = random();
     let owner = ci::owner(env, host);
     let me = Holder {
         identity: format!("{}-unlock-{lock_id}-{}", owner.name, std::process::id()),

@@ -15,7 +15,7 @@ mod stage;
 
 use std::{process::Stdio, time::Duration};
 
-use helm_guard::{helm::launch::MARK, process};
+use helm_guard::{env::LOCK_ID, process};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -124,17 +124,17 @@ fn a_killed_step_is_settled(version: Helm) {
     let parent = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let parent = parent.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
     assert_eq!(parent, running.pid().to_string(), "a shell in between would keep the runner's signals");
-    let helm = process::carrying(MARK, lock_id);
+    let helm = process::carrying(LOCK_ID, lock_id);
     assert_eq!(helm.len(), 1, "Helm is at work");
     let environment = std::fs::read(format!("/proc/{}/environ", helm[0].pid)).unwrap();
     let environment = String::from_utf8_lossy(&environment);
-    assert!(!environment.contains(helm_guard::action::PREFIX), "the inputs are none of Helm's business");
+    assert!(!environment.contains(helm_guard::env::ACTION_INPUT), "the inputs are none of Helm's business");
     kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
     let run = running.finish();
 
     assert!(!run.succeeded, "{}", run.log());
     assert_eq!(run.step_result(&["deploy", "settle"]), "success", "{}", run.log());
-    assert_eq!(process::carrying(MARK, lock_id), [], "{}", run.log());
+    assert_eq!(process::carrying(LOCK_ID, lock_id), [], "{}", run.log());
     stage.assert_history(&["deployed", "failed"]);
     assert!(lease(&stage)["spec"]["holderIdentity"].is_null(), "{}", run.log());
     let (outputs, _) = run.seen_by_the_last_step();
@@ -194,7 +194,7 @@ fn every_input_reaches_the_command_line() {
     assert_eq!(missing(&of_all, &flags), [] as [&str; 0], "{of_all:?}\n{}", run.log());
     assert!(of_all.iter().any(|word| word.starts_with("--kubeconfig=")), "{of_all:?}");
     assert!(of_all.contains(&"HELM_GUARD_CI_TOKEN".to_owned()), "{of_all:?}");
-    assert!(!of_all.iter().any(|word| word.starts_with(helm_guard::action::PREFIX)), "{of_all:?}");
+    assert!(!of_all.iter().any(|word| word.starts_with(helm_guard::env::ACTION_INPUT)), "{of_all:?}");
     line("rollback", "caller", "1");
     let dry = line("upgrade", "helm", "--dry-run");
     assert!(dry.contains(&"--atomic".to_owned()), "{dry:?}");
@@ -272,7 +272,7 @@ fn no_token_leaves_the_action() {
         }
         assert!(told.contains("GITHUB_ACTIONS=true"), "{what}: {told}");
         assert!(!told.contains("canary-token"), "{what}: {told}");
-        assert!(!told.contains(helm_guard::action::PREFIX), "{what}: {told}");
+        assert!(!told.contains(helm_guard::env::ACTION_INPUT), "{what}: {told}");
         assert!(!run.log().contains("canary-token"), "{what}: {}", run.log());
     }
     stage.assert_history(&["superseded", "superseded", "deployed"]);

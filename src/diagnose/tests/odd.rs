@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    cli::Format,
     helm,
     manifest::{Manifest, ObjectKey},
+    output::Format,
     preflight,
 };
 
