@@ -8,6 +8,7 @@ pub mod checkout;
 pub mod concurrency;
 pub mod github;
 pub mod gitlab;
+pub mod run;
 pub mod terminal;
 
 use std::{fmt, path::PathBuf, time::Duration};
@@ -15,7 +16,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{cluster::http_proxy::Proxies, report::Owner};
+use crate::cluster::http_proxy::Proxies;
+use run::Owner;
 
 /// The job's id on GitHub: the action sets it, from the job's context. No variable of the runner has it.
 pub const JOB_ID: &str = "HELM_GUARD_JOB_ID";

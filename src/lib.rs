@@ -16,6 +16,7 @@ pub mod redact;
 pub mod release;
 pub mod table;
 pub mod text;
+pub mod workload;
 pub mod yaml;
 
 pub mod backup;

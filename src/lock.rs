@@ -2,6 +2,7 @@
 //! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in. The `lock` commands are beside it.
 
 pub mod command;
+pub mod holder;
 pub mod joined;
 pub mod lease;
 pub mod line;
@@ -13,7 +14,7 @@ pub mod table;
 
 use std::time::Duration;
 
-use crate::report::Holder;
+use holder::Holder;
 
 /// What a Lease says its holder does when nobody is at work but whoever was told its lock ID.
 pub const ACQUIRE: &str = "lock acquire";

@@ -4,6 +4,7 @@
 //! What is kept of a pod is why it is not ready, and of a ready one nothing, so that a release of hundreds of pods takes
 //! little memory. Times are this process's own, since it first saw a thing; those of the cluster are only shown.
 
+use crate::workload::reasons;
 pub mod follow;
 pub mod lines;
 pub mod logs;
@@ -22,8 +23,8 @@ use serde_json::Value;
 use crate::{
     diagnose,
     manifest::{Manifest, ObjectKey},
-    report::{PodTrouble, Workload},
     text::shorten,
+    workload::{PodTrouble, Workload},
 };
 use rollout::Count;
 
@@ -303,19 +304,6 @@ impl Entry {
             self.state = None;
         }
     }
-}
-
-/// Reasons, the most frequent first.
-pub fn reasons(all: impl Iterator<Item = String>) -> Vec<String> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for reason in all {
-        *counts.entry(reason).or_default() += 1;
-    }
-    let mut counts: Vec<(usize, String)> =
-        counts.into_iter().map(|(reason, count)| (count, reason)).collect();
-    counts.sort_by(|one, other| other.cmp(one));
-    let told = |(count, reason)| if count > 1 { format!("{reason} ×{count}") } else { reason };
-    counts.into_iter().map(told).take(3).collect()
 }
 
 /// Of the pods of a workload the one to look at: of the reasons that are no mere delay the one that is seen longest.

@@ -1,6 +1,12 @@
 //! What happened: the events that stages emit. The summary they add up to is in `report/summary.rs`.
 //! Pure: no clock, no client, no environment; rendering for a sink is in the child files.
 
+use crate::{
+    ci::run::Owner,
+    fence::log::Writes,
+    lock::holder::Holder,
+    workload::{PodTrouble, WarningEvent, Workload},
+};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -43,69 +49,6 @@ pub struct Subject {
     pub helm_flags: Vec<String>,
     /// Who runs this: a CI run or `user@host`.
     pub owner: Owner,
-}
-
-/// The run behind a lock: where it runs and what it deploys. Absent facts are empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Owner {
-    /// One line for people: the CI run's URL, or `user@host`.
-    pub name: String,
-    /// CI run URL.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub run_url: String,
-    /// Run id, as the CI system gives it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub run_id: String,
-    /// Run number within its workflow.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub run_number: String,
-    /// Attempt of the run, from 1.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub run_attempt: String,
-    /// Repository, or project, as `owner/name`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub repository: String,
-    /// Workflow name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub workflow: String,
-    /// The workflow's file in the repository: run numbers count within it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub workflow_file: String,
-    /// Job key.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub job: String,
-    /// Job id, as the CI system's API has it: legs of a matrix share the key, and not this.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub job_id: String,
-    /// Git ref.
-    #[serde(rename = "ref", skip_serializing_if = "String::is_empty")]
-    pub git_ref: String,
-    /// Git commit.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub commit: String,
-    /// The person or bot that started the run.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub actor: String,
-}
-
-/// Somebody who holds a lock, as its Lease tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Holder {
-    /// Short id of this holding of the lock, as `unlock --id` takes it.
-    pub lock_id: String,
-    /// Unique identity of the holding process.
-    pub identity: String,
-    /// The run behind it.
-    pub owner: Owner,
-    /// What it does: `upgrade`, …
-    pub operation: String,
-    /// The release, or releases, that it holds the lock for.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub release: String,
-    /// When it got the lock, RFC 3339, by its own clock.
-    pub since: String,
 }
 
 /// How a run ended.
@@ -168,63 +111,6 @@ pub enum Awaited {
     Helm,
     /// The workloads of a revision that a repair brought back.
     Rollout,
-}
-
-/// What Helm wrote to the cluster, its release records aside.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Writes {
-    /// Writes that the API server took.
-    pub count: u64,
-    /// The last of them: `patch deployments/web`, `create jobs`.
-    pub last: String,
-}
-
-/// A workload of the release and how far it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Workload {
-    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job`, …
-    pub kind: String,
-    /// Object name.
-    pub name: String,
-    /// Ready (or, for a Job, succeeded) pods.
-    pub ready: u32,
-    /// Wanted pods.
-    pub wanted: u32,
-    /// Why pods are not ready, most frequent first: `CrashLoopBackOff`, `ImagePullBackOff`, `Unschedulable`, …
-    pub reasons: Vec<String>,
-}
-
-/// A pod that is not ready.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PodTrouble {
-    /// Pod name.
-    pub pod: String,
-    /// Container, when one is to blame.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub container: String,
-    /// One word: `CrashLoopBackOff`, `Unschedulable`, `NotReady`, …
-    pub reason: String,
-    /// The cluster's own sentence. Untrusted text.
-    pub message: String,
-    /// Restarts of that container.
-    pub restarts: u32,
-}
-
-/// A recent warning event of the namespace. Untrusted text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WarningEvent {
-    /// `Kind/name` it is about.
-    pub object: String,
-    /// Event reason, one word.
-    pub reason: String,
-    /// Event message.
-    pub message: String,
-    /// How often it was seen.
-    pub count: u32,
 }
 
 /// What a stage tells. The only words between stages and reports.

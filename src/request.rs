@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::{
     bytes,
-    ci::{self, concurrency::Limits},
+    ci::{self, concurrency::Limits, run::Owner},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
     cluster::{Target, http_proxy::Proxies},
     env::Env,
@@ -19,7 +19,7 @@ use crate::{
         store::Storage,
     },
     repair::Strategy,
-    report::{Owner, Subject},
+    report::Subject,
 };
 
 /// What is to be done about a release.

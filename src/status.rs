@@ -13,11 +13,13 @@ pub mod sweep;
 use serde::Serialize;
 
 use crate::{
-    lock::table::{Row, State as LockState},
+    lock::{
+        holder::{LockRef, who},
+        table::{Row, State as LockState},
+    },
     release::{History, Revision, Status},
     repair::{Answer, map_apis},
-    report::terminal::who,
-    unlock::{self, Place, standing},
+    unlock::standing,
 };
 
 /// In one word.
@@ -105,7 +107,7 @@ pub struct Standing {
 
 impl Standing {
     /// From what was read. `answer` is of the strategy that was asked for.
-    pub fn new(place: &Place, lock: Option<Row>, history: &History, answer: Answer) -> Self {
+    pub fn new(place: &LockRef, lock: Option<Row>, history: &History, answer: Answer) -> Self {
         let at_work = lock.as_ref().filter(|row| matches!(row.state, LockState::Held | LockState::Alive));
         let state = state(history, at_work.is_some());
         let repair = planned(answer);
@@ -172,14 +174,14 @@ fn planned(answer: Answer) -> Option<Planned> {
     }
 }
 
-fn next(place: &Place, state: State, lock: Option<&Row>, repair: Option<&Planned>) -> Vec<String> {
+fn next(place: &LockRef, state: State, lock: Option<&Row>, repair: Option<&Planned>) -> Vec<String> {
     let name = format!("{} -n {}", place.release, place.namespace);
     let mut next = Vec::new();
     let held = lock.filter(|row| row.state != LockState::Free).and_then(|row| row.holder.as_ref());
     if let Some(holder) = held {
         // A dead holder's lock is taken over by whoever comes next.
         let more = if state == State::Deploying { " --force" } else { "" };
-        next.push(place.unlock(unlock::id(holder), more));
+        next.push(place.unlock(crate::lock::holder::id(holder), more));
     }
     match state {
         State::Deploying => next.insert(0, "wait until that run is over, or cancel it where it runs".into()),
@@ -202,15 +204,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        lock::{LeaseView, Life},
+        ci::run::Owner,
+        lock::{LeaseView, Life, holder::Holder},
         repair::{Strategy, adopt::Proof, alone, tests::history},
-        report::{Holder, Owner},
     };
 
     /// How `records` stand with this lock: `free`, `alive`, `dead`, `fixed`, or no Lease.
     pub(super) fn example(records: &str, lock: &str, strategy: Strategy) -> Standing {
         let history = if records.is_empty() { History::default() } else { history(records) };
-        let place = Place { release: "web".into(), namespace: "shop".into(), lease: "helm-guard-web".into() };
+        let place =
+            LockRef { release: "web".into(), namespace: "shop".into(), lease: "helm-guard-web".into() };
         let holder = Holder {
             lock_id: "3f9a1c07".into(),
             identity: "i".into(),

@@ -5,13 +5,13 @@
 //! its run is stopped by that. What is decided here is tried by compare-and-swap, so it holds of the Lease that was looked
 //! at or of none.
 
+use crate::lock::holder::{LockRef, id};
 pub mod act;
 
 use crate::{
-    lock::{LeaseView, Life, lease_name},
+    lock::{LeaseView, Life, holder::who},
     release::{History, Status},
     repair::{self, Plan, Step},
-    report::{Holder, terminal::who},
 };
 
 /// What the caller says.
@@ -39,17 +39,6 @@ pub enum Consent {
     Declined,
 }
 
-/// Where the lock is, for the commands in messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Release name.
-    pub release: String,
-    /// Namespace.
-    pub namespace: String,
-    /// Lease name.
-    pub lease: String,
-}
-
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -73,31 +62,8 @@ pub enum Verdict {
     },
 }
 
-impl Place {
-    /// The command that frees the lock with this ID.
-    pub fn unlock(&self, id: &str, more: &str) -> String {
-        // An ID in somebody's Lease is anybody's text, and people paste this line.
-        let id = if id.is_empty() { String::new() } else { format!(" --id {}", quoted(id)) };
-        let lease = if self.lease == lease_name(&self.release) {
-            String::new()
-        } else {
-            format!(" --lock-name {}", self.lease)
-        };
-        format!("helm-guard unlock {} -n {}{lease}{id}{more}", self.release, self.namespace)
-    }
-}
-
-fn quoted(text: &str) -> String {
-    shlex::try_quote(text).map_or_else(|_| "?".to_owned(), std::borrow::Cow::into_owned)
-}
-
-/// What a holding of a lock is named by: its lock ID, or its identity where another program wrote none.
-pub fn id(holder: &Holder) -> &str {
-    if holder.lock_id.is_empty() { &holder.identity } else { &holder.lock_id }
-}
-
 /// Decides on one reading of the Lease and what has been seen of its holder's life.
-pub fn decide(view: Option<&LeaseView>, life: Life, flags: &Flags, place: &Place) -> Verdict {
+pub fn decide(view: Option<&LeaseView>, life: Life, flags: &Flags, place: &LockRef) -> Verdict {
     let Some(holder) = view.and_then(|view| view.holder.as_ref()) else { return Verdict::Vacant };
     let refuse = |why: String, next: &[String]| Verdict::Refuse { why, next: next.to_vec() };
     let (theirs, named) = (id(holder), flags.id.is_some());
@@ -144,7 +110,7 @@ pub fn decide(view: Option<&LeaseView>, life: Life, flags: &Flags, place: &Place
     }
 }
 
-fn give_back(place: &Place, id: &str) -> String {
+fn give_back(place: &LockRef, id: &str) -> String {
     place.unlock(id, "").replacen("helm-guard unlock", "helm-guard lock release", 1)
 }
 
@@ -152,7 +118,7 @@ fn give_back(place: &Place, id: &str) -> String {
 ///
 /// A lock tells whose a pending record is. Without one it may be that of a Helm that runs without helm-guard, and which
 /// only a person can know to be dead.
-pub fn orphan(history: &History, flags: &Flags, place: &Place) -> Verdict {
+pub fn orphan(history: &History, flags: &Flags, place: &LockRef) -> Verdict {
     let Some(pending) = history.records.iter().rev().find(|record| record.status().is_pending()) else {
         return Verdict::Vacant;
     };
@@ -186,7 +152,7 @@ pub fn settling(history: &History) -> Vec<Step> {
 }
 
 /// How a release stands, as one sentence, and whether it can be deployed: nothing pending.
-pub fn standing(history: &History, place: &Place) -> (String, bool) {
+pub fn standing(history: &History, place: &LockRef) -> (String, bool) {
     let name = format!("{} in namespace {}", place.release, place.namespace);
     let Some(last) = history.last() else { return (format!("{name} has no revision"), true) };
     let pending = history.records.iter().rev().find(|record| record.status().is_pending());

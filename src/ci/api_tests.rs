@@ -5,7 +5,7 @@ use wiremock::{
 };
 
 use super::{super::About, *};
-use crate::{ci, report::Owner};
+use crate::ci::{self, run::Owner};
 
 const ATTEMPT: &str = "/api/v3/repos/o/r/actions/runs/7/attempts/1";
 

@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::{About, Answer, Ask, Desk, Proxies, Question, System, Token, number};
+use crate::ci::run::Owner;
 use crate::env::{CI_TOKEN, Env};
-use crate::report::Owner;
 
 /// Reads the runner's variables.
 pub(super) fn desk(env: &Env, proxies: Proxies) -> Option<Desk> {

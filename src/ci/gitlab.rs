@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{About, Answer, Ask, Desk, Proxies, Question, System, Token, number};
+use crate::ci::run::Owner;
 use crate::env::{CI_TOKEN, Env};
-use crate::report::Owner;
 
 /// For how many seconds a canceled job's processes may still live: its runner hears of it with its next update of the log,
 /// at most half a minute later, and gives them time to end.

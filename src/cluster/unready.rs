@@ -12,11 +12,11 @@ use crate::{
     diagnose,
     manifest::Manifest,
     progress::{
-        reasons, rollout,
+        rollout,
         selection::{Selection, selections},
     },
-    report::Workload,
     status::health::{Blindness, Readiness, Unseen},
+    workload::{Workload, reasons},
 };
 
 /// Objects of one page of a list, and pages that are read.

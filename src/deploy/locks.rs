@@ -13,14 +13,15 @@ use crate::{
     exit,
     helm::Command,
     lock::{
-        Times, lease,
+        Times,
+        holder::{Holder, LockRef},
+        lease,
         line::Newer,
         queue::{self, Notice, Queue},
     },
-    report::{Event, Holder, Outcome, sink::Reporter},
+    report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
-    unlock::{self, Place},
 };
 
 pub(super) async fn lost_any(locks: &[lease::Held]) -> String {
@@ -90,7 +91,7 @@ pub(super) async fn take_locks(
         };
         // Of several releases any will do: the Lease is named.
         let of = request.releases().into_iter().find(|release| request.lease(release) == wanted.lease);
-        let place = Place {
+        let place = LockRef {
             release: of.unwrap_or_default(),
             namespace: cluster.namespace.clone(),
             lease: wanted.lease.clone(),
@@ -102,7 +103,7 @@ pub(super) async fn take_locks(
                 // The first time is when the waiting begins.
                 let waited = said.map_or(Duration::ZERO, |_| waited);
                 said = Some(waited);
-                let unlock = place.unlock(unlock::id(holder), "");
+                let unlock = place.unlock(crate::lock::holder::id(holder), "");
                 reporter.emit(Event::LockWaiting { holder: holder.clone(), waited, unlock });
             }
         };
@@ -131,7 +132,7 @@ pub(super) async fn take_locks(
                 if let lease::LockError::Timeout { holder, .. } = error {
                     reporter.emit(Event::LockKept((*holder).clone()));
                     let timeout = crate::text::duration(request.guard.lock_timeout.as_secs_f64());
-                    let unlock = place.unlock(unlock::id(&holder), "");
+                    let unlock = place.unlock(crate::lock::holder::id(&holder), "");
                     let end = lock_kept(&wanted.lease, &holder, &timeout, &unlock);
                     return Err(NoLocks { end, may_hold: !free });
                 }
@@ -192,7 +193,7 @@ pub(super) fn identity(request: &Request, lock_id: &str) -> String {
 
 /// All that is known of the holder stands in the report, from [`Event::LockKept`].
 fn lock_kept(lease: &str, holder: &Holder, timeout: &str, unlock: &str) -> End {
-    let (id, owner) = (unlock::id(holder), &holder.owner.name);
+    let (id, owner) = (crate::lock::holder::id(holder), &holder.owner.name);
     let reason =
         format!("lock {id} was held by {owner} for the whole {timeout} of --lock-timeout (lease {lease})");
     let wait = "wait for that run, or give this one a longer --lock-timeout";

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::{Cause, Live, list, nodes, number, seats, text};
 use crate::{
     output::Format,
-    report::{PodTrouble, WarningEvent},
     table::aligned,
     text::terminal_safe,
+    workload::{PodTrouble, WarningEvent},
 };
 
 /// Facts of one kind that are shown.

@@ -1,10 +1,9 @@
 //! What Helm wrote, and what became of it. Pure: who writes here is `fence/proxy.rs`.
 
+use serde::Serialize;
 use std::collections::VecDeque;
 
 use http::Method;
-
-use crate::report::Writes;
 
 /// How many writes are remembered.
 const REMEMBERED: usize = 1000;
@@ -51,4 +50,14 @@ impl Log {
     pub fn writes(&self) -> &Writes {
         &self.writes
     }
+}
+
+/// What Helm wrote to the cluster, its release records aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Writes {
+    /// Writes that the API server took.
+    pub count: u64,
+    /// The last of them: `patch deployments/web`, `create jobs`.
+    pub last: String,
 }

@@ -28,8 +28,8 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, gated::Gate},
+    fence::log::Writes,
     lock::lease::Claims,
-    report::Writes,
 };
 
 /// Where the fence's files go, and who it is.

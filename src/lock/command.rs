@@ -26,15 +26,11 @@ use crate::{
     exit,
     id::random,
     located::Located,
+    lock::holder::{Holder, LockRef, card, who},
     output::Format,
     recover::target,
-    report::{
-        Holder,
-        terminal::{card, who},
-    },
     signals::{Signal, Signals},
     text::{duration, inert_line, terminal_safe},
-    unlock::{self, Place},
 };
 
 /// How often a waiter says that it still waits.
@@ -185,7 +181,7 @@ pub(crate) async fn life(
 
 /// Where a lock is, and who wants it.
 pub(crate) struct Wanted {
-    pub(super) place: Place,
+    pub(super) place: LockRef,
     pub(super) request: lease::Request,
     desk: Option<Desk>,
 }
@@ -199,7 +195,7 @@ pub(crate) fn wanted(
     host: &str,
     clock: Clock,
 ) -> Wanted {
-    let place = Place {
+    let place = LockRef {
         release: args.release.clone(),
         namespace: cluster.namespace.clone(),
         lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
@@ -236,7 +232,10 @@ pub(crate) async fn take(
     let waiting = |holder: &Holder, waited: Duration| match said {
         None => {
             say(&format!("waiting for the lock: held by {}", who(holder)));
-            say(&format!("hint: to end that hold: {}", wanted.place.unlock(unlock::id(holder), "")));
+            say(&format!(
+                "hint: to end that hold: {}",
+                wanted.place.unlock(crate::lock::holder::id(holder), "")
+            ));
             said = Some(waited);
         }
         Some(last) if waited >= last + STILL_WAITING => {
@@ -263,10 +262,10 @@ pub(crate) async fn take(
             let timeout = duration(wanted.request.timeout.as_secs_f64());
             let why = format!(
                 "lock {} stayed taken for the whole {timeout} of --lock-timeout (lease {})",
-                unlock::id(&holder),
+                crate::lock::holder::id(&holder),
                 wanted.place.lease
             );
-            let next = wanted.place.unlock(unlock::id(&holder), "");
+            let next = wanted.place.unlock(crate::lock::holder::id(&holder), "");
             Stop { details: card(&holder), ..Stop::new(exit::LOCK_TIMEOUT, why, &[&next]) }
         }
         error => error.into(),
@@ -305,7 +304,7 @@ async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Res
 
 async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
     let cluster = connect(&args.cluster, env).await?;
-    let place = Place {
+    let place = LockRef {
         release: args.release.clone(),
         namespace: cluster.namespace.clone(),
         lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
@@ -326,8 +325,13 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
         // Killed ones gave nothing back.
         (holder.lock_id, holder.operation) = (first.lock_id.clone(), first.operation.clone());
     }
-    if unlock::id(&holder) != args.id {
-        let why = format!("lock {} was lost: {} is held by {}", args.id, unlock::id(&holder), who(&holder));
+    if crate::lock::holder::id(&holder) != args.id {
+        let why = format!(
+            "lock {} was lost: {} is held by {}",
+            args.id,
+            crate::lock::holder::id(&holder),
+            who(&holder)
+        );
         return Err(Stop::new(exit::LOCK_LOST, why, &[]));
     }
     if holder.operation != ACQUIRE {

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{LONGEST_BELIEF, LeaseView, opens};
-use crate::{located::Located, report::Holder};
+use crate::{located::Located, lock::holder::Holder};
 
 /// Name of the annotation with the members, from the holder to the one that works now.
 pub const NOTE: &str = "members";

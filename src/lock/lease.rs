@@ -26,7 +26,7 @@ use super::{
     protocol::{self, Answer, Step},
     queue::Queue,
 };
-use crate::{clock::Clock, cluster, located::Located, report::Holder};
+use crate::{clock::Clock, cluster, located::Located, lock::holder::Holder};
 
 /// How long an API server is tried that has not answered yet.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Holder, Owner};
+use crate::{ci::run::Owner, lock::holder::Holder};
 
 /// Name of the annotation, behind helm-guard's prefix.
 pub const NOTE: &str = "runs";

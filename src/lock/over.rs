@@ -80,7 +80,7 @@ impl Over {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Holder;
+    use crate::lock::holder::Holder;
 
     fn look(identity: &str, renewed: &str) -> LeaseView {
         LeaseView {

@@ -160,7 +160,7 @@ const LET_GO: &str = "it was vacated or deleted";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{lock::joined::Member, report::Holder};
+    use crate::lock::{holder::Holder, joined::Member};
 
     const TIMES: Times = Times {
         duration: Duration::from_secs(15),

@@ -11,9 +11,9 @@ use super::{
     over::{Over, Weighed},
 };
 use crate::{
-    ci::{Answer, Ask, Desk, Question, Trouble, api::Api, next_question},
+    ci::{Answer, Ask, Desk, Question, Trouble, api::Api, next_question, run::Owner},
     clock::Clock,
-    report::{Holder, Owner},
+    lock::holder::Holder,
 };
 
 /// How long a run that could have the lock waits to hear whether a newer one is alive.

@@ -44,7 +44,7 @@ pub(super) async fn run(args: &LockRun, env: &Env, host: &str, clock: Clock) -> 
     let wanted = wanted(&args.wanted, &cluster, &operation, args.lease_duration, env, host, clock);
     let acquired = take(&wanted, &cluster, &signals, clock).await?;
     if let Some(dead) = &acquired.taken_over {
-        say(&format!("lock taken over from a dead holder: {}", crate::report::terminal::who(dead)));
+        say(&format!("lock taken over from a dead holder: {}", crate::lock::holder::who(dead)));
     }
     let held = acquired.held;
     let in_ci = ci::system(env) != ci::System::Terminal;

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::{LeaseView, Life, line::Deployed};
 
 use crate::{
+    lock::holder::Holder,
     output::Format,
-    report::Holder,
     text::{terminal_safe, to_the_second},
 };
 
@@ -156,7 +156,7 @@ fn columns(rows: &[Row], namespaces: bool, wide: bool, color: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Owner;
+    use crate::ci::run::Owner;
     use std::time::Duration;
 
     fn rows() -> Vec<Row> {

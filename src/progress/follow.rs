@@ -27,7 +27,8 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     diagnose::look::{Scope, redactor},
-    report::{Awaited, Event, Writes, sink::Reporter},
+    fence::log::Writes,
+    report::{Awaited, Event, sink::Reporter},
 };
 
 /// How often what changed is told, or drawn.

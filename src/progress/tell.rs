@@ -196,7 +196,7 @@ impl Face {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{progress::Trouble, report::PodTrouble};
+    use crate::{progress::Trouble, workload::PodTrouble};
 
     fn row(ready: u32, wanted: u32, reason: &str) -> Row {
         let pod = PodTrouble {

@@ -15,9 +15,11 @@ use crate::{
     deploy::precious,
     env::Env,
     exit,
-    lock::command::{Stop, connect, print, say},
+    lock::{
+        command::{Stop, connect, print, say},
+        holder::card,
+    },
     release::{History, store::Store},
-    report::terminal::card,
     request,
     signals::{Signal, Signals},
     status::{State, act, fleet::Entry, render, sweep},

@@ -1,10 +1,12 @@
 //! The report for GitHub Actions: job summary, annotations and outputs.
 //! Pure: text only, writing is the sink's. Text from elsewhere is inert in all of it.
 
-use super::terminal::{durations, of_object, outcome, since, slashed, waiting, who};
-use super::{Holder, Outcome, Owner, Summary, terminal, timeline};
+use super::terminal::{durations, of_object, outcome, since, slashed, waiting};
+use super::{Outcome, Summary, terminal, timeline};
+use crate::lock::holder::who;
 use crate::release::Revision;
 use crate::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
+use crate::{ci::run::Owner, lock::holder::Holder};
 
 /// Rows of a history table.
 const HISTORY: usize = 10;

@@ -4,8 +4,11 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::{Event, Owner, examples as ex};
 use crate::text::tests::{github_html, hostile, is_workflow_command};
+use crate::{
+    ci::run::Owner,
+    report::{Event, examples as ex},
+};
 
 const PLENTY: usize = 1 << 20;
 

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Awaited, Writes, terminal::wrote};
+use super::{Awaited, terminal::wrote};
+use crate::fence::log::Writes;
 use crate::text::{duration, prefixed, to_the_second};
 use crate::{
     color::Tone,

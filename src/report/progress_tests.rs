@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{report::PodTrouble, text::tests::hostile};
+use crate::{text::tests::hostile, workload::PodTrouble};
 
 fn trouble(reason: &str, message: &str, more: usize) -> Trouble {
     Trouble {

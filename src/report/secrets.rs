@@ -1,7 +1,8 @@
 //! Which texts of events are not this program's own: the one place where a report loses its secrets, before anything is
 //! rendered, cut or escaped. Pure. Names of runs, releases and locks stay as they are: people look for them.
 
-use super::{Event, PodTrouble, WarningEvent, Workload};
+use super::Event;
+use crate::workload::{PodTrouble, WarningEvent, Workload};
 use crate::{
     diagnose::{Cause, Refusal, render::Diagnosis},
     preflight::Finding,

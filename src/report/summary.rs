@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Event, Holder, Outcome, PodTrouble, Subject, WarningEvent, Workload, Writes};
+use super::{Event, Outcome, Subject};
 use crate::{
     changes::Changes,
     diagnose::{Cause, Refusal},
@@ -13,6 +13,11 @@ use crate::{
     preflight,
     release::{Revision, Status},
     status::health::{self, Finding, Health},
+};
+use crate::{
+    fence::log::Writes,
+    lock::holder::Holder,
+    workload::{PodTrouble, WarningEvent, Workload},
 };
 
 /// The stage in which Helm is at work.

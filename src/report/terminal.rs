@@ -1,10 +1,11 @@
 //! The report as lines for a terminal or a plain log.
 //! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
 
-use super::{Event, HealthSummary, Holder, Outcome, Owner, Summary, Workload, Writes};
+use super::{Event, HealthSummary, Outcome, Summary};
 use crate::color::Tone;
+use crate::lock::holder::{card, who};
 use crate::text::duration;
-use crate::text::{PREFIX, prefixed, to_the_second};
+use crate::text::prefixed;
 use crate::text::{shorten, terminal_safe};
 use crate::{
     changes::Changes,
@@ -13,6 +14,7 @@ use crate::{
     release::Revision,
     status::health::{Finding, Health},
 };
+use crate::{fence::log::Writes, workload::Workload};
 
 /// Rows of the history in the closing report.
 const HISTORY: usize = 4;
@@ -319,44 +321,6 @@ pub(super) fn durations(summary: &Summary) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Who holds a lock: the run, what it does and since when.
-pub fn who(holder: &Holder) -> String {
-    let mut out = owner(&holder.owner);
-    if out.is_empty() {
-        out.clone_from(&holder.identity);
-    }
-    if !holder.operation.is_empty() {
-        out = format!("{out}, {}", holder.operation);
-    }
-    if !holder.since.is_empty() {
-        out = format!("{out} since {}", to_the_second(&holder.since));
-    }
-    out
-}
-
-/// Who holds a lock, a fact a line; facts that are not known are left out.
-pub fn card(holder: &Holder) -> Vec<String> {
-    let owner = &holder.owner;
-    let name = if owner.name.is_empty() { &holder.identity } else { &owner.name };
-    // A run is named by its URL, which stands by itself.
-    let name = if *name == owner.run_url && !owner.actor.is_empty() { &owner.actor } else { name };
-    let since = to_the_second(&holder.since);
-    let facts = [
-        ("lock ID", &holder.lock_id),
-        ("owner", name),
-        ("run", &owner.run_url),
-        ("commit", &owner.commit),
-        ("operation", &holder.operation),
-        ("since", &since),
-    ];
-    let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
-    // What makes a line safe takes blanks for one.
-    let line = |(fact, value): (&str, &String)| {
-        format!("{PREFIX}  {:<10} {}", format!("{fact}:"), terminal_safe(value))
-    };
-    known.map(line).collect()
-}
-
 /// `name` and, when it is known, the container behind it.
 pub(super) fn slashed(name: &str, part: &str) -> String {
     if part.is_empty() { name.to_owned() } else { format!("{name}/{part}") }
@@ -398,18 +362,6 @@ pub(super) fn wrote(writes: &Writes) -> String {
         1 => format!("1 write: {}", shorten(&writes.last, 120)),
         count => format!("{count} writes, the last: {}", shorten(&writes.last, 120)),
     }
-}
-
-fn owner(owner: &Owner) -> String {
-    let mut out = owner.name.clone();
-    // `ada@laptop` names its actor already.
-    if !owner.actor.is_empty() && !out.starts_with(&format!("{}@", owner.actor)) {
-        out = format!("{out} by {}", owner.actor);
-    }
-    if !out.is_empty() && !owner.commit.is_empty() {
-        out = format!("{out} at commit {}", shorten(&owner.commit, 12));
-    }
-    out
 }
 
 pub(super) fn revision(row: &Revision) -> String {

@@ -19,6 +19,7 @@ use crate::{
     lock::{
         belief,
         command::{Stop, connect, in_color, life, say},
+        holder::LockRef,
         lease, lease_name,
         table::{Row, State as LockState},
     },
@@ -38,7 +39,6 @@ use crate::{
     },
     request,
     text::duration,
-    unlock::Place,
 };
 
 /// Runs `status`. Gives the exit code.
@@ -68,7 +68,7 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
 pub async fn history(args: &cli::History, env: &Env) -> u8 {
     let shown = past(&args.release, &args.cluster, env).await.map(|(cluster, history)| {
         let (release, namespace) = (args.release.clone(), cluster.namespace);
-        let place = Place { lease: lease_name(&release), release, namespace };
+        let place = LockRef { lease: lease_name(&release), release, namespace };
         let _ =
             write!(std::io::stdout(), "{}", render::history(&place, &history, args.output, in_color(env)));
     });
@@ -130,7 +130,7 @@ struct What<'a> {
 async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Result<Standing, Stop> {
     let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
     let cluster = connect(what.cluster, env).await?;
-    let place = Place {
+    let place = LockRef {
         release: what.release.to_owned(),
         namespace: cluster.namespace.clone(),
         lease: what.lock_name.map_or_else(|| lease_name(what.release), str::to_owned),

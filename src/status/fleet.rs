@@ -8,12 +8,14 @@ use serde::Serialize;
 
 use super::{State, health::Finding, state_of};
 use crate::{
-    lock::table::{Row, State as LockState},
+    lock::{
+        holder::LockRef,
+        table::{Row, State as LockState},
+    },
     output::Format,
     release::{Status, store::Driver},
     table::aligned,
     text::{duration, terminal_safe, to_the_second},
-    unlock::{self, Place},
 };
 
 /// A record as its metadata shows it.
@@ -197,7 +199,7 @@ fn cause(state: State, shown: &Sighting, lock: Option<&Row>) -> String {
     let revision = format!("revision {} is {}", shown.revision, shown.status);
     let holder = |said: &str| match lock.and_then(|row| row.holder.as_ref()) {
         Some(holder) => {
-            let id = unlock::id(holder);
+            let id = crate::lock::holder::id(holder);
             format!("{revision}, {} of {} {said} (lock {id})", holder.operation, holder.owner.name)
         }
         None => revision.clone(),
@@ -217,8 +219,8 @@ fn next(state: State, shown: &Sighting, lock: Option<&Row>, usual: Driver) -> St
     let command = match (state, lock.and_then(|row| Some((row, row.holder.as_ref()?)))) {
         (State::Stuck | State::Failed | State::Uninstalling, Some((row, holder))) => {
             let place =
-                Place { release: release.clone(), namespace: namespace.clone(), lease: row.lease.clone() };
-            place.unlock(unlock::id(holder), "")
+                LockRef { release: release.clone(), namespace: namespace.clone(), lease: row.lease.clone() };
+            place.unlock(crate::lock::holder::id(holder), "")
         }
         (State::Stuck, None) => format!("helm-guard repair {release} -n {namespace}"),
         (State::Uninstalling, None) => format!("helm-guard uninstall {release} -n {namespace}"),
@@ -294,8 +296,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        lock::{LeaseView, Life},
-        report::{Holder, Owner},
+        ci::run::Owner,
+        lock::{LeaseView, Life, holder::Holder},
     };
 
     const NOW: &str = "2026-06-01T12:00:00Z";

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::State;
-use crate::{manifest::ObjectKey, progress::ON_THE_WAY, report::Workload};
+use crate::{manifest::ObjectKey, progress::ON_THE_WAY, workload::Workload};
 
 /// In one word. The worst of what was found counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -88,9 +88,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        lock::{LeaseView, Life},
+        lock::{LeaseView, Life, holder::Holder},
         release::Status,
-        report::Holder,
     };
 
     fn seen(storage: Driver, namespace: &str, release: &str) -> Sighting {

@@ -5,13 +5,15 @@ use serde::Serialize;
 
 use super::{Planned, Standing};
 use crate::{
-    lock::table::State as LockState,
+    lock::{
+        holder::{LockRef, who},
+        table::State as LockState,
+    },
     output::Format,
     release::{History, Revision},
-    report::{github, terminal::who},
+    report::github,
     table::aligned,
     text::{markdown_cell, terminal_safe, to_the_second},
-    unlock::Place,
 };
 
 /// Revisions in the short form.
@@ -99,10 +101,10 @@ struct Past<'a> {
 }
 
 /// A release's history in a format, with a line break at the end.
-pub fn history(place: &Place, history: &History, format: Format, color: bool) -> String {
+pub fn history(place: &LockRef, history: &History, format: Format, color: bool) -> String {
     let revisions = history.rows();
     let last_good = history.last_good().map(|record| record.revision);
-    let Place { release, namespace, .. } = place;
+    let LockRef { release, namespace, .. } = place;
     let past = Past { schema_version: 1, release, namespace, last_good, revisions: &revisions };
     match format {
         Format::Table | Format::Wide => {
@@ -121,7 +123,7 @@ fn lock(standing: &Standing) -> String {
     let Some(row) = &standing.lock else { return "none: no run of helm-guard has been here".into() };
     let held = |state: &str| {
         let holder = row.holder.clone().unwrap_or_default();
-        format!("{state}: {}, {}", crate::unlock::id(&holder), who(&holder))
+        format!("{state}: {}, {}", crate::lock::holder::id(&holder), who(&holder))
     };
     match row.state {
         LockState::Free => "free".into(),
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_history_says_which_revision_is_the_last_good_one() {
-        let place = Place { release: "web".into(), namespace: "shop".into(), lease: String::new() };
+        let place = LockRef { release: "web".into(), namespace: "shop".into(), lease: String::new() };
         let shown = |records: &str, format| super::history(&place, &history(records), format, false);
         let stuck = "1 superseded, 2 deployed, 3 pending-upgrade";
         let table = shown(stuck, Format::Table);

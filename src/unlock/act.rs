@@ -11,7 +11,8 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{Consent, Flags, Place, Verdict, decide, id, orphan, settling, standing};
+use super::{Consent, Flags, Verdict, decide, orphan, settling, standing};
+use crate::lock::holder::{LockRef, id};
 use crate::{
     ci,
     cli::Unlock,
@@ -23,6 +24,7 @@ use crate::{
     id::random,
     lock::{
         Life, Observer, Times, belief,
+        holder::{Holder, card, who},
         lease::{self, Claims, Held, LockError},
         lease_name,
         queue::Queue,
@@ -34,10 +36,6 @@ use crate::{
         store::{Driver, Store, StoreError},
     },
     repair::steps,
-    report::{
-        Holder,
-        terminal::{card, who},
-    },
     request,
     signals::{Signal, Signals},
     text::{duration, inert_line, terminal_safe},
@@ -118,7 +116,7 @@ pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
             return exit::UNAVAILABLE;
         }
     };
-    let place = Place {
+    let place = LockRef {
         release: args.release.clone(),
         namespace: cluster.namespace.clone(),
         lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
@@ -177,7 +175,7 @@ struct Work<'a> {
     cluster: Cluster,
     store: Store,
     driver: Driver,
-    place: Place,
+    place: LockRef,
     backup_dir: PathBuf,
     flags: Flags,
     dry_run: bool,

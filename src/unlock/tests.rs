@@ -1,9 +1,10 @@
 use super::*;
-use crate::{lock::ACQUIRE, repair::tests::history, report::Owner};
+use crate::lock::holder::Holder;
+use crate::{ci::run::Owner, lock::ACQUIRE, repair::tests::history};
 use std::time::Duration;
 
-fn place() -> Place {
-    Place { release: "web".into(), namespace: "shop".into(), lease: "helm-guard-web".into() }
+fn place() -> LockRef {
+    LockRef { release: "web".into(), namespace: "shop".into(), lease: "helm-guard-web".into() }
 }
 
 fn held(operation: &str) -> LeaseView {
@@ -109,7 +110,7 @@ fn no_holder_is_nothing_to_free_whatever_is_asked() {
 fn a_refusal_ends_with_the_command_that_would_do_it() {
     let mut elsewhere = place();
     elsewhere.lease = "shared".into();
-    let refusal = |line: &str, life, place: &Place, operation: &str| {
+    let refusal = |line: &str, life, place: &LockRef, operation: &str| {
         said(&decide(Some(&held(operation)), life, &flags(line), place))
             .split_once("next: ")
             .unwrap()

@@ -6,9 +6,9 @@ use helm_guard::{
     fence::{Verdict, verdict},
     lock::{
         Decision, LeaseView, Observer, Standing,
+        holder::Holder,
         protocol::{self, Answer, Found, Hold, Mine, Next, Step},
     },
-    report::Holder,
 };
 
 use crate::{

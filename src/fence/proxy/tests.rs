@@ -16,9 +16,11 @@ use super::*;
 use crate::{
     clock::Clock,
     cluster::{Cluster, Target},
-    fence::server::{Fence, Place},
+    fence::{
+        log::Writes,
+        server::{Fence, Place},
+    },
     lock::lease::Teller,
-    report::Writes,
 };
 
 /// A fence before an API server that is played by the test.

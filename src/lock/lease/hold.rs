@@ -32,11 +32,11 @@ use crate::{
     clock::Clock,
     lock::{
         Standing, Times,
+        holder::Holder,
         joined::Member,
         line::Lines,
         protocol::{self, Found, Hold, Mine, Next, Step},
     },
-    report::Holder,
 };
 
 /// The held lock. Renewed in the background until it is vacated or dropped.

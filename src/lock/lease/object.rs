@@ -11,13 +11,14 @@ use kube::api::ObjectMeta;
 
 use super::Request;
 use crate::{
+    ci::run::Owner,
     clock::Clock,
     lock::{
         LeaseView,
+        holder::Holder,
         joined::{self, Member},
         line::{self, Deployed, Lines},
     },
-    report::{Holder, Owner},
 };
 
 const PREFIX: &str = "helm-guard.dev/";
