@@ -23,8 +23,6 @@ mod storage;
 mod timing;
 mod values;
 
-pub mod act;
-
 pub(crate) use render::trouble;
 pub(crate) use seats::{is_ready, selects};
 use serde::{Deserialize, Serialize};

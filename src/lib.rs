@@ -3,6 +3,7 @@
 pub mod action;
 pub mod cli;
 pub mod color;
+pub mod commands;
 pub mod env;
 pub mod id;
 pub mod output;

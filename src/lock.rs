@@ -1,7 +1,6 @@
 //! The lock of a release: who holds it, and whether this process may take it.
 //! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in. The `lock` commands are beside it.
 
-pub mod command;
 pub mod holder;
 pub mod joined;
 pub mod lease;
@@ -9,7 +8,6 @@ pub mod line;
 pub mod over;
 pub mod protocol;
 pub mod queue;
-pub mod run;
 pub mod table;
 
 use std::time::Duration;

@@ -12,21 +12,20 @@ use helm_guard::{
     ci::{self, System, checkout},
     cli::{self, Cli},
     clock::Clock,
-    deploy, diagnose,
+    commands::repair::{self, Walk},
+    deploy,
     env::Env,
     exit,
     helm::{Command, launch::Launch, memory::Decided, terminal},
-    lock, private_file,
-    repair::walk::{self, Walk},
+    private_file,
     report::{
         Event, Outcome, Subject, json,
         sink::{Reporter, Sinks},
     },
     request::Request,
     signals::{self, Signals},
-    status, supervise,
+    supervise,
     text::{inert_line, workflow_value},
-    unlock,
 };
 
 fn main() -> ExitCode {
@@ -65,26 +64,26 @@ fn main() -> ExitCode {
         None => match Cli::try_parse_from(own_argv(&argv, &env)) {
             Ok(Cli { command: cli::Command::Action }) => action(&env, clock),
             Ok(Cli { command: cli::Command::Unlock(args) }) => {
-                runtime.block_on(unlock::act::unlock(&args, &env, &host(), clock)).into()
+                runtime.block_on(helm_guard::commands::unlock::unlock(&args, &env, &host(), clock)).into()
             }
             Ok(Cli { command: cli::Command::Status(args) }) => {
-                runtime.block_on(status::act::status(&args, &env, clock)).into()
+                runtime.block_on(helm_guard::commands::status::status(&args, &env, clock)).into()
             }
             Ok(Cli { command: cli::Command::Backup(args) }) => {
                 runtime.block_on(backup::act::backup(&args, &env)).into()
             }
             Ok(Cli { command: cli::Command::History(args) }) => {
-                runtime.block_on(status::act::history(&args, &env)).into()
+                runtime.block_on(helm_guard::commands::status::history(&args, &env)).into()
             }
             Ok(Cli { command: cli::Command::Diagnose(args) }) => {
-                runtime.block_on(diagnose::act::diagnose(&args, &env)).into()
+                runtime.block_on(helm_guard::commands::diagnose::diagnose(&args, &env)).into()
             }
             Ok(Cli { command: cli::Command::Repair(args) }) if args.dry_run => {
-                runtime.block_on(status::act::dry_run(&args, &env, clock)).into()
+                runtime.block_on(helm_guard::commands::status::dry_run(&args, &env, clock)).into()
             }
             Ok(Cli { command: cli::Command::Repair(args) }) => runtime.block_on(repair(&args, &env, clock)),
             Ok(Cli { command: cli::Command::Lock(command) }) => {
-                runtime.block_on(lock::command::command(&command, &env, &host(), clock)).into()
+                runtime.block_on(helm_guard::commands::lock::command(&command, &env, &host(), clock)).into()
             }
             // Restore and settle are the only other commands that clap reads itself.
             Ok(cli) => runtime.block_on(helm_guard::recover::run(cli.command, &env, &host(), clock)).into(),
@@ -169,7 +168,7 @@ async fn repair(args: &cli::Repair, env: &Env, clock: Clock) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return complain(&format!("cannot listen for signals: {error}"), exit::UNAVAILABLE),
     };
-    if !walk::is_wanted(args) {
+    if !repair::is_wanted(args) {
         return match Request::repair(args, env, &host()) {
             Ok(request) => guarded(&request, env, clock, signals).await.into(),
             Err(error) => misused("repair", &error, env, clock),

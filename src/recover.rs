@@ -1,9 +1,6 @@
 //! After the fact: records put back from a backup, and what a killed run of this job left.
 //! Here is what a run writes down for later; `restore` and `settle` have files of their own.
 
-mod restore;
-pub mod settle;
-
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -18,16 +15,16 @@ use crate::{
     cli::{ClusterFlags, Command},
     clock::Clock,
     cluster::Target,
+    commands::lock::Stop,
     env::Env,
     helm::env_settings,
-    lock::command::{Stop, say},
     private_file,
     process::Process,
     release::store::Storage,
 };
 
 /// What names of state files begin with.
-const STATE_FILE: &str = "helm-guard-state-";
+pub(crate) const STATE_FILE: &str = "helm-guard-state-";
 
 /// What a run leaves beside it while it works, so that `settle` can end its work if it is killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,8 +101,8 @@ impl Ledger {
 /// Runs `restore` or `settle`. Gives the exit code.
 pub async fn run(command: Command, env: &Env, host: &str, clock: Clock) -> u8 {
     let answer = match command {
-        Command::Restore(args) => restore::restore(&args, env, host, clock).await,
-        Command::Settle(args) => settle::settle_all(&args, env, clock).await,
+        Command::Restore(args) => crate::commands::restore::restore(&args, env, host, clock).await,
+        Command::Settle(args) => crate::commands::settle::settle_all(&args, env, clock).await,
         Command::Upgrade(_)
         | Command::Check(_)
         | Command::Install(_)

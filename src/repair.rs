@@ -15,7 +15,6 @@ pub mod map_apis;
 pub mod odd_records;
 pub mod steps;
 pub mod uninstall;
-pub mod walk;
 
 use adopt::Proof;
 

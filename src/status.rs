@@ -1,14 +1,11 @@
 //! How a release stands: what its records and its lock say together, and what a repair would do.
-//! Pure: both are read in `status/act.rs`, and shown in `status/render.rs`.
+//! Pure: both are read in `commands/status.rs`, and shown in `status/render.rs`.
 
-pub mod act;
-mod apis;
 pub mod fleet;
 pub mod health;
 pub mod question;
 pub mod ready;
 pub mod render;
-pub mod sweep;
 
 use serde::Serialize;
 

@@ -1,12 +1,11 @@
 //! Which lock may be freed, and what must be known for it.
-//! Pure: the Lease is watched, taken and given back in `unlock/act.rs`.
+//! Pure: the Lease is watched, taken and given back in `commands/unlock.rs`.
 //!
 //! A dead holder's lock is freed for whoever names its ID. A living one's is not, unless somebody insists and confirms:
 //! its run is stopped by that. What is decided here is tried by compare-and-swap, so it holds of the Lease that was looked
 //! at or of none.
 
 use crate::lock::holder::{LockRef, id};
-pub mod act;
 
 use crate::{
     lock::{LeaseView, Life, holder::who},

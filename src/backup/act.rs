@@ -9,14 +9,16 @@ use std::{
 use super::render;
 use crate::{
     cli::Backup,
+    commands::{
+        lock::{Stop, say},
+        status::past,
+    },
     copies::{self, Kind, Shelf},
     env::Env,
     exit,
     id::random,
-    lock::command::{Stop, say},
     release::History,
     request,
-    status::act::past,
 };
 
 /// Whose records, where they go, and how many backups stay.

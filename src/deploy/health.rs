@@ -5,13 +5,13 @@ use super::{Mended, Run, end::in_time, settle::Histories};
 use crate::{
     changes::Changes,
     cluster::Cluster,
+    commands::status::health,
     manifest::Manifest,
     release::{History, Status},
     report::{Event, sink::Reporter},
     signals::Signals,
     status::{
         State,
-        act::health,
         health::{Finding, Health, Readiness, judge},
     },
 };

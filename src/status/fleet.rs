@@ -1,5 +1,5 @@
 //! Many releases at once: what the labels of records and the locks say of each, and the list of them.
-//! Pure: both are read in `status/sweep.rs`. No record's body is: a label is what Helm's own queries go by.
+//! Pure: both are read in `commands/list.rs`. No record's body is: a label is what Helm's own queries go by.
 
 use std::collections::BTreeMap;
 

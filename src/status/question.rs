@@ -1,4 +1,4 @@
-//! Which records a list of releases asks for, and where. Pure: `status/sweep.rs` asks.
+//! Which records a list of releases asks for, and where. Pure: `commands/list.rs` asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 

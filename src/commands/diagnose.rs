@@ -3,20 +3,22 @@
 
 use std::io::Write;
 
-use super::{
+use crate::diagnose::{
     Snapshot, causes,
     look::{self, Scope},
     render::{Diagnosis, facts, render},
 };
 use crate::{
     cli::Diagnose,
+    commands::{
+        lock::{Stop, connect},
+        status::{no_release, unreadable},
+    },
     env::Env,
     exit,
-    lock::command::{Stop, connect},
     redact::Redact,
     release::{Status, store::Store},
     request,
-    status::act::{no_release, unreadable},
 };
 
 /// Runs `diagnose`. Gives the exit code.

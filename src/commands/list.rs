@@ -20,9 +20,8 @@ use kube::{
 };
 use serde::Deserialize;
 
-use super::{
-    act::health,
-    apis,
+use super::{list_apis, status::health};
+use crate::status::{
     fleet::{self, Entry, Sighting, Watched},
     health::Finding,
     question::{self, Question, UNSETTLED, Which},
@@ -31,10 +30,10 @@ use crate::{
     cli::Status,
     clock::Clock,
     cluster::Cluster,
+    commands::lock::{Stop, connect, in_color, rows, say},
     env::Env,
     exit,
     lock::{
-        command::{Stop, connect, in_color, rows, say},
         lease::{self, LockError},
         table::Row,
     },
@@ -50,7 +49,7 @@ use crate::{
 /// Objects of a page. Metadata of as many take half a megabyte.
 const PAGE: u32 = 500;
 /// Requests at once.
-pub(super) const AT_ONCE: usize = 8;
+pub(crate) const AT_ONCE: usize = 8;
 
 /// Runs `status` for many releases. Gives the exit code.
 pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
@@ -70,7 +69,7 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
     };
     let (mut entries, mut unseen) = sweep(&cluster, &wanted, env, clock).await?;
     if let Some(version) = args.kubernetes_version {
-        let unread = apis::note(&cluster, &mut entries, version, &storages(env)?).await?;
+        let unread = list_apis::note(&cluster, &mut entries, version, &storages(env)?).await?;
         unread.iter().for_each(|note| say(&format!("warning: {note}")));
         unseen.extend(unread);
         entries.retain(|entry| args.all || args.release.is_some() || entry.needs_somebody());
@@ -169,7 +168,7 @@ async fn sweep(
 }
 
 /// The store in which an entry's records are.
-pub(super) fn store(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option<Store> {
+pub(crate) fn store(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option<Store> {
     let storage = storages.iter().find(|storage| storage.driver() == entry.storage)?;
     Some(Store::new(cluster.client.clone(), &entry.namespace, storage))
 }

@@ -3,22 +3,23 @@
 
 use std::io::Write;
 
-use super::{
+use super::list;
+use crate::status::{
     Standing, State,
     health::{Finding, judge},
-    render, sweep,
+    render,
 };
 use crate::{
     ci,
     cli::{self, ClusterFlags, KubernetesVersion, Repair, Status},
     clock::Clock,
     cluster::Cluster,
+    commands::lock::{Stop, connect, in_color, life, say},
     deploy::{manifest_of, precious},
     env::Env,
     exit,
     lock::{
         belief,
-        command::{Stop, connect, in_color, life, say},
         holder::LockRef,
         lease, lease_name,
         table::{Row, State as LockState},
@@ -44,7 +45,7 @@ use crate::{
 /// Runs `status`. Gives the exit code.
 pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
     let Some(release) = args.release.as_deref().filter(|_| !args.all_namespaces) else {
-        return sweep::status(args, env, clock).await;
+        return list::status(args, env, clock).await;
     };
     let what = What {
         release,

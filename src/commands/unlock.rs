@@ -11,8 +11,8 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{Consent, Flags, Verdict, decide, orphan, settling, standing};
 use crate::lock::holder::{LockRef, id};
+use crate::unlock::{Consent, Flags, Verdict, decide, orphan, settling, standing};
 use crate::{
     ci,
     cli::Unlock,

@@ -6,11 +6,8 @@ use std::{ffi::OsString, io::Write, os::unix::process::ExitStatusExt, path::Path
 use nix::sys::signal::Signal as Kill;
 use tokio::process::Command;
 
-use super::{
-    RUN,
-    command::{Stop, connect, listen, say, take, wanted},
-    lease::Held,
-};
+use super::lock::{Stop, connect, listen, say, take, wanted};
+use crate::lock::{RUN, lease::Held};
 use crate::{
     ci,
     cli::LockRun,
@@ -31,7 +28,7 @@ const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
 
 /// Takes the lock, runs the command, gives the lock back. Gives the exit code.
-pub(super) async fn run(args: &LockRun, env: &Env, host: &str, clock: Clock) -> Result<u8, Stop> {
+pub(crate) async fn run(args: &LockRun, env: &Env, host: &str, clock: Clock) -> Result<u8, Stop> {
     let mut signals = listen()?;
     let cluster = connect(&args.wanted.cluster, env).await?;
     let (program, arguments) = args

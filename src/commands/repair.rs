@@ -3,7 +3,7 @@
 
 use std::io::IsTerminal;
 
-use super::{
+use crate::repair::{
     Plan, Strategy,
     adopt::{Proof, look::look},
     alone::fitting,
@@ -12,17 +12,19 @@ use crate::{
     cli::{AloneStrategy, Repair},
     clock::Clock,
     cluster::Cluster,
+    commands::{
+        list,
+        lock::{Stop, connect, print, say},
+        status,
+    },
     deploy::precious,
     env::Env,
     exit,
-    lock::{
-        command::{Stop, connect, print, say},
-        holder::card,
-    },
+    lock::holder::card,
     release::{History, store::Store},
     request,
     signals::{Signal, Signals},
-    status::{State, act, fleet::Entry, render, sweep},
+    status::{State, fleet::Entry, render},
     text::{duration, terminal_safe},
 };
 
@@ -58,8 +60,7 @@ impl<'a> Walk<'a> {
         }
         let looked = async {
             let cluster = connect(&args.cluster, env).await?;
-            let found =
-                sweep::in_question(&cluster, args.all_namespaces, args.release.as_deref(), env, clock);
+            let found = list::in_question(&cluster, args.all_namespaces, args.release.as_deref(), env, clock);
             Ok((found.await?, cluster))
         };
         // Holders are watched for as long as they are believed, which may be minutes.
@@ -121,7 +122,7 @@ impl<'a> Walk<'a> {
         }
         let (history, cluster) = self.history(&entry.release, &entry.namespace).await?;
         show(entry, &history);
-        let fares = act::health(&cluster, entry.state, &history).await;
+        let fares = status::health(&cluster, entry.state, &history).await;
         // The first reason is the one for which it is in the list.
         for reason in fares.iter().flat_map(|fares| &fares.reasons).skip(1) {
             say(&format!("seen: {reason}"));
@@ -176,7 +177,7 @@ impl<'a> Walk<'a> {
         let cluster = Cluster { namespace: namespace.to_owned(), ..self.cluster.clone() };
         let store = Store::new(cluster.client.clone(), namespace, &storage);
         let read = store.history(release).await;
-        let history = read.map_err(|error| act::unreadable(release, &storage, error))?;
+        let history = read.map_err(|error| status::unreadable(release, &storage, error))?;
         Ok((history, cluster))
     }
 

@@ -1,6 +1,6 @@
 //! `restore`: records put back from a backup, under the lock. A redacted backup gives back what it has.
 
-use super::say;
+use crate::commands::lock::say;
 use crate::{
     backup::{
         self, Backup, Redacted,
@@ -8,12 +8,10 @@ use crate::{
     },
     cli::{LockWanted, Restore},
     clock::Clock,
+    commands::lock::{Stop, connect, listen, take, wanted},
     env::Env,
     exit,
-    lock::{
-        command::{Stop, connect, listen, take, wanted},
-        lease::Claims,
-    },
+    lock::lease::Claims,
     private_file,
     release::{
         History, Record, Status,
@@ -60,7 +58,7 @@ fn copies(args: &Restore) -> Result<(Backup, Subject), Stop> {
 ///
 /// # Errors
 /// With the exit code, when it is no backup, the lock is taken, the API server refuses, or not all could be put back.
-pub(super) async fn restore(args: &Restore, env: &Env, host: &str, clock: Clock) -> Result<(), Stop> {
+pub(crate) async fn restore(args: &Restore, env: &Env, host: &str, clock: Clock) -> Result<(), Stop> {
     let (backup, Subject { release, namespace, driver }) = copies(args)?;
     let storage = storage(driver, env)?;
     let signals = listen()?;

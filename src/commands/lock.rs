@@ -9,12 +9,12 @@ use std::{
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt};
 
-use super::{
+use super::lock_run;
+use crate::lock::{
     ACQUIRE, Life, Observer, Times, belief,
     lease::{self, Acquired, End, LockError},
     lease_name,
     queue::{Notice, Outdated, Queue},
-    run,
     table::{self, Row},
 };
 use crate::{
@@ -42,16 +42,16 @@ pub async fn command(command: &LockCommand, env: &Env, host: &str, clock: Clock)
         LockCommand::Status(args) => status(args, env, clock).await,
         LockCommand::Acquire(args) => acquire(args, env, host, clock).await,
         LockCommand::Release(args) => release(args, env).await,
-        LockCommand::Run(args) => run::run(args, env, host, clock).await,
+        LockCommand::Run(args) => lock_run::run(args, env, host, clock).await,
     };
     ended.unwrap_or_else(|end| end.tell())
 }
 
 /// Why a command ends before its time.
 pub(crate) struct Stop {
-    pub(super) code: u8,
-    pub(super) why: String,
-    pub(super) details: Vec<String>,
+    pub(crate) code: u8,
+    pub(crate) why: String,
+    pub(crate) details: Vec<String>,
     pub(crate) next: Vec<String>,
 }
 
@@ -159,7 +159,7 @@ pub(crate) async fn life(
     lease: &Lease,
     check: bool,
     clock: Clock,
-) -> Result<(super::LeaseView, Life), Stop> {
+) -> Result<(crate::lock::LeaseView, Life), Stop> {
     let mut view = lease::view(lease);
     let mut observer = Observer::default();
     let namespace = lease.namespace().unwrap_or_default();
@@ -181,8 +181,8 @@ pub(crate) async fn life(
 
 /// Where a lock is, and who wants it.
 pub(crate) struct Wanted {
-    pub(super) place: LockRef,
-    pub(super) request: lease::Request,
+    pub(crate) place: LockRef,
+    pub(crate) request: lease::Request,
     desk: Option<Desk>,
 }
 

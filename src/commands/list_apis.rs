@@ -5,16 +5,13 @@ use std::collections::BTreeSet;
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
-use super::{
-    State,
-    fleet::Entry,
-    sweep::{AT_ONCE, store},
-};
+use super::list::{AT_ONCE, store};
+use crate::status::{State, fleet::Entry};
 use crate::{
     cli::KubernetesVersion,
     cluster::{self, Cluster},
+    commands::lock::Stop,
     exit,
-    lock::command::Stop,
     release::{
         Record,
         codec::{self, Texts},
@@ -25,7 +22,7 @@ use crate::{
 };
 
 /// Notes it in each entry. Gives what could not be seen, in sentences.
-pub(super) async fn note(
+pub(crate) async fn note(
     cluster: &Cluster,
     entries: &mut [Entry],
     version: KubernetesVersion,

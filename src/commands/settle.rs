@@ -10,18 +10,17 @@ use std::{
 
 use anyhow::Context;
 
-use super::{STATE_FILE, State, say};
+use crate::commands::lock::say;
+use crate::recover::{STATE_FILE, State};
 use crate::{
     action, backup, ci,
     cli::{ClusterFlags, Settle},
     clock::Clock,
     cluster::{Cluster, Target},
+    commands::lock::Stop,
     env::Env,
     exit,
-    lock::{
-        command::Stop,
-        lease::{self, Claims, Held},
-    },
+    lock::lease::{self, Claims, Held},
     private_file,
     process::{self, Process},
     release::{History, Record, store::Store, stored::read_backup},
@@ -44,7 +43,7 @@ const HELM: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// With the first thing that could not be settled; all others are tried.
-pub(super) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> Result<(), Stop> {
+pub(crate) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> Result<(), Stop> {
     let directory = ci::job_directory(env);
     if args.state.is_none() && directory.is_none() {
         return Err(Stop::new(exit::USAGE, "name a state file: this is no job of GitHub or GitLab", &[]));
