@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::redact::MASK;
-use crate::release::{
-    History, Record, Status,
-    codec::{self, unquoted},
-    store::Driver,
-    stored::{backup_list, read_backup},
+use crate::{
+    release::{
+        History, Record, Status,
+        codec::{self, unquoted},
+        stored::{backup_list, read_backup},
+    },
+    storage::Driver,
 };
 
 /// More than all records of a release that Helm keeps have, bytes.

@@ -53,11 +53,11 @@ use crate::{
     },
     process::Process,
     recover::{Debt, Ledger, State},
-    release::store::Store,
     repair::Step,
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
+    storage::Store,
 };
 
 /// How often the status line on a terminal is renewed.

@@ -15,6 +15,7 @@ pub mod lock;
 pub mod manifest;
 pub mod redact;
 pub mod release;
+pub mod storage;
 pub mod table;
 pub mod text;
 pub mod workload;

@@ -20,7 +20,7 @@ use crate::{
     helm::env_settings,
     private_file,
     process::Process,
-    release::store::Storage,
+    storage::Storage,
 };
 
 /// What names of state files begin with.

@@ -7,7 +7,6 @@ pub mod large;
 pub mod removed_apis;
 pub mod secrets;
 pub mod set_aside;
-pub mod store;
 pub mod stored;
 
 use serde::Serialize;

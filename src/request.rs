@@ -14,12 +14,10 @@ use crate::{
     helm::{Command, Invocation, env_settings, go::boolean, memory::Decided, split},
     lock::lease_name,
     private_file,
-    release::{
-        database::{CONNECTION, Database},
-        store::Storage,
-    },
+    release::database::{CONNECTION, Database},
     repair::Strategy,
     report::Subject,
+    storage::Storage,
 };
 
 /// What is to be done about a release.

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use super::{Backup, Redacted};
 use crate::{
-    release::{Record, Status, codec, store::Driver, stored::Stored},
+    release::{Record, Status, codec, stored::Stored},
+    storage::Driver,
     text::shorten,
 };
 

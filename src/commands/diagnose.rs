@@ -17,8 +17,9 @@ use crate::{
     env::Env,
     exit,
     redact::Redact,
-    release::{Status, store::Store},
+    release::Status,
     request,
+    storage::Store,
 };
 
 /// Runs `diagnose`. Gives the exit code.

@@ -38,12 +38,9 @@ use crate::{
         table::Row,
     },
     output::Format,
-    release::{
-        Status as OfRecord,
-        database::DatabaseError,
-        store::{Driver, Storage, Store, StoreError, sql},
-    },
+    release::{Status as OfRecord, database::DatabaseError},
     request,
+    storage::{Driver, Storage, Store, StoreError, sql},
 };
 
 /// Objects of a page. Metadata of as many take half a megabyte.

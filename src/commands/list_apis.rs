@@ -16,9 +16,9 @@ use crate::{
         Record,
         codec::{self, Texts},
         removed_apis,
-        store::{Driver, Storage, StoreError},
     },
     repair::map_apis::gone,
+    storage::{Driver, Storage, StoreError},
 };
 
 /// Notes it in each entry. Gives what could not be seen, in sentences.

@@ -21,10 +21,11 @@ use crate::{
     env::Env,
     exit,
     lock::holder::card,
-    release::{History, store::Store},
+    release::History,
     request,
     signals::{Signal, Signals},
     status::{State, fleet::Entry, render},
+    storage::Store,
     text::{duration, terminal_safe},
 };
 

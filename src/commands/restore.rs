@@ -13,13 +13,10 @@ use crate::{
     exit,
     lock::lease::Claims,
     private_file,
-    release::{
-        History, Record, Status,
-        database::CONNECTION,
-        store::{Driver, Storage, Store, StoreError},
-    },
+    release::{History, Record, Status, database::CONNECTION},
     request,
     signals::Signals,
+    storage::{Driver, Storage, Store, StoreError},
 };
 
 /// Lease duration of the hold under which records are put back.

@@ -23,9 +23,10 @@ use crate::{
     lock::lease::{self, Claims, Held},
     private_file,
     process::{self, Process},
-    release::{History, Record, store::Store, stored::read_backup},
+    release::{History, Record, stored::read_backup},
     repair::{self, Plan, Step, steps::Hands},
     report::{github, gitlab},
+    storage::Store,
 };
 
 /// Name of the file that held reused values in versions before 0.3.0.

@@ -26,10 +26,7 @@ use crate::{
     },
     output::Format,
     redact::Redact,
-    release::{
-        History,
-        store::{Storage, Store, StoreError},
-    },
+    release::History,
     repair::{
         Answer, Strategy,
         adopt::{self, Proof},
@@ -39,6 +36,7 @@ use crate::{
         uninstall::told,
     },
     request,
+    storage::{Storage, Store, StoreError},
     text::duration,
 };
 

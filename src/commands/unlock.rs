@@ -31,13 +31,11 @@ use crate::{
     },
     output::Json,
     recover::target,
-    release::{
-        History,
-        store::{Driver, Store, StoreError},
-    },
+    release::History,
     repair::steps,
     request,
     signals::{Signal, Signals},
+    storage::{Driver, Store, StoreError},
     text::{duration, inert_line, terminal_safe},
 };
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::{
     exit,
-    release::store::StoreError,
     report::Outcome,
     signals::{Signal, Signals},
+    storage::StoreError,
 };
 
 /// Why a run ends before its time.

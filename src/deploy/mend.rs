@@ -15,7 +15,7 @@ use crate::{
     helm::{self, Command, stop::Manner},
     manifest::{Manifest, ObjectKey},
     recover::Debt,
-    release::{History, Record, codec, store::StoreError},
+    release::{History, Record, codec},
     repair::{
         self, Answer, Plan, Question, Step, Strategy,
         adopt::{Proof, look::look},
@@ -27,6 +27,7 @@ use crate::{
     report::{Event, Outcome},
     request::Task,
     signals::Signals,
+    storage::StoreError,
     yaml::Unread,
 };
 

@@ -16,9 +16,10 @@ use crate::{
     },
     lock::{Times, lease},
     progress::{Board, follow::Follower},
-    release::{History, Status, store::Driver},
+    release::{History, Status},
     report::Event,
     signals::Signals,
+    storage::Driver,
 };
 
 impl Run<'_> {

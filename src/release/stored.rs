@@ -17,14 +17,14 @@ use super::{
     Record, Status,
     codec::{self, unquoted},
     large,
-    store::Driver,
 };
+use crate::storage::Driver;
 
 /// What all keys of release records begin with.
 const RECORD: &str = "sh.helm.release.v1.";
 
 /// Name of the object, or key of the row, that holds a record.
-pub(super) fn name(release: &str, revision: u32) -> String {
+pub(crate) fn name(release: &str, revision: u32) -> String {
     format!("{RECORD}{release}.v{revision}")
 }
 
@@ -97,7 +97,7 @@ impl Stored {
     }
 
     /// Of an object.
-    pub(super) fn metadata_mut(&mut self) -> Option<&mut ObjectMeta> {
+    pub(crate) fn metadata_mut(&mut self) -> Option<&mut ObjectMeta> {
         match self {
             Self::Secret(object) => Some(object.meta_mut()),
             Self::ConfigMap(object) => Some(object.meta_mut()),
@@ -106,7 +106,7 @@ impl Stored {
     }
 
     /// What tells this version of the object from all others.
-    pub(super) fn preconditions(&self) -> Option<Preconditions> {
+    pub(crate) fn preconditions(&self) -> Option<Preconditions> {
         let meta = self.metadata()?;
         Some(Preconditions { uid: meta.uid.clone(), resource_version: meta.resource_version.clone() })
     }
@@ -127,7 +127,7 @@ impl Stored {
     }
 
     /// From now on it may be changed.
-    pub(super) fn make_mutable(&mut self) {
+    pub(crate) fn make_mutable(&mut self) {
         match self {
             Self::Secret(object) => object.immutable = None,
             Self::ConfigMap(object) => object.immutable = None,
@@ -206,11 +206,11 @@ impl Stored {
     }
 
     /// Most bytes that a payload may have; a column has no limit that a release could reach.
-    pub(super) fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         if matches!(self, Self::Row(_)) { usize::MAX } else { codec::MAX_STORED }
     }
 
-    pub(super) fn set_payload(&mut self, payload: Vec<u8>) {
+    pub(crate) fn set_payload(&mut self, payload: Vec<u8>) {
         let text = |payload: Vec<u8>| String::from_utf8_lossy(&payload).into_owned();
         match self {
             Self::Secret(secret) => {
@@ -244,7 +244,7 @@ impl Stored {
     }
 
     /// The status by which Helm finds the deployed revisions, and when that was changed, in unix seconds.
-    pub(super) fn set_status(&mut self, status: Status, now_unix: i64) {
+    pub(crate) fn set_status(&mut self, status: Status, now_unix: i64) {
         if let Self::Row(row) = self {
             row.status = status.as_str().to_owned();
             row.modified_at = i32::try_from(now_unix).unwrap_or(i32::MAX);
@@ -256,7 +256,7 @@ impl Stored {
     }
 
     /// Takes over what an earlier copy of the same record has: its payload and its labels.
-    pub(super) fn become_as(&mut self, copy: &Self) {
+    pub(crate) fn become_as(&mut self, copy: &Self) {
         match (&mut *self, copy) {
             (Self::Row(row), Self::Row(copy)) => {
                 let (namespace, written_by) = (std::mem::take(&mut row.namespace), row.written_by);
@@ -272,7 +272,7 @@ impl Stored {
     }
 
     /// Without what only a server gives.
-    pub(super) fn as_new(&self, with_namespace: bool) -> Self {
+    pub(crate) fn as_new(&self, with_namespace: bool) -> Self {
         let mut stored = self.clone();
         if let Some(meta) = stored.metadata_mut() {
             *meta = ObjectMeta {

@@ -22,7 +22,8 @@ use super::{Answer, Case, Plan, Step, dead_description};
 use crate::{
     helm::Command,
     manifest::merge_keys::{Field, List, Type},
-    release::{History, MARK, Record, Status, store::Driver},
+    release::{History, MARK, Record, Status},
+    storage::Driver,
 };
 
 /// Records since no release was in force, oldest first: the attempts at the install, as far as the history tells.

@@ -22,9 +22,9 @@ use crate::{
         History, Record, Status,
         codec::{self, Edit},
         set_aside,
-        store::{Store, StoreError},
         stored::backup_list,
     },
+    storage::{Store, StoreError},
     yaml::Unread,
 };
 

@@ -13,7 +13,8 @@ use crate::{
         table::{Row, State as LockState},
     },
     output::Format,
-    release::{Status, store::Driver},
+    release::Status,
+    storage::Driver,
     table::aligned,
     text::{duration, terminal_safe, to_the_second},
 };

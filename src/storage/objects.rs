@@ -18,18 +18,18 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// The objects of one namespace.
 #[derive(Clone)]
-pub(super) struct Objects {
+pub(crate) struct Objects {
     client: Client,
     namespace: String,
     in_maps: bool,
 }
 
 impl Objects {
-    pub(super) fn new(client: Client, namespace: &str, in_maps: bool) -> Self {
+    pub(crate) fn new(client: Client, namespace: &str, in_maps: bool) -> Self {
         Self { client, namespace: namespace.to_owned(), in_maps }
     }
 
-    pub(super) fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
 
@@ -42,7 +42,7 @@ impl Objects {
     }
 
     /// All records of a release.
-    pub(super) async fn history(&self, release: &str) -> Result<Vec<Stored>, StoreError> {
+    pub(crate) async fn history(&self, release: &str) -> Result<Vec<Stored>, StoreError> {
         let params = ListParams::default().labels(&format!("name={release},owner=helm"));
         let client = self.client.clone();
         if self.in_maps {
@@ -54,7 +54,7 @@ impl Objects {
     }
 
     /// One record, by its object's name.
-    pub(super) async fn record(&self, name: &str) -> Result<Option<Stored>, StoreError> {
+    pub(crate) async fn record(&self, name: &str) -> Result<Option<Stored>, StoreError> {
         let client = self.client.clone();
         Ok(if self.in_maps {
             self.config_maps(client).get_opt(name).await?.map(|object| Stored::ConfigMap(Box::new(object)))
@@ -64,7 +64,7 @@ impl Objects {
     }
 
     /// Writes an object in the place of the one with its resource version.
-    pub(super) async fn replace(&self, client: Client, mut stored: Stored) -> Result<Stored, StoreError> {
+    pub(crate) async fn replace(&self, client: Client, mut stored: Stored) -> Result<Stored, StoreError> {
         let name = stored.name().to_owned();
         if stored.is_immutable() {
             stored.make_mutable();
@@ -106,7 +106,7 @@ impl Objects {
     }
 
     /// Creates an object. Gives it as it is then.
-    pub(super) async fn create(&self, client: Client, stored: Stored) -> Result<Stored, StoreError> {
+    pub(crate) async fn create(&self, client: Client, stored: Stored) -> Result<Stored, StoreError> {
         let params = PostParams::default();
         let created = match &stored {
             Stored::Secret(object) => {
@@ -123,7 +123,7 @@ impl Objects {
     }
 
     /// Deletes an object as it was read.
-    pub(super) async fn delete(&self, client: Client, stored: &Stored) -> Result<(), StoreError> {
+    pub(crate) async fn delete(&self, client: Client, stored: &Stored) -> Result<(), StoreError> {
         let name = stored.name();
         let params = DeleteParams { preconditions: stored.preconditions(), ..DeleteParams::default() };
         let deleted = if self.in_maps {

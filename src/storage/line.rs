@@ -28,13 +28,13 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection. With it goes what it has not yet delivered.
-pub(super) struct Open {
-    pub(super) client: Client,
+pub(crate) struct Open {
+    pub(crate) client: Client,
     _task: JoinSet<()>,
 }
 
 /// Connects to the first server that lets us in. With a gate nothing is sent while it is shut.
-pub(super) async fn open(database: &Database, gate: Option<&Gate>) -> Result<Open, DatabaseError> {
+pub(crate) async fn open(database: &Database, gate: Option<&Gate>) -> Result<Open, DatabaseError> {
     let mut last = DatabaseError::Unreachable(database.place(), "no host is named".into());
     for host in database.hosts() {
         let patience = database.patience().unwrap_or(PATIENCE);
@@ -100,7 +100,7 @@ fn config(database: &Database, host: &Host) -> Config {
 }
 
 /// What the server or the connection says.
-pub(super) fn failed(place: &str, error: &tokio_postgres::Error) -> DatabaseError {
+pub(crate) fn failed(place: &str, error: &tokio_postgres::Error) -> DatabaseError {
     if let Some(said) = error.as_db_error() {
         return DatabaseError::of_server(place, said.code().code(), said.message());
     }

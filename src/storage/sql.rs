@@ -36,7 +36,7 @@ fn has_no_table(error: &Error) -> bool {
 
 /// The tables, for one namespace.
 #[derive(Clone)]
-pub(super) struct Tables {
+pub(crate) struct Tables {
     database: Database,
     namespace: String,
     open: Arc<Mutex<Option<Open>>>,
@@ -87,7 +87,7 @@ pub async fn list(
 }
 
 impl Tables {
-    pub(super) fn new(database: Database, namespace: &str) -> Self {
+    pub(crate) fn new(database: Database, namespace: &str) -> Self {
         Self { database, namespace: namespace.to_owned(), open: Arc::default() }
     }
 
@@ -125,7 +125,7 @@ impl Tables {
     }
 
     /// All records of a release.
-    pub(super) async fn history(&self, release: &str) -> Result<Vec<Stored>, StoreError> {
+    pub(crate) async fn history(&self, release: &str) -> Result<Vec<Stored>, StoreError> {
         const RECORDS: &str = "SELECT key, type, body, name, namespace, version, status, owner, createdAt, modifiedAt, \
             xmin::text FROM releases_v1 WHERE name = $1 AND namespace = $2 AND owner = 'helm'";
         const LABELS: &str = "SELECT releaseKey, key, value FROM custom_labels_v1 WHERE releaseNamespace = $1 AND releaseKey = ANY($2)";
@@ -148,7 +148,7 @@ impl Tables {
     }
 
     /// Version and status of the newest row of a release. No body is read.
-    pub(super) async fn newest(&self, release: &str) -> Result<Option<(i32, String)>, DatabaseError> {
+    pub(crate) async fn newest(&self, release: &str) -> Result<Option<(i32, String)>, DatabaseError> {
         const NEWEST: &str = "SELECT version, status FROM releases_v1 WHERE name = $1 AND namespace = $2 AND owner = 'helm' \
             ORDER BY version DESC LIMIT 1";
         let rows = self.read(NEWEST, &[(&release, Type::TEXT), (&self.namespace, Type::TEXT)]).await?;
@@ -179,7 +179,7 @@ impl Tables {
     }
 
     /// Writes a row in the place of the one that was read.
-    pub(super) async fn replace(&self, gate: &Gate, new: &Row, was: &Row) -> Result<Row, StoreError> {
+    pub(crate) async fn replace(&self, gate: &Gate, new: &Row, was: &Row) -> Result<Row, StoreError> {
         const REPLACE: &str = "UPDATE releases_v1 SET type = $4, body = $5, name = $6, version = $7, status = $8, owner = $9, \
             createdAt = $10, modifiedAt = $11 WHERE key = $1 AND namespace = $2 AND xmin::text = $3 RETURNING xmin::text";
         let written = self.write(gate, async |transaction| {
@@ -209,7 +209,7 @@ impl Tables {
     }
 
     /// Adds a row that was deleted.
-    pub(super) async fn create(&self, gate: &Gate, row: &Row) -> Result<(), StoreError> {
+    pub(crate) async fn create(&self, gate: &Gate, row: &Row) -> Result<(), StoreError> {
         const CREATE: &str = "INSERT INTO releases_v1 (key, type, body, name, namespace, version, status, owner, createdAt, \
             modifiedAt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         self.write(gate, async |transaction| {
@@ -240,7 +240,7 @@ impl Tables {
     }
 
     /// Deletes a row as it was read, and its labels. One that is gone already counts as deleted.
-    pub(super) async fn delete(&self, gate: &Gate, row: &Row) -> Result<(), StoreError> {
+    pub(crate) async fn delete(&self, gate: &Gate, row: &Row) -> Result<(), StoreError> {
         const DELETE: &str =
             "DELETE FROM releases_v1 WHERE key = $1 AND namespace = $2 AND xmin::text = $3 RETURNING key";
         const IS_THERE: &str = "SELECT key FROM releases_v1 WHERE key = $1 AND namespace = $2";

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kube::Client;
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::release::{
     History, Record, Status,
     codec::{self, CodecError, Edit},
     database::{Database, DatabaseError},
@@ -347,5 +347,5 @@ impl Store {
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
+#[path = "storage_tests.rs"]
 mod tests;
