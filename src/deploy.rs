@@ -1,5 +1,7 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
+pub mod journal;
+
 use crate::id::random;
 
 mod end;
@@ -52,13 +54,13 @@ use crate::{
         lease::{self, Claims},
     },
     process::Process,
-    recover::{Debt, Ledger, State},
     repair::Step,
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
     storage::Store,
 };
+use journal::{Debt, Ledger, State};
 
 /// How often the status line on a terminal is renewed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);

@@ -38,7 +38,6 @@ pub mod changes;
 pub mod report;
 
 pub mod deploy;
-pub mod recover;
 pub mod status;
 pub mod unlock;
 

@@ -86,7 +86,9 @@ fn main() -> ExitCode {
                 runtime.block_on(helm_guard::commands::lock::command(&command, &env, &host(), clock)).into()
             }
             // Restore and settle are the only other commands that clap reads itself.
-            Ok(cli) => runtime.block_on(helm_guard::recover::run(cli.command, &env, &host(), clock)).into(),
+            Ok(cli) => {
+                runtime.block_on(helm_guard::deploy::journal::run(cli.command, &env, &host(), clock)).into()
+            }
             Err(error) => {
                 let code = if error.use_stderr() { exit::USAGE } else { 0 };
                 let _ = error.print();

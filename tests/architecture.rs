@@ -63,7 +63,7 @@ const ACTING: [(&str, &str); 77] = [
     ("progress/follow.rs", "lets time pass, starts what watches and reads"),
     ("progress/logs.rs", "reads logs of hooks"),
     ("progress/watch.rs", "watches the cluster"),
-    ("recover.rs", "writes records after the fact, keeps the state file"),
+    ("deploy/journal.rs", "writes records after the fact, keeps the state file"),
     ("commands/restore.rs", "reads the backup, writes records after the fact"),
     ("commands/settle.rs", "ends processes and writes records after the fact"),
     ("release/codec.rs", "unpacks in memory, with the readers and writers of std::io"),

@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 
 use crate::commands::lock::say;
-use crate::recover::{STATE_FILE, State};
+use crate::deploy::journal::{STATE_FILE, State};
 use crate::{
     action, backup, ci,
     cli::{ClusterFlags, Settle},

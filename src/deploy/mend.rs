@@ -11,10 +11,10 @@ use crate::{
     changes::{self, Changes, Side},
     cluster::Cluster,
     copies::Shelf,
+    deploy::journal::Debt,
     exit,
     helm::{self, Command, stop::Manner},
     manifest::{Manifest, ObjectKey},
-    recover::Debt,
     release::{History, Record, codec},
     repair::{
         self, Answer, Plan, Question, Step, Strategy,
