@@ -2,7 +2,6 @@
 //! Pure: the encoding is in `codec`, reading and writing records in `store`, as what they are stored in `stored`.
 
 pub mod codec;
-pub mod database;
 pub mod large;
 pub mod removed_apis;
 pub mod secrets;

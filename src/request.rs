@@ -14,10 +14,12 @@ use crate::{
     helm::{Command, Invocation, env_settings, go::boolean, memory::Decided, split},
     lock::lease_name,
     private_file,
-    release::database::{CONNECTION, Database},
     repair::Strategy,
     report::Subject,
-    storage::Storage,
+    storage::{
+        Storage,
+        dsn::{CONNECTION, Database},
+    },
 };
 
 /// What is to be done about a release.

@@ -2,9 +2,10 @@
 //! Every write is a compare-and-swap on the version that was read, made only while the lock is safely held; what to write is
 //! decided elsewhere.
 
-mod line;
-mod objects;
-pub mod sql;
+pub mod connection;
+pub mod dsn;
+pub mod kubernetes;
+pub mod postgres;
 
 use std::sync::Arc;
 
@@ -14,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::release::{
     History, Record, Status,
     codec::{self, CodecError, Edit},
-    database::{Database, DatabaseError},
     large,
     stored::{self, Stored},
 };
@@ -27,6 +27,7 @@ use crate::{
     exit, fence,
     lock::{Standing, lease::Claims},
 };
+use dsn::{Database, DatabaseError};
 
 /// What kind of thing holds the records (`HELM_DRIVER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,8 +146,8 @@ pub struct Store {
 
 #[derive(Clone)]
 enum Shelf {
-    Objects(objects::Objects),
-    Tables(sql::Tables),
+    Objects(kubernetes::Objects),
+    Tables(postgres::Tables),
 }
 
 /// What records are written with.
@@ -160,11 +161,13 @@ struct Pen {
 impl Store {
     /// A store that is only read; nothing is yet.
     pub fn new(client: Client, namespace: &str, storage: &Storage) -> Self {
-        let objects = |in_maps| Shelf::Objects(objects::Objects::new(client.clone(), namespace, in_maps));
+        let objects = |in_maps| Shelf::Objects(kubernetes::Objects::new(client.clone(), namespace, in_maps));
         let shelf = match storage {
             Storage::Secrets => objects(false),
             Storage::ConfigMaps => objects(true),
-            Storage::Sql(database) => Shelf::Tables(sql::Tables::new(Database::clone(database), namespace)),
+            Storage::Sql(database) => {
+                Shelf::Tables(postgres::Tables::new(Database::clone(database), namespace))
+            }
         };
         Self { shelf, pen: None }
     }

@@ -38,9 +38,9 @@ use crate::{
         table::Row,
     },
     output::Format,
-    release::{Status as OfRecord, database::DatabaseError},
+    release::Status as OfRecord,
     request,
-    storage::{Driver, Storage, Store, StoreError, sql},
+    storage::{Driver, Storage, Store, StoreError, dsn::DatabaseError, postgres},
 };
 
 /// Objects of a page. Metadata of as many take half a megabyte.
@@ -268,7 +268,7 @@ impl Sweep<'_> {
             Storage::ConfigMaps => true,
             Storage::Sql(database) => {
                 let place = namespace.as_deref().or(self.namespace());
-                let listed = sql::list(database, place, which.names.as_deref(), which.without);
+                let listed = postgres::list(database, place, which.names.as_deref(), which.without);
                 let items = listed.await?.into_iter().filter_map(sighting).collect();
                 return Ok(Seen { items, missing: None });
             }
@@ -466,7 +466,7 @@ fn unlisted(driver: Driver, error: &StoreError) -> Stop {
     Stop::new(code, why, &[&next])
 }
 
-fn sighting(row: sql::Listed) -> Option<Sighting> {
+fn sighting(row: postgres::Listed) -> Option<Sighting> {
     Some(Sighting {
         namespace: row.namespace,
         release: row.name,

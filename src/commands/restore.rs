@@ -13,10 +13,10 @@ use crate::{
     exit,
     lock::lease::Claims,
     private_file,
-    release::{History, Record, Status, database::CONNECTION},
+    release::{History, Record, Status},
     request,
     signals::Signals,
-    storage::{Driver, Storage, Store, StoreError},
+    storage::{Driver, Storage, Store, StoreError, dsn::CONNECTION},
 };
 
 /// Lease duration of the hold under which records are put back.

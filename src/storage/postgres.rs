@@ -16,14 +16,12 @@ use tokio_postgres::{
 
 use super::{
     StoreError,
-    line::{self, Open},
+    connection::{self, Open},
 };
 use crate::{
     cluster::gated::Gate,
-    release::{
-        database::{Database, DatabaseError},
-        stored::{Row, Stored},
-    },
+    release::stored::{Row, Stored},
+    storage::dsn::{Database, DatabaseError},
 };
 
 /// How long an answer may take.
@@ -83,7 +81,7 @@ pub async fn list(
         })
     };
     let listed: Result<_, Error> = rows.iter().map(listed).collect();
-    listed.map_err(|error| line::failed(&database.place(), &error))
+    listed.map_err(|error| connection::failed(&database.place(), &error))
 }
 
 impl Tables {
@@ -97,13 +95,13 @@ impl Tables {
         loop {
             let (open, is_new) = match kept.take().filter(|open| !open.client.is_closed()) {
                 Some(open) => (open, false),
-                None => (line::open(&self.database, None).await?, true),
+                None => (connection::open(&self.database, None).await?, true),
             };
             let answer = match tokio::time::timeout(ANSWER, open.client.query_typed(sql, parameters)).await {
                 Ok(Err(error)) if has_no_table(&error) => Ok(Vec::new()),
                 Ok(Ok(rows)) => Ok(rows),
                 _ if !is_new => continue,
-                Ok(Err(error)) => Err(line::failed(&self.database.place(), &error)),
+                Ok(Err(error)) => Err(connection::failed(&self.database.place(), &error)),
                 Err(_) => return Err(late(&self.database)),
             };
             *kept = Some(open);
@@ -132,7 +130,7 @@ impl Tables {
         let namespace = &self.namespace;
         let records = self.records(RECORDS, &[(&release, Type::TEXT), (namespace, Type::TEXT)]).await?;
         let rows: Result<Vec<Row>, Error> = records.iter().map(row).collect();
-        let mut rows = rows.map_err(|error| line::failed(&self.database.place(), &error))?;
+        let mut rows = rows.map_err(|error| connection::failed(&self.database.place(), &error))?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,7 +152,7 @@ impl Tables {
         let rows = self.read(NEWEST, &[(&release, Type::TEXT), (&self.namespace, Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let read = || Ok::<_, Error>((row.try_get(0)?, row.try_get(1)?));
-        read().map(Some).map_err(|error| line::failed(&self.database.place(), &error))
+        read().map(Some).map_err(|error| connection::failed(&self.database.place(), &error))
     }
 
     /// Makes one transaction, over a connection of its own: one that broke since is not found out half-way.
@@ -163,7 +161,7 @@ impl Tables {
         gate: &Gate,
         work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        let mut open = line::open(&self.database, Some(gate)).await?;
+        let mut open = connection::open(&self.database, Some(gate)).await?;
         let done = async {
             let transaction = open.client.transaction().await?;
             let answer = work(&transaction).await?;
@@ -173,7 +171,7 @@ impl Tables {
         match tokio::time::timeout(ANSWER, done).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Failure::Conflict(key))) => Err(StoreError::Conflict(key)),
-            Ok(Err(Failure::Error(error))) => Err(line::failed(&self.database.place(), &error).into()),
+            Ok(Err(Failure::Error(error))) => Err(connection::failed(&self.database.place(), &error).into()),
             Err(_) => Err(late(&self.database).into()),
         }
     }

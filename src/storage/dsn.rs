@@ -387,5 +387,5 @@ impl DatabaseError {
 }
 
 #[cfg(test)]
-#[path = "database_tests.rs"]
+#[path = "dsn_tests.rs"]
 mod tests;

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     cluster::gated::{Gate, Gated},
-    release::database::{Database, DatabaseError, Host, Tls, password_in},
+    storage::dsn::{Database, DatabaseError, Host, Tls, password_in},
 };
 
 /// How long a server may take to let somebody in, if nobody says it.
