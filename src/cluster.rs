@@ -4,7 +4,6 @@
 pub mod access;
 pub mod client_certificate;
 pub mod credentials;
-pub mod drift;
 pub mod exec_plugin;
 pub mod gated;
 pub mod go_url;
@@ -18,7 +17,6 @@ pub mod retry;
 pub mod route;
 pub mod tls_client;
 pub mod tls_trust;
-pub mod unready;
 pub mod wire;
 pub mod x509;
 pub mod x509_names;

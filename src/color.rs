@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn every_word_of_health_and_state_has_a_colour() {
-        use crate::status::{State, health::Health};
+        use crate::{health::Health, status::State};
         use Health::{Degraded, Drifted, Missing, Progressing, Stuck, Unknown};
         for health in [Stuck, Missing, Degraded, Progressing, Drifted, Unknown] {
             assert!(matches!(Tone::of(&health.to_string()), Tone::Bad | Tone::Late), "{health}");

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod color;
 pub mod commands;
 pub mod env;
+pub mod health;
 pub mod id;
 pub mod output;
 pub mod request;

@@ -8,8 +8,6 @@ use crate::workload::reasons;
 pub mod follow;
 pub mod lines;
 pub mod logs;
-pub mod rollout;
-pub mod selection;
 pub mod tell;
 pub mod watch;
 
@@ -20,13 +18,13 @@ use std::{
 
 use serde_json::Value;
 
+use crate::workload::rollout::Count;
 use crate::{
     diagnose,
     manifest::{Manifest, ObjectKey},
     text::shorten,
     workload::{PodTrouble, Workload},
 };
-use rollout::Count;
 
 /// Pods not ready that are remembered; more fail alike.
 const PODS: usize = 1000;
@@ -133,10 +131,10 @@ impl Board {
     pub fn new(objects: &Manifest, hooks: &Manifest) -> Self {
         let entry = |is_hook: bool| {
             move |(key, object): &(ObjectKey, Value)| {
-                let kind = selection::kind_of(key)?;
+                let kind = crate::workload::selector::kind_of(key)?;
                 // Only those can be seen to end.
                 let counts = !is_hook || matches!(kind.name, "Job" | "Pod");
-                let selector = selection::pairs(object.pointer("/spec/selector/matchLabels"));
+                let selector = crate::workload::selector::pairs(object.pointer("/spec/selector/matchLabels"));
                 counts.then(|| Entry { key: key.clone(), is_hook, selector, state: None })
             }
         };
@@ -180,7 +178,7 @@ impl Board {
             self.see_pod(object, mark, now);
         }
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.is(object)) else { return };
-        let Some(count) = rollout::count(object) else { return };
+        let Some(count) = crate::workload::rollout::count(object) else { return };
         let uid = text(object, "/metadata/uid").to_owned();
         let ended = if entry.is_hook { ended(object) } else { None };
         let known = entry.state.take().filter(|known| known.uid == uid);
@@ -226,7 +224,8 @@ impl Board {
         let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Value::as_str);
         let namespace = text(pod, "/metadata/namespace");
         self.entries.iter().position(|entry| {
-            let of_job = entry.key.kind == "Job" && label(selection::OF_JOB) == Some(&entry.key.name);
+            let of_job =
+                entry.key.kind == "Job" && label(crate::workload::selector::OF_JOB) == Some(&entry.key.name);
             let chosen = entry.key.kind != "Job"
                 && !entry.selector.is_empty()
                 && entry.selector.iter().all(|(name, value)| label(name) == Some(value));
@@ -325,7 +324,7 @@ fn worst(pods: &[&Pod], now: Duration) -> Option<Trouble> {
 /// How a Job, or a pod that is a hook, ended.
 fn ended(object: &Value) -> Option<Result<(), String>> {
     let failed = |why: &str| Some(Err(shorten(why, MESSAGE)));
-    if let Some(condition) = rollout::condition(object, "Failed") {
+    if let Some(condition) = crate::workload::rollout::condition(object, "Failed") {
         return failed(text(condition, "/message"));
     }
     match text(object, "/status/phase") {
@@ -333,7 +332,7 @@ fn ended(object: &Value) -> Option<Result<(), String>> {
         "Succeeded" => return Some(Ok(())),
         _ => {}
     }
-    rollout::is_true(object, "Complete").then_some(Ok(()))
+    crate::workload::rollout::is_true(object, "Complete").then_some(Ok(()))
 }
 
 /// Since when a pod is not ready, by the cluster's clock.

@@ -14,11 +14,11 @@ use serde::Serialize;
 use crate::{
     changes::Changes,
     diagnose::{Cause, Refusal},
+    health,
     helm::phases::Phase,
     preflight::Finding,
     progress::{View, tell::Change},
     release::Revision,
-    status::health,
 };
 
 pub mod github;

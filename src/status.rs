@@ -2,9 +2,7 @@
 //! Pure: both are read in `commands/status.rs`, and shown in `status/render.rs`.
 
 pub mod fleet;
-pub mod health;
 pub mod question;
-pub mod ready;
 pub mod render;
 
 use serde::Serialize;
@@ -95,7 +93,7 @@ pub struct Standing {
     /// The records, oldest first.
     pub revisions: Vec<Revision>,
     /// How it fares; `None` when there is nothing that could live.
-    pub health: Option<health::Finding>,
+    pub health: Option<crate::health::Finding>,
     /// `None` when there is nothing to repair.
     pub repair: Option<Planned>,
     /// The next commands.

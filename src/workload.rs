@@ -1,5 +1,9 @@
 //! What the workloads of a release are and how far they are. Pure.
 
+pub mod kstatus;
+pub mod rollout;
+pub mod selector;
+
 use serde::Serialize;
 use std::collections::BTreeMap;
 

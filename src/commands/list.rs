@@ -21,11 +21,6 @@ use kube::{
 use serde::Deserialize;
 
 use super::{list_apis, status::health};
-use crate::status::{
-    fleet::{self, Entry, Sighting, Watched},
-    health::Finding,
-    question::{self, Question, UNSETTLED, Which},
-};
 use crate::{
     cli::Status,
     clock::Clock,
@@ -41,6 +36,13 @@ use crate::{
     release::Status as OfRecord,
     request,
     storage::{Driver, Storage, Store, StoreError, dsn::DatabaseError, postgres},
+};
+use crate::{
+    health::Finding,
+    status::{
+        fleet::{self, Entry, Sighting, Watched},
+        question::{self, Question, UNSETTLED, Which},
+    },
 };
 
 /// Objects of a page. Metadata of as many take half a megabyte.

@@ -4,11 +4,6 @@
 use std::io::Write;
 
 use super::list;
-use crate::status::{
-    Standing, State,
-    health::{Finding, judge},
-    render,
-};
 use crate::{
     ci,
     cli::{self, ClusterFlags, KubernetesVersion, Repair, Status},
@@ -38,6 +33,10 @@ use crate::{
     request,
     storage::{Storage, Store, StoreError},
     text::duration,
+};
+use crate::{
+    health::{Finding, judge},
+    status::{Standing, State, render},
 };
 
 /// Runs `status`. Gives the exit code.

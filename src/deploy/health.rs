@@ -1,19 +1,17 @@
 //! How the release fares before a run and after it, for the report.
-//! What it means is decided in `status/health.rs`.
+//! What it means is decided in `health.rs`.
 
 use super::{Mended, Run, end::in_time, settle::Histories};
 use crate::{
     changes::Changes,
     cluster::Cluster,
     commands::status::health,
+    health::{Finding, Health, Readiness, judge},
     manifest::Manifest,
     release::{History, Status},
     report::{Event, sink::Reporter},
     signals::Signals,
-    status::{
-        State,
-        health::{Finding, Health, Readiness, judge},
-    },
+    status::State,
 };
 
 impl Run<'_> {

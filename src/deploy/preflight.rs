@@ -32,6 +32,7 @@ use crate::{
     cluster::Cluster,
     exit,
     fence::ahead::Inspector,
+    health,
     helm::{self, Command, Invocation, Major, Version, child},
     manifest::Manifest,
     preflight::{
@@ -50,7 +51,6 @@ use crate::{
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
     signals::Signals,
-    status::health,
 };
 
 /// What is known before Helm says what it is about to do.

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     diagnose::look::{Scope, Seen},
     exit,
+    health::{Finding, Health, Readiness},
     manifest::Manifest,
     progress::{
         Board,
@@ -24,7 +25,6 @@ use crate::{
     repair::{Plan, alone::brought},
     report::{Awaited, Event, Outcome, terminal::waiting},
     signals::Signals,
-    status::health::{Finding, Health, Readiness},
     text::duration,
 };
 

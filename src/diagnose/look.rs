@@ -17,9 +17,9 @@ use super::{
 use crate::{
     cluster::{Cluster, known_kind},
     manifest::{Manifest, ObjectKey},
-    progress::rollout,
     redact::{Redactor, Secrets, is_telling},
     release::{Record, codec},
+    workload::rollout,
 };
 
 /// Objects of one list.

@@ -9,7 +9,7 @@ use super::{
     seats::{self, events, is_hook, is_ready, owner},
     text,
 };
-use crate::progress::rollout;
+use crate::workload::rollout;
 
 /// Helm's own patience, seconds.
 const HELMS_OWN: u64 = 300;

@@ -33,9 +33,9 @@ use super::{
 };
 use crate::{
     cluster::{Cluster, known_kind},
+    health::{Health, fares},
     manifest::{Manifest, ObjectKey},
     signals::Signals,
-    status::health::{Health, fares},
 };
 
 /// Requests at once. They share a connection, so that each costs no more than its own work; an API server bounds by itself what

@@ -19,10 +19,10 @@ use tokio::{
 use super::{
     Board, View,
     logs::{self, Source},
-    selection::{Selection, selections},
     tell::{Change, Teller},
     watch::{self, News},
 };
+use crate::workload::selector::{Selection, selections};
 use crate::{
     clock::Clock,
     cluster::Cluster,

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Hook, Row, View, rollout::Count};
+use super::{Hook, Row, View};
+use crate::workload::rollout::Count;
 
 /// A change worth a line.
 #[derive(Clone, Debug, PartialEq, Eq)]

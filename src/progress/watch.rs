@@ -8,7 +8,7 @@ use kube::{Client, api::WatchEvent};
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 
-use super::selection::Selection;
+use crate::workload::selector::Selection;
 
 /// What a watch, or a log, tells. A watch is known by its number.
 #[derive(Debug)]

@@ -12,12 +12,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
+    health::changed,
     manifest::{Manifest, ObjectKey},
     release::{History, MARK, Record, Status, codec::HookRun},
-    status::{
-        health::changed,
-        ready::{self, unready},
-    },
+    workload::kstatus::{self, unready},
 };
 
 /// May the last revision be adopted?
@@ -245,7 +243,7 @@ fn ended(hook: &Hook) -> Option<String> {
         Ok(Some(live)) => live,
     };
     match live["kind"].as_str().unwrap_or_default() {
-        "Job" => ready::job(live).map(|why| format!("may not have done its work: {why}")),
+        "Job" => kstatus::job(live).map(|why| format!("may not have done its work: {why}")),
         "Pod" => (live["status"]["phase"] != "Succeeded").then(|| "has not ended well".into()),
         // Helm waits for Jobs and pods only.
         _ => None,

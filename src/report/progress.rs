@@ -12,7 +12,10 @@ use crate::{
 };
 use unicode_width::UnicodeWidthStr;
 
-use crate::progress::{Hook, Row, Trouble, View, rollout::Count, tell::Change};
+use crate::{
+    progress::{Hook, Row, Trouble, View, tell::Change},
+    workload::rollout::Count,
+};
 
 /// Rows of the table, its head aside.
 const ROWS: usize = 12;

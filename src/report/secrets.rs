@@ -5,11 +5,12 @@ use super::Event;
 use crate::workload::{PodTrouble, WarningEvent, Workload};
 use crate::{
     diagnose::{Cause, Refusal, render::Diagnosis},
+    health,
     preflight::Finding,
     progress::{Hook, Row, Trouble, View, tell::Change},
     redact::{Redact, Redactor},
     release::Revision,
-    status::{Planned, Standing, health},
+    status::{Planned, Standing},
 };
 
 /// Every field has to be named, so that a new one is not forgotten.

@@ -9,10 +9,10 @@ use super::{Event, Outcome, Subject};
 use crate::{
     changes::Changes,
     diagnose::{Cause, Refusal},
+    health::{self, Finding, Health},
     helm::phases::Phase,
     preflight,
     release::{Revision, Status},
-    status::health::{self, Finding, Health},
 };
 use crate::{
     fence::log::Writes,

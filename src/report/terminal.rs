@@ -10,9 +10,9 @@ use crate::text::{shorten, terminal_safe};
 use crate::{
     changes::Changes,
     diagnose::Cause,
+    health::{Finding, Health},
     preflight,
     release::Revision,
-    status::health::{Finding, Health},
 };
 use crate::{fence::log::Writes, workload::Workload};
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{State, health::Finding, state_of};
+use super::{State, state_of};
+use crate::health::Finding;
 use crate::{
     lock::{
         holder::LockRef,

@@ -78,12 +78,12 @@ pub fn count(object: &Value) -> Option<Count> {
 }
 
 /// Does a condition hold?
-pub(super) fn is_true(object: &Value, kind: &str) -> bool {
+pub(crate) fn is_true(object: &Value, kind: &str) -> bool {
     condition(object, kind).is_some()
 }
 
 /// A condition that holds.
-pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array)?;
     conditions.iter().find(|one| one["type"] == kind && one["status"] == "True")
 }

@@ -8,14 +8,14 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::{Request, header};
 use serde_json::Value;
 
-use super::{
+use crate::cluster::{
     AT_ONCE, Cluster, known_kind,
     lives::{self, Wanted},
 };
 use crate::{
+    health::{Live, changed},
     manifest::{Manifest, ObjectKey, as_written::is_as_written},
     preflight::resource::{self, Resource},
-    status::health::{Live, changed},
 };
 
 /// Not as Helm: what Helm adds to a manifest, its labels and annotations, would be missed and taken for drift.

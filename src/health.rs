@@ -1,10 +1,13 @@
 //! How a release fares, in the usual words: what lives beside what its manifest says, and whether it is ready.
-//! Pure: the cluster is read in `cluster/drift.rs` and `cluster/unready.rs`.
+//! Pure: the cluster is read in `health/drift.rs` and `health/unready.rs`.
+
+pub mod drift;
+pub mod unready;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::State;
+use crate::status::State;
 use crate::{manifest::ObjectKey, progress::ON_THE_WAY, workload::Workload};
 
 /// In one word. The worst of what was found counts.

@@ -7,16 +7,15 @@ use futures::{StreamExt, stream};
 use http::Request;
 use serde_json::Value;
 
-use super::{AT_ONCE, Cluster};
+use crate::cluster::{AT_ONCE, Cluster};
 use crate::{
     diagnose,
+    health::{Blindness, Readiness, Unseen},
     manifest::Manifest,
-    progress::{
-        rollout,
-        selection::{Selection, selections},
+    workload::{
+        Workload, reasons, rollout,
+        selector::{Selection, selections},
     },
-    status::health::{Blindness, Readiness, Unseen},
-    workload::{Workload, reasons},
 };
 
 /// Objects of one page of a list, and pages that are read.
