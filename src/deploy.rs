@@ -1,5 +1,7 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
+pub mod follow;
+pub mod helm_process;
 pub mod journal;
 
 use crate::id::random;
@@ -44,7 +46,7 @@ use crate::{
     exit,
     fence::server::{self, Fence},
     helm::{
-        Command, Invocation, Version, binary, child,
+        Command, Invocation, Version, binary,
         launch::{self, Launch},
         phases::Ran,
         terminal::Place,
@@ -457,7 +459,7 @@ fn ask_version(launch: Launch) -> HelmVersion {
             return Ok(version);
         }
         let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);
-        match child::quiet(&launch, &argv).await {
+        match helm_process::quiet(&launch, &argv).await {
             Ok(Ok(out)) => Version::parse(&String::from_utf8_lossy(&out)).map_err(|error| error.to_string()),
             Ok(Err((_, error))) => Err(error),
             Err(error) => Err(error.to_string()),

@@ -1,9 +1,8 @@
 //! Helm 3 and 4: argument vectors, versions.
-//! Pure: Helm is started in `helm/launch.rs` and run in `helm/child.rs`, its file is read in `helm/binary.rs`.
+//! Pure: Helm is started in `helm/launch.rs` and run in `deploy/helm_process.rs`, its file is read in `helm/binary.rs`.
 
 pub mod argv;
 pub mod binary;
-pub mod child;
 pub mod env_settings;
 pub mod flags;
 pub mod given;

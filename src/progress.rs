@@ -1,11 +1,10 @@
 //! How far a release is while Helm works on it: its workloads, the pods in trouble, its hooks.
-//! Pure: the cluster is watched, and logs are read, in `progress/follow.rs`.
+//! Pure: the cluster is watched, and logs are read, in `deploy/follow.rs`.
 //!
 //! What is kept of a pod is why it is not ready, and of a ready one nothing, so that a release of hundreds of pods takes
 //! little memory. Times are this process's own, since it first saw a thing; those of the cluster are only shown.
 
 use crate::workload::reasons;
-pub mod follow;
 pub mod lines;
 pub mod logs;
 pub mod tell;

@@ -7,13 +7,14 @@ use super::{
     settle::Histories,
 };
 use crate::{
+    deploy::helm_process,
     diagnose::{
         self, Refusal, Snapshot,
         look::{Scope, Seen},
     },
     fence::server::Fence,
     helm::{
-        Command, child,
+        Command,
         phases::{self, Ran},
     },
     release::{History, Status, codec::HookRun},
@@ -28,7 +29,7 @@ impl Run<'_> {
     /// How the run ends. `known` is what was seen of the release while Helm ran.
     pub(super) async fn outcome(
         &self,
-        ended: &child::Ended,
+        ended: &helm_process::Ended,
         histories: &Histories,
         signals: &Signals,
         done: &mut Done,
@@ -93,7 +94,7 @@ impl Run<'_> {
     /// Why it is right to run Helm once more: it failed at nothing but a race, the lock is held, the record is settled.
     pub(super) fn lost_race(
         &self,
-        ended: &child::Ended,
+        ended: &helm_process::Ended,
         plans: &[(String, Mended<'_>)],
         histories: &Histories,
         signals: &Signals,

@@ -30,10 +30,11 @@ use crate::{
     cli::Preflight,
     clock::Clock,
     cluster::Cluster,
+    deploy::helm_process,
     exit,
     fence::ahead::Inspector,
     health,
-    helm::{self, Command, Invocation, Major, Version, child},
+    helm::{self, Command, Invocation, Major, Version},
     manifest::Manifest,
     preflight::{
         Finding,
@@ -275,7 +276,7 @@ impl Run<'_> {
         let (Some(chart), Some(argv), None) = (here, argv, read_once(&self.invocation)) else {
             return Ok(Vec::new());
         };
-        let printed = child::printed(&self.launch, &argv);
+        let printed = helm_process::printed(&self.launch, &argv);
         let printed = unless_stopped(signals, "linting the chart", printed).await?;
         Ok(lint::findings(&printed.unwrap_or_default(), chart))
     }

@@ -6,14 +6,12 @@ use tokio::sync::watch::Receiver;
 
 use super::Run;
 use crate::{
+    deploy::follow::{Follower, Stand},
     diagnose::look::Scope,
     fence::server::Fence,
     helm::Command,
     manifest::Manifest,
-    progress::{
-        Board,
-        follow::{Follower, Stand},
-    },
+    progress::Board,
     release::Status,
     report::Awaited,
 };

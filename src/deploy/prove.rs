@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     bytes,
+    deploy::helm_process,
     diagnose::{self, Snapshot},
     exit,
-    helm::{self, Command, Invocation, ValuesFrom, Version, child},
+    helm::{self, Command, Invocation, ValuesFrom, Version},
     manifest::Manifest,
     private_file::InMemory,
     release::{History, Record, Status, codec},
@@ -126,7 +127,7 @@ impl Run<'_> {
     /// Runs Helm to learn whether it refuses; without a command line it has nothing to refuse.
     async fn refusal(&self, argv: Option<Vec<String>>) -> Result<Result<Vec<u8>, Refusal>, End> {
         let Some(argv) = argv else { return Ok(Ok(Vec::new())) };
-        let answer = child::quiet(&self.launch, &argv).await;
+        let answer = helm_process::quiet(&self.launch, &argv).await;
         answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
 
@@ -137,7 +138,7 @@ impl Run<'_> {
         signals: &Signals,
         what: &str,
     ) -> Result<Result<Vec<u8>, Refusal>, End> {
-        let answer = unless_stopped(signals, what, child::quiet(&self.launch, argv)).await?;
+        let answer = unless_stopped(signals, what, helm_process::quiet(&self.launch, argv)).await?;
         answer.map_err(|error| End::unavailable(&error.into(), "check --helm-bin"))
     }
 

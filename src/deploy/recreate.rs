@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Run, preflight::Judged};
 use crate::{
     copies::{self, Kind, Shelf},
-    helm::child,
+    deploy::helm_process,
     manifest::ObjectKey,
     preflight::{act, claims},
     report::{Event, sink::Reporter},
@@ -83,7 +83,7 @@ impl Run<'_> {
     }
 
     /// Are the StatefulSets that were deleted there again?
-    pub(super) async fn look_after(&self, ended: &child::Ended) {
+    pub(super) async fn look_after(&self, ended: &helm_process::Ended) {
         for (key, was, _) in self.judged.recreated() {
             let uid = act::uid(&self.cluster.client, &key).await;
             let key = named(&key, &self.cluster.namespace);

@@ -13,8 +13,8 @@ use super::{
     prove::{Rendered, read_once},
 };
 use crate::{
-    exit,
-    helm::{self, child},
+    deploy::helm_process,
+    exit, helm,
     manifest::Manifest,
     preflight::{act::Deploy, varying::Varying},
     private_file::InMemory,
@@ -44,7 +44,8 @@ impl Run<'_> {
         launch.environment.push(("HELM_DRIVER", Some("memory".to_owned())));
         launch.environment.push(("HELM_MEMORY_DRIVER_DATA", Some(file.path())));
         let argv = helm::rehearsal_argv(&self.invocation, &self.version().await?);
-        let said = unless_stopped(signals, "rendering the chart again", child::quiet(&launch, &argv)).await?;
+        let said =
+            unless_stopped(signals, "rendering the chart again", helm_process::quiet(&launch, &argv)).await?;
         let text = said.ok().and_then(Result::ok).unwrap_or_default();
         let texts = codec::texts(&text).ok();
         let all = texts

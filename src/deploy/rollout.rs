@@ -13,14 +13,12 @@ use super::{
     locks::lost_any,
 };
 use crate::{
+    deploy::follow::{Follower, Stand},
     diagnose::look::{Scope, Seen},
     exit,
     health::{Finding, Health, Readiness},
     manifest::Manifest,
-    progress::{
-        Board,
-        follow::{Follower, Stand},
-    },
+    progress::Board,
     release::{History, Record},
     repair::{Plan, alone::brought},
     report::{Awaited, Event, Outcome, terminal::waiting},

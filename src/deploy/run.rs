@@ -8,14 +8,15 @@ use std::{
 
 use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any};
 use crate::{
+    deploy::{follow::Follower, helm_process},
     diagnose::look::{Scope, Seen},
     fence::{proxy::Peek, server::Fence},
     helm::{
-        Command, child,
+        Command,
         stop::{Manner, Stop},
     },
     lock::{Times, lease},
-    progress::{Board, follow::Follower},
+    progress::Board,
     release::{History, Status},
     report::Event,
     signals::Signals,
@@ -29,7 +30,7 @@ impl Run<'_> {
         plans: &[(String, Mended<'_>)],
         signals: &Signals,
         seen: &mut Seen,
-    ) -> std::io::Result<child::Ended> {
+    ) -> std::io::Result<helm_process::Ended> {
         let board = Mutex::default();
         let mut follower = None;
         let ended = self.worked(plans, signals, seen, &board, &mut follower).await;
@@ -48,7 +49,7 @@ impl Run<'_> {
         seen: &mut Seen,
         board: &'a Mutex<Board>,
         follower: &mut Option<Follower<'a>>,
-    ) -> std::io::Result<child::Ended> {
+    ) -> std::io::Result<helm_process::Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         let over =
             |mended: &Mended<'_>| mended.plan.as_ref().is_some_and(|plan| plan.installs_over().is_some());
@@ -123,7 +124,7 @@ impl Run<'_> {
         manner: Manner,
         signals: &Signals,
         tick: impl AsyncFn(Duration),
-    ) -> std::io::Result<child::Ended> {
+    ) -> std::io::Result<helm_process::Ended> {
         let guard = &self.request.guard;
         let lost = async {
             match self.locks.first() {
@@ -141,8 +142,18 @@ impl Run<'_> {
         let is_unfenced = self.fence.is_none() || self.is_in_sql();
         let unfenced = is_unfenced.then(|| times.duration.saturating_sub(times.give_up_after));
         let stop = Stop::new(manner, guard.run.stop_timeout, unfenced);
-        child::run(&self.launch, argv, reporter, signals.clone(), lost, self.clock, interval, stop, tick)
-            .await
+        helm_process::run(
+            &self.launch,
+            argv,
+            reporter,
+            signals.clone(),
+            lost,
+            self.clock,
+            interval,
+            stop,
+            tick,
+        )
+        .await
     }
 
     /// How often it is said what is waited for. A person who watches a status line sees a stale one at once.

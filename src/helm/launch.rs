@@ -39,12 +39,12 @@ pub struct Launch {
 
 impl Launch {
     /// A Helm that dies with this program: the hidden step, which becomes it. `shielded`: a terminal's Ctrl-C is kept from it.
-    pub(super) fn bound(&self, argv: &[String], shielded: bool) -> tokio::process::Command {
+    pub(crate) fn bound(&self, argv: &[String], shielded: bool) -> tokio::process::Command {
         self.step(argv, true, shielded)
     }
 
     /// A Helm that changes nothing.
-    pub(super) fn unbound(&self, argv: &[String]) -> tokio::process::Command {
+    pub(crate) fn unbound(&self, argv: &[String]) -> tokio::process::Command {
         match self.place {
             Place::Session => self.step(argv, false, false),
             Place::Terminal | Place::Group => self.placed(Command::new(&self.helm), argv),
@@ -69,7 +69,7 @@ impl Launch {
     }
 
     /// What Helm reads as its standard input.
-    pub(super) fn stdin(&self) -> std::io::Result<Stdio> {
+    pub(crate) fn stdin(&self) -> std::io::Result<Stdio> {
         match &self.input {
             None => Ok(Stdio::inherit()),
             Some(text) => Ok(text.open()?.into()),
@@ -77,7 +77,7 @@ impl Launch {
     }
 
     /// Why the step did not become Helm, if that is what it printed. Helm has no such exit code.
-    pub(super) fn not_started(&self, code: Option<i32>, error: &str) -> Option<std::io::Error> {
+    pub(crate) fn not_started(&self, code: Option<i32>, error: &str) -> Option<std::io::Error> {
         let why =
             error.strip_prefix("helm-guard: error: ").filter(|_| code == Some(exit::UNAVAILABLE.into()))?;
         let known = format!("helm binary {}: ", self.helm.display());

@@ -1,5 +1,5 @@
 //! The stop policy: what a run does when it is to end before its time, as one table.
-//! Pure: Helm is signalled in `helm/child.rs`; records and locks are `deploy.rs`'s.
+//! Pure: Helm is signalled in `deploy/helm_process.rs`; records and locks are `deploy.rs`'s.
 //!
 //! GitHub's runner sends SIGINT to this process alone, SIGTERM 7.5 s later, SIGKILL 2.5 s after that; `docker stop`
 //! SIGTERM, and SIGKILL after 10 s. So Helm gets `--stop-timeout`, 6 s by default, and the rest is for the records and the
@@ -277,7 +277,7 @@ mod tests {
     /// A row for what nobody tells of says nothing about what happens.
     #[test]
     fn every_event_of_the_table_is_told_of() {
-        let source = include_str!("child.rs");
+        let source = include_str!("../deploy/helm_process.rs");
         for event in [INT, TERM_AGAIN, LockLost, TimeOver] {
             // No arm for the rest: a new event needs a place here.
             let name = match event {

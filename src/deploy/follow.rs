@@ -16,7 +16,7 @@ use tokio::{
     time::Interval,
 };
 
-use super::{
+use crate::progress::{
     Board, View,
     logs::{self, Source},
     tell::{Change, Teller},
@@ -213,7 +213,7 @@ impl<'a> Follower<'a> {
     fn read_logs(&mut self, uid: &str, hook: &str, pod: Value, listed: bool) {
         let text = |at: &str| pod.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
         let own = text("/metadata/uid");
-        if listed && super::is_over(&pod) && !self.begun.iter().any(|one| one.uid == uid) {
+        if listed && crate::progress::is_over(&pod) && !self.begun.iter().any(|one| one.uid == uid) {
             self.stale.insert(own.clone());
         }
         if self.stale.contains(&own) {
@@ -221,7 +221,7 @@ impl<'a> Follower<'a> {
         }
         let count = |at: &str| pod.pointer(at).and_then(Value::as_array).map_or(0, Vec::len);
         let is_alone = count("/spec/containers") + count("/spec/initContainers") == 1;
-        for container in super::containers(&pod) {
+        for container in crate::progress::containers(&pod) {
             let source = Source {
                 uid: uid.to_owned(),
                 hook: hook.to_owned(),

@@ -11,12 +11,12 @@ use std::{
 use nix::sys::signal::Signal as Kill;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{
+use crate::env::LOCK_ID;
+use crate::helm::{
     launch::Launch,
     stop::{self, Sent, Stop},
     terminal::Family,
 };
-use crate::env::LOCK_ID;
 use crate::{
     clock::Clock,
     redact::Stream,
@@ -54,7 +54,7 @@ const LAST_WORDS_IN_A_HURRY: Duration = Duration::from_millis(200);
 
 /// Runs Helm to its end.
 ///
-/// Where it runs, and what a closed terminal or a Ctrl-C then does to it, is told in [`super::terminal`]. If this program is
+/// Where it runs, and what a closed terminal or a Ctrl-C then does to it, is told in [`crate::helm::terminal`]. If this program is
 /// killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the main thread, not
 /// for a task of the runtime.
 ///
