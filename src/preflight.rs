@@ -6,7 +6,6 @@
 
 pub mod act;
 pub mod admission;
-pub mod applied;
 pub mod certainty;
 pub mod claims;
 pub mod definitions;

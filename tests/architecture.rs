@@ -54,7 +54,7 @@ const ACTING: [(&str, &str); 77] = [
     ("commands/lock_run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("preflight/act.rs", "asks the API server by dry runs"),
-    ("preflight/applied.rs", "asks the API server by dry runs"),
+    ("repair/adopt/reapply.rs", "asks the API server by dry runs"),
     ("preflight/claims/look.rs", "reads the claims of a StatefulSet"),
     ("preflight/definitions.rs", "deletes CRDs of a refused deploy"),
     ("preflight/rights/ask.rs", "asks the API server for rights"),

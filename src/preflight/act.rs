@@ -40,10 +40,10 @@ use crate::{
 
 /// Requests at once. They share a connection, so that each costs no more than its own work; an API server bounds by itself what
 /// it does of that at once.
-pub(super) const AT_ONCE: usize = 32;
+pub(crate) const AT_ONCE: usize = 32;
 
 /// How long all the questions together may take. Helm waits meanwhile.
-pub(super) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Largest answer that is read, bytes. An object has at most 3 MiB when it is sent (the API server's limit of a request), and
 /// an answer is such an object with what the API server adds.
@@ -206,7 +206,7 @@ impl Deploy {
 }
 
 /// What the API calls the kinds of these objects.
-pub(super) async fn resources<'a>(
+pub(crate) async fn resources<'a>(
     cluster: &Cluster,
     keys: impl Iterator<Item = &'a ObjectKey>,
 ) -> Resources<'a> {
@@ -302,18 +302,18 @@ async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Op
     Some(Resource { plural: found.plural, namespaced })
 }
 
-pub(super) struct Question<'a> {
-    pub(super) client: &'a Client,
-    pub(super) deploy: &'a Deploy,
-    pub(super) key: &'a ObjectKey,
+pub(crate) struct Question<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) deploy: &'a Deploy,
+    pub(crate) key: &'a ObjectKey,
     /// Of the collection.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// As it lives, if that was seen a moment ago.
-    pub(super) lives: Option<&'a Value>,
+    pub(crate) lives: Option<&'a Value>,
 }
 
 /// What the API server said, and its warnings.
-pub(super) type Said = (Result<Value, Refusal>, Vec<String>);
+pub(crate) type Said = (Result<Value, Refusal>, Vec<String>);
 
 impl Question<'_> {
     async fn ask(&self, object: &Value, is_hook: bool) -> Answer {
@@ -412,7 +412,7 @@ impl Question<'_> {
         self.patch("application/apply-patch+yaml", &query, object).await
     }
 
-    pub(super) async fn live(&self) -> Said {
+    pub(crate) async fn live(&self) -> Said {
         if let Some(lives) = self.lives {
             return (Ok(lives.clone()), Vec::new());
         }
@@ -424,7 +424,7 @@ impl Question<'_> {
         self.send(Method::POST, &self.path, "application/json", "", Some(object)).await
     }
 
-    pub(super) async fn patch(&self, content: &str, query: &str, patch: &Value) -> Said {
+    pub(crate) async fn patch(&self, content: &str, query: &str, patch: &Value) -> Said {
         let path = format!("{}/{}", self.path, self.key.name);
         self.send(Method::PATCH, &path, content, query, Some(patch)).await
     }
@@ -444,7 +444,7 @@ impl Question<'_> {
 }
 
 /// By what Helm knows its own (`setMetadataVisitor`).
-pub(super) fn mark(object: &mut Value, deploy: &Deploy) {
+pub(crate) fn mark(object: &mut Value, deploy: &Deploy) {
     let metadata = &mut object["metadata"];
     for part in ["labels", "annotations"] {
         if !metadata[part].is_object() {
@@ -457,7 +457,7 @@ pub(super) fn mark(object: &mut Value, deploy: &Deploy) {
 }
 
 /// A request, whatever it asks for.
-pub(super) async fn send(
+pub(crate) async fn send(
     client: &Client,
     method: Method,
     path: &str,

@@ -7,6 +7,7 @@
 //! counts as no: the next deploy sets that right, and nothing sets a wrong `deployed` right.
 
 pub mod look;
+pub mod reapply;
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -17,13 +17,13 @@ use crate::{
     cluster::{AT_ONCE, Cluster},
     copies::{self, Kind, Shelf},
     manifest::{Manifest, living, merge_keys::Type, scaled},
-    preflight::applied,
     release::{
         History, Record, Status,
         codec::{self, Edit},
         set_aside,
         stored::backup_list,
     },
+    repair::adopt::reapply,
     storage::{Store, StoreError},
     yaml::Unread,
 };
@@ -242,7 +242,7 @@ impl Hands<'_> {
             let newest = *revisions.last()?;
             let own = Type::of(&key.api_version, &key.kind).filter(|_| living::is_in_doubt(&revisions));
             (own.is_some() || scaled::has_older_fields(base, newest)).then_some(async move {
-                if let Ok(Some(live)) = applied::live(self.cluster, key).await {
+                if let Ok(Some(live)) = reapply::live(self.cluster, key).await {
                     scaled::forget(base, newest, &live);
                     if let Some(own) = own {
                         living::keep(base, &revisions, &live, own);

@@ -9,12 +9,12 @@ use crate::{
     manifest::{Manifest, ObjectKey},
     preflight::{
         act::Deploy,
-        applied,
         helm_request::{Apply, Manner},
         rights::Records,
         timeouts::Patience,
     },
     release::{History, Record, codec},
+    repair::adopt::reapply,
 };
 
 /// May the last revision be adopted? One that failed is looked at only if it is asked for.
@@ -77,7 +77,7 @@ async fn evidence(
     let runs = body.hooks.iter().zip(&hooks).map(|(run, key)| {
         async move {
             let live = match key {
-                Some(key) => applied::live(cluster, key).await,
+                Some(key) => reapply::live(cluster, key).await,
                 None => Err("its manifest cannot be read".to_owned()),
             };
             Hook { run: run.clone(), live }
@@ -86,10 +86,10 @@ async fn evidence(
     });
     let runs: Vec<BoxFuture<'_, _>> = runs.collect();
     let left =
-        gone.into_iter().map(|key| async move { (key.clone(), applied::live(cluster, key).await) }.boxed());
+        gone.into_iter().map(|key| async move { (key.clone(), reapply::live(cluster, key).await) }.boxed());
     let left: Vec<BoxFuture<'_, _>> = left.collect();
     let (objects, others_live, hooks) = tokio::join!(
-        applied::applied(cluster, &deploy),
+        reapply::applied(cluster, &deploy),
         stream::iter(left).buffered(AT_ONCE).collect(),
         stream::iter(runs).buffered(AT_ONCE).collect(),
     );

@@ -11,12 +11,13 @@ use super::{Change, Changes, Fate, Found, Wanted, Why, converted, is_doubtful, v
 use crate::{
     cluster::{AT_ONCE, Cluster},
     manifest::{Manifest, ObjectKey},
-    preflight::{applied, resource},
+    preflight::resource,
     release::{
         History,
         codec::{self, Texts},
         removed_apis::removed,
     },
+    repair::adopt::reapply,
 };
 
 /// A kind in a version.
@@ -152,7 +153,7 @@ async fn live(
 ) -> BTreeMap<ObjectKey, Result<Option<Value>, String>> {
     let looks = keys.into_iter().map(|key| {
         async move {
-            let live = applied::live(cluster, &key).await;
+            let live = reapply::live(cluster, &key).await;
             (key, live)
         }
         .boxed()

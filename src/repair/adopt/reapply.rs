@@ -4,7 +4,7 @@
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::Value;
 
-use super::{
+use crate::preflight::{
     Refusal,
     act::{AT_ONCE, Deploy, LIMIT, Question, mark, resources, send},
     helm_request::Apply,
