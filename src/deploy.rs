@@ -1,40 +1,40 @@
 //! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
 
+pub mod cancel;
+pub mod conclude;
+pub mod finalize;
 pub mod follow;
 pub mod helm_process;
 pub mod journal;
+pub mod prepare;
+pub mod render;
+pub mod stdin_values;
+pub mod values_files;
 
 use crate::id::random;
 
-mod end;
-mod given;
 mod health;
-mod input;
 mod leftovers;
 mod locks;
-mod mend;
-mod outcome;
 mod preflight;
 mod progress;
-mod prove;
 mod recreate;
 mod rehearse;
 mod rollout;
 mod run;
-mod settle;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use end::{End, in_time, unless_stopped};
+use cancel::{End, in_time, unless_stopped};
+use finalize::Histories;
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared, join_all},
 };
 use locks::{NoLocks, identity, lease_names, release, take_locks};
-use mend::Mended;
-use settle::Histories;
+use prepare::Mended;
 
-pub(crate) use mend::{manifest_of, precious};
+pub(crate) use prepare::{manifest_of, precious};
 
 use crate::{
     clock::Clock,
@@ -72,7 +72,7 @@ const RECORDS: Duration = Duration::from_secs(5);
 /// Does what was asked, and reports it. Gives the exit code.
 pub async fn deploy(request: &Request, reporter: &Arc<Reporter>, clock: Clock, signals: Signals) -> u8 {
     // Before anything is said.
-    reporter.learn(&given::secrets(request));
+    reporter.learn(&values_files::secrets(request));
     let releases = request.releases();
     let namespace = request.target.namespace.clone().unwrap_or_default();
     reporter.emit(Event::Started(request.subject(&releases.join(", "), &namespace)));
@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
         let (helm, environment) = (request.helm.clone(), Vec::new());
         let (memory, redactor) = (request.helm_memory, reporter.redactor());
         let place = Place::here(request.in_ci);
-        let input = input::read(request, signals).await?;
+        let input = stdin_values::read(request, signals).await?;
         let mut launch =
             Launch { helm, lock_id: lock_id.clone(), environment, memory, redactor, place, input };
         let version = ask_version(launch.clone());

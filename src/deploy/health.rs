@@ -1,7 +1,7 @@
 //! How the release fares before a run and after it, for the report.
 //! What it means is decided in `health.rs`.
 
-use super::{Mended, Run, end::in_time, settle::Histories};
+use super::{Mended, Run, cancel::in_time, finalize::Histories};
 use crate::{
     changes::Changes,
     cluster::Cluster,

@@ -10,7 +10,7 @@ use std::{
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
-use super::{Mended, Run, end::End, mend::read_manifest, prove::Rendered, settle::Histories};
+use super::{Mended, Run, cancel::End, finalize::Histories, prepare::read_manifest, render::Rendered};
 use crate::{
     cluster::{AT_ONCE, gated::Gate},
     manifest::{Manifest, ObjectKey},

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     STATUS_INTERVAL,
-    end::{End, in_time},
+    cancel::{End, in_time},
 };
 use crate::{
     cli,

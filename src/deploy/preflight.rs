@@ -20,11 +20,11 @@ use serde_json::Value;
 
 use super::{
     Run,
-    end::{End, in_time, unless_stopped},
+    cancel::{End, in_time, unless_stopped},
     leftovers::everything,
-    mend::{Mended, manifest_of},
-    prove::{Rendered, read_once},
+    prepare::{Mended, manifest_of},
     recreate::Set,
+    render::{Rendered, read_once},
 };
 use crate::{
     cli::Preflight,

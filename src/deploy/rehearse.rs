@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{
     Run,
-    end::{End, unless_stopped},
-    prove::{Rendered, read_once},
+    cancel::{End, unless_stopped},
+    render::{Rendered, read_once},
 };
 use crate::{
     deploy::helm_process,

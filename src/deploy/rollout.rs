@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Run,
-    end::{End, in_time},
+    cancel::{End, in_time},
     locks::lost_any,
 };
 use crate::{

@@ -1,5 +1,5 @@
 //! What a command line gives that must not be shown: Helm quotes a `--set-json` that it cannot parse, and the API server
-//! quotes a field that it refuses. Values of files are read in `deploy/given.rs`.
+//! quotes a field that it refuses. Values of files are read in `deploy/values_files.rs`.
 //! Pure.
 
 use serde_json::Value;

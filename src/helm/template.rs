@@ -1,5 +1,5 @@
 //! The command lines that prove a deploy before anything is repaired, and what Helm's answers to them mean.
-//! Pure: `deploy/prove.rs` runs them.
+//! Pure: `deploy/render.rs` runs them.
 
 use super::argv::{Command, Invocation, Item};
 use super::flags::{self, Column};

@@ -2,9 +2,9 @@
 
 use super::{
     Done, Mended, Run,
-    end::{End, in_time},
-    mend::manifest_of,
-    settle::Histories,
+    cancel::{End, in_time},
+    finalize::Histories,
+    prepare::manifest_of,
 };
 use crate::{
     deploy::helm_process,

@@ -1,6 +1,6 @@
 //! Sets the records right when Helm is gone.
 
-use super::{Done, Mended, Run, end::in_time};
+use super::{Done, Mended, Run, cancel::in_time};
 use crate::{
     cli::Lock,
     release::History,

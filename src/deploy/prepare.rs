@@ -3,7 +3,7 @@
 
 use super::{
     Done, Run,
-    end::{End, in_time, stopped_repair, unless_stopped},
+    cancel::{End, in_time, stopped_repair, unless_stopped},
     leftovers, warn_of_ledger,
 };
 use crate::{

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::end::{End, unless_stopped};
+use super::cancel::{End, unless_stopped};
 use crate::{
     exit,
     private_file::InMemory,

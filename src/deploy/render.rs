@@ -5,7 +5,7 @@ use std::{io::Read, os::unix::fs::FileTypeExt};
 
 use super::{
     Run,
-    end::{End, unless_stopped},
+    cancel::{End, unless_stopped},
     unusable_helm,
 };
 use crate::{
