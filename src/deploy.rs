@@ -41,7 +41,7 @@ use crate::{
     cluster::Cluster,
     diagnose::{
         self, Snapshot,
-        look::{Scope, Seen},
+        collect::{Scope, Seen},
     },
     exit,
     fence::server::{self, Fence},

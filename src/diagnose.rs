@@ -1,30 +1,30 @@
 //! Why a release does not work: what was seen of it becomes causes, the most telling first.
-//! Pure: the cluster is looked at in `diagnose/look.rs`, Helm's requests are seen by the fence.
+//! Pure: the cluster is looked at in `diagnose/collect.rs`, Helm's requests are seen by the fence.
 //!
 //! A rule is a function from what was seen to causes, and the list of rules is the ranking: what ended the deploy at once
 //! stands before what made it wait, and a sure sign before a guess. No rule looks at what another found, so each can be
 //! taken out, or tried, alone. Where none applies nothing is guessed: the report shows what was seen.
 
-pub mod again;
+pub mod api_errors;
 mod charts;
-mod deletes;
-mod helm;
+pub mod collect;
+pub mod containers;
+pub mod finalizers;
+pub mod helm_errors;
 mod hooks;
 mod images;
-pub mod look;
 mod messages;
 mod nodes;
 mod ownership;
 mod pods;
-mod refusals;
 pub mod render;
-mod seats;
+pub mod retry;
 mod storage;
 mod timing;
 mod values;
 
+pub(crate) use containers::{is_ready, selects};
 pub(crate) use render::trouble;
-pub(crate) use seats::{is_ready, selects};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -144,28 +144,28 @@ type Rule = (&'static str, fn(&Snapshot) -> Vec<Cause>);
 
 /// The ranking.
 const RULES: [Rule; 64] = [
-    ("api-unreachable", refusals::unreachable),
-    ("credentials-expired", refusals::credentials),
-    ("forbidden", refusals::forbidden),
-    ("namespace-terminating", refusals::namespace_leaves),
-    ("api-removed", refusals::api_removed),
-    ("crd-missing", refusals::kind_missing),
-    ("statefulset-immutable", refusals::stateful_set),
-    ("selector-immutable", refusals::selector),
-    ("claim-not-resizable", refusals::resize),
-    ("immutable-field", refusals::immutable),
-    ("field-conflict", refusals::conflict),
-    ("apply-not-typed", refusals::not_typed),
-    ("changed-meanwhile", refusals::changed),
-    ("webhook-unreachable", refusals::webhook_down),
-    ("admission-refused", refusals::admission),
-    ("quota-exceeded", refusals::quota),
-    ("schema-refused", refusals::schema),
-    ("record-too-large", helm::record_too_large),
-    ("never-installed", helm::never_installed),
-    ("not-found", helm::not_found),
-    ("in-progress", helm::in_progress),
-    ("name-in-use", helm::name_in_use),
+    ("api-unreachable", api_errors::unreachable),
+    ("credentials-expired", api_errors::credentials),
+    ("forbidden", api_errors::forbidden),
+    ("namespace-terminating", api_errors::namespace_leaves),
+    ("api-removed", api_errors::api_removed),
+    ("crd-missing", api_errors::kind_missing),
+    ("statefulset-immutable", api_errors::stateful_set),
+    ("selector-immutable", api_errors::selector),
+    ("claim-not-resizable", api_errors::resize),
+    ("immutable-field", api_errors::immutable),
+    ("field-conflict", api_errors::conflict),
+    ("apply-not-typed", api_errors::not_typed),
+    ("changed-meanwhile", api_errors::changed),
+    ("webhook-unreachable", api_errors::webhook_down),
+    ("admission-refused", api_errors::admission),
+    ("quota-exceeded", api_errors::quota),
+    ("schema-refused", api_errors::schema),
+    ("record-too-large", helm_errors::record_too_large),
+    ("never-installed", helm_errors::never_installed),
+    ("not-found", helm_errors::not_found),
+    ("in-progress", helm_errors::in_progress),
+    ("name-in-use", helm_errors::name_in_use),
     ("ownership-conflict", ownership::foreign),
     ("values-schema", values::schema),
     ("values-unreadable", values::unreadable),
@@ -206,7 +206,7 @@ const RULES: [Rule; 64] = [
     ("startup-probe", pods::startup),
     ("readiness-probe", pods::readiness),
     ("hook-running", hooks::running),
-    ("delete-blocked", deletes::blocked),
+    ("delete-blocked", finalizers::blocked),
     ("timeout-too-short", timing::too_short),
 ];
 
@@ -261,7 +261,7 @@ pub fn next(snapshot: &Snapshot, causes: &[Cause]) -> Vec<String> {
         }
     }
     if next.is_empty() {
-        let unready = snapshot.live.pods.iter().find(|pod| !seats::is_ready(pod));
+        let unready = snapshot.live.pods.iter().find(|pod| !containers::is_ready(pod));
         next.extend(unready.map(|pod| describe(snapshot, pod)));
     }
     next

@@ -37,7 +37,7 @@ const ACTING: [(&str, &str); 77] = [
     ("deploy/rollout.rs", "waits for rollouts, lets time pass"),
     ("deploy/run.rs", "runs Helm, lets time pass"),
     ("commands/diagnose.rs", "reads a release's record and what lives of it, prints"),
-    ("diagnose/look.rs", "reads what lives of a release"),
+    ("diagnose/collect.rs", "reads what lives of a release"),
     ("fence/home.rs", "writes Helm's kubeconfig"),
     ("fence/memory.rs", "keeps descriptions of the API"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::diagnose::{
     Snapshot, causes,
-    look::{self, Scope},
+    collect::{self, Scope},
     render::{Diagnosis, facts, render},
 };
 use crate::{
@@ -49,7 +49,7 @@ async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
         namespace: cluster.namespace.clone(),
         error,
         hooks: scope.hooks.clone(),
-        live: look::live(&cluster, &scope).await,
+        live: collect::live(&cluster, &scope).await,
         ..Snapshot::default()
     };
     if let Some(path) = &args.save {

@@ -10,7 +10,7 @@ use crate::{
     deploy::helm_process,
     diagnose::{
         self, Refusal, Snapshot,
-        look::{Scope, Seen},
+        collect::{Scope, Seen},
     },
     fence::server::Fence,
     helm::{
@@ -114,7 +114,7 @@ impl Run<'_> {
         };
         let hooks_before = last.body.as_ref().is_ok_and(|body| body.hooks.iter().any(HookRun::is_first));
         let wanted = manifest_of(last, &self.cluster.namespace);
-        diagnose::again::again(&snapshot, &diagnose::causes(&snapshot), &wanted, hooks_before)
+        diagnose::retry::again(&snapshot, &diagnose::causes(&snapshot), &wanted, hooks_before)
     }
 
     /// Says why Helm failed with these words, or why what was brought back does not become ready. Gives what to do next.

@@ -26,7 +26,7 @@ use crate::workload::selector::{Selection, selections};
 use crate::{
     clock::Clock,
     cluster::Cluster,
-    diagnose::look::{Scope, redactor},
+    diagnose::collect::{Scope, redactor},
     fence::log::Writes,
     report::{Awaited, Event, sink::Reporter},
 };

@@ -7,7 +7,7 @@ use tokio::sync::watch::Receiver;
 use super::Run;
 use crate::{
     deploy::follow::{Follower, Stand},
-    diagnose::look::Scope,
+    diagnose::collect::Scope,
     fence::server::Fence,
     helm::Command,
     manifest::Manifest,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     deploy::follow::{Follower, Stand},
-    diagnose::look::{Scope, Seen},
+    diagnose::collect::{Scope, Seen},
     exit,
     health::{Finding, Health, Readiness},
     manifest::Manifest,

@@ -9,7 +9,7 @@ use std::{
 use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any};
 use crate::{
     deploy::{follow::Follower, helm_process},
-    diagnose::look::{Scope, Seen},
+    diagnose::collect::{Scope, Seen},
     fence::{proxy::Peek, server::Fence},
     helm::{
         Command,

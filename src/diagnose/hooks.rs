@@ -4,9 +4,9 @@
 use serde_json::Value;
 
 use super::{
-    Cause, Snapshot, label, list, nodes, number,
-    seats::{self, Seat, is_hook, owner},
-    text,
+    Cause, Snapshot,
+    containers::{self, Seat, is_hook, owner},
+    label, list, nodes, number, text,
 };
 
 /// Hooks of the release, with their pods, the newest last.
@@ -35,7 +35,7 @@ fn remedy(snapshot: &Snapshot, hook: &str) -> Vec<String> {
 
 /// Lines about what the hook's containers did.
 fn evidence(snapshot: &Snapshot, pods: &[&Value]) -> Vec<String> {
-    let seats = pods.iter().rev().flat_map(|pod| seats::of(pod));
+    let seats = pods.iter().rev().flat_map(|pod| containers::of(pod));
     seats
         .flat_map(|seat: Seat<'_>| {
             let how = seat.status.pointer("/state/terminated").map(|ended| {
@@ -55,8 +55,8 @@ pub(super) fn failed(snapshot: &Snapshot) -> Vec<Cause> {
         let condition = job(snapshot, &hook).and_then(|job| condition(job, "Failed"));
         let pod = pods.iter().rev().find(|pod| text(pod, "/status/phase") == "Failed");
         let code = pod.and_then(|pod| {
-            let codes =
-                seats::of(pod).filter_map(|seat| seat.status.pointer("/state/terminated/exitCode")?.as_i64());
+            let codes = containers::of(pod)
+                .filter_map(|seat| seat.status.pointer("/state/terminated/exitCode")?.as_i64());
             codes.into_iter().find(|code| *code != 0)
         });
         let why = match (pod.and_then(|pod| Some((pod, nodes::ended_by(pod)?))), condition, code) {

@@ -2,9 +2,9 @@
 //! Pure. The words are those of containerd, CRI-O and the registries behind them.
 
 use super::{
-    Cause, Snapshot, describe, says,
-    seats::{self, Seat},
-    text,
+    Cause, Snapshot,
+    containers::{self, Seat},
+    describe, says, text,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ fn message<'a>(snapshot: &'a Snapshot, seat: &Seat<'a>) -> &'a str {
     if own.contains(": ") || own.contains("pull ") {
         return own;
     }
-    let told = seats::events(snapshot, "Pod", seat.pod_name()).map(|event| text(event, "/message"));
+    let told = containers::events(snapshot, "Pod", seat.pod_name()).map(|event| text(event, "/message"));
     told.into_iter()
         .find(|message| message.starts_with("Failed to pull image") && message.contains(image))
         .unwrap_or(own)
@@ -67,7 +67,7 @@ fn found(
                 | "RegistryUnavailable"
         )
     };
-    let seats = seats::seats(snapshot).filter(stuck);
+    let seats = containers::seats(snapshot).filter(stuck);
     seats
         .filter(|seat| why(message(snapshot, seat)) == wanted)
         .map(|seat| {
@@ -75,7 +75,7 @@ fn found(
             let mut remedy = remedy(&seat);
             remedy.push(describe(snapshot, seat.pod));
             Cause {
-                object: seats::owner(snapshot, seat.pod),
+                object: containers::owner(snapshot, seat.pod),
                 summary: format!("{} cannot start: image {image} {what}", seat.title()),
                 evidence: vec![seat.line(&format!("{}: {}", seat.waits(), message(snapshot, &seat)))],
                 remedy,

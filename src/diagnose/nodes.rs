@@ -4,9 +4,9 @@
 use serde_json::Value;
 
 use super::{
-    Cause, Snapshot, describe, list,
-    seats::{events, is_hook, is_ready, owner},
-    text,
+    Cause, Snapshot,
+    containers::{events, is_hook, is_ready, owner},
+    describe, list, text,
 };
 
 /// A node that is not ready, under a pod that is not.
@@ -70,7 +70,7 @@ pub(super) fn evicted(snapshot: &Snapshot) -> Vec<Cause> {
     let is_of_today = |pod: &Value| {
         let owner = owner(snapshot, pod);
         let youngest = own()
-            .filter(|other| super::seats::owner(snapshot, other) == owner)
+            .filter(|other| super::containers::owner(snapshot, other) == owner)
             .max_by_key(|other| text(other, "/metadata/creationTimestamp"));
         youngest.is_none_or(|youngest| revision(youngest) == revision(pod))
     };

@@ -2,9 +2,9 @@
 //! Pure. The words are those of the scheduler, the kubelet and the controllers.
 
 use super::{
-    Cause, Snapshot, between, describe, list, number, says,
-    seats::{Role, Seat, events, owner, seats},
-    text,
+    Cause, Snapshot, between,
+    containers::{Role, Seat, events, owner, seats},
+    describe, list, number, says, text,
 };
 
 /// A Secret or ConfigMap that is not there, or a key of it.

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Cause, Live, list, nodes, number, seats, text};
+use super::{Cause, Live, containers, list, nodes, number, text};
 use crate::{
     output::Format,
     table::aligned,
@@ -39,7 +39,7 @@ pub struct Diagnosis {
 
 /// Pods that are not ready, and what was warned of, the newest first: what is shown whether or not a rule applies.
 pub fn facts(live: &Live) -> (Vec<PodTrouble>, Vec<WarningEvent>) {
-    let unready = live.pods.iter().filter(|pod| !seats::is_ready(pod));
+    let unready = live.pods.iter().filter(|pod| !containers::is_ready(pod));
     let events = live.events.iter().rev().map(|event| WarningEvent {
         object: format!("{}/{}", text(event, "/involvedObject/kind"), text(event, "/involvedObject/name")),
         reason: text(event, "/reason").to_owned(),
@@ -56,7 +56,7 @@ pub(crate) fn trouble(pod: &Value) -> PodTrouble {
         let (reason, message) = (reason.to_owned(), text(pod, "/status/message").to_owned());
         return PodTrouble { pod: name, reason, message, ..PodTrouble::default() };
     }
-    for seat in seats::of(pod) {
+    for seat in containers::of(pod) {
         let restarts = u32::try_from(number(seat.status, "/restartCount")).unwrap_or_default();
         let ended = seat.status.pointer("/state/terminated").filter(|ended| number(ended, "/exitCode") != 0);
         let told = match (seat.waits(), ended) {

@@ -4,9 +4,10 @@
 use serde_json::Value;
 
 use super::{
-    Cause, Snapshot, between, describe, list,
+    Cause, Snapshot, between,
+    containers::{self, events, owner},
+    describe, list,
     pods::unplaced,
-    seats::{self, events, owner},
     text,
 };
 
@@ -64,7 +65,7 @@ pub(super) fn pending(snapshot: &Snapshot) -> Vec<Cause> {
                 .live
                 .pods
                 .iter()
-                .find(|pod| !seats::is_ready(pod) && named(pod).any(|one| one == name));
+                .find(|pod| !containers::is_ready(pod) && named(pod).any(|one| one == name));
             let told: Vec<&Value> = events(snapshot, "PersistentVolumeClaim", name).collect();
             if waiting.is_none() && told.is_empty() {
                 return unused(snapshot, claim);
@@ -116,11 +117,11 @@ pub(super) fn missing(snapshot: &Snapshot) -> Vec<Cause> {
 
 /// The kubelet cannot put a volume into a pod.
 pub(super) fn not_mounted(snapshot: &Snapshot) -> Vec<Cause> {
-    let unready = snapshot.live.pods.iter().filter(|pod| !seats::is_ready(pod));
+    let unready = snapshot.live.pods.iter().filter(|pod| !containers::is_ready(pod));
     let told = unready.filter_map(|pod| {
         let is_it = |event: &&Value| matches!(text(event, "/reason"), "FailedMount" | "FailedAttachVolume");
         let starts =
-            seats::of(pod).any(|seat| matches!(seat.waits(), "ContainerCreating" | "PodInitializing"));
+            containers::of(pod).any(|seat| matches!(seat.waits(), "ContainerCreating" | "PodInitializing"));
         let event = events(snapshot, "Pod", text(pod, "/metadata/name")).find(is_it).filter(|_| starts)?;
         Some((pod, text(event, "/message")))
     });

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Cause, Snapshot, list,
-    seats::{self, events, is_hook, is_ready, owner},
-    text,
+    Cause, Snapshot,
+    containers::{self, events, is_hook, is_ready, owner},
+    list, text,
 };
 use crate::workload::rollout;
 
@@ -67,7 +67,7 @@ fn unready(snapshot: &Snapshot) -> Option<String> {
     let behind = |workload: &&Value| {
         text(workload, "/kind") != "Job"
             && rollout::count(workload).is_some_and(|count| !count.is_whole())
-            && seats::events(snapshot, text(workload, "/kind"), text(workload, "/metadata/name"))
+            && containers::events(snapshot, text(workload, "/kind"), text(workload, "/metadata/name"))
                 .next()
                 .is_none()
             && list(workload, "/status/conditions").iter().all(|one| one["type"] != "ReplicaFailure")
@@ -77,11 +77,11 @@ fn unready(snapshot: &Snapshot) -> Option<String> {
 
 fn is_well(snapshot: &Snapshot, pod: &Value) -> bool {
     let waits = |reason: &str| matches!(reason, "" | "ContainerCreating" | "PodInitializing");
-    let calm = seats::of(pod)
+    let calm = containers::of(pod)
         .all(|seat| waits(seat.waits()) && seat.status.pointer("/lastState/terminated").is_none());
     let placed = super::pods::unplaced(pod).is_none();
-    let running_init = seats::of(pod)
-        .any(|seat| seat.role == seats::Role::Init && seat.status.pointer("/state/running").is_some());
+    let running_init = containers::of(pod)
+        .any(|seat| seat.role == containers::Role::Init && seat.status.pointer("/state/running").is_some());
     let told = events(snapshot, "Pod", text(pod, "/metadata/name")).next().is_some();
     calm && placed
         && !running_init

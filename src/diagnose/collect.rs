@@ -10,9 +10,9 @@ use kube::Api;
 use serde_json::{Value, json};
 
 use super::{
-    Live, Log, label, list, nodes, pods,
-    seats::{self, Role, Seat},
-    text,
+    Live, Log,
+    containers::{self, Role, Seat},
+    label, list, nodes, pods, text,
 };
 use crate::{
     cluster::{Cluster, known_kind},
@@ -110,7 +110,7 @@ impl Live {
         let snapshot =
             super::Snapshot { hooks: scope.hooks.clone(), live: self.clone(), ..super::Snapshot::default() };
         self.workloads.retain(|workload| scope.hooks.contains(&label(workload)));
-        self.pods.retain(|pod| seats::is_hook(&snapshot, pod));
+        self.pods.retain(|pod| containers::is_hook(&snapshot, pod));
         Self {
             workloads: self.workloads,
             pods: self.pods,
@@ -257,7 +257,7 @@ pub async fn redactor(cluster: &Cluster, scope: &Scope, pod: &Value) -> Result<R
     for name in secret_names(pod).collect::<BTreeSet<_>>() {
         secrets.extend(look.secret(name).await.ok_or_else(|| withheld_for(name))?);
     }
-    let seats: Vec<Seat<'_>> = seats::of(pod).collect();
+    let seats: Vec<Seat<'_>> = containers::of(pod).collect();
     secrets.extend(scope.secrets(seats.iter()).cloned());
     Ok(known(secrets))
 }
@@ -340,7 +340,7 @@ impl Look<'_> {
 
     /// Nodes under pods that are not ready, less what no rule asks about.
     async fn nodes(&self, pods: &[Value]) -> Vec<Value> {
-        let unready = pods.iter().filter(|pod| !seats::is_ready(pod));
+        let unready = pods.iter().filter(|pod| !containers::is_ready(pod));
         let names: BTreeSet<&str> = unready.map(|pod| text(pod, "/spec/nodeName")).collect();
         let named = names.into_iter().filter(|name| !name.is_empty()).take(NODES);
         let read = stream::iter(named).map(|name| async move {
@@ -361,14 +361,15 @@ impl Look<'_> {
         let mut of_owner = std::collections::BTreeMap::<(String, String), usize>::new();
         // A hook that works may be what is waited for.
         let is_hook =
-            |pod: &Value| seats::is_hook(&snapshot, pod) && text(pod, "/status/phase") != "Succeeded";
-        let pods = snapshot.live.pods.iter().filter(|pod| !seats::is_ready(pod) || is_hook(pod));
-        let few = pods.flat_map(seats::of).filter(|seat| has_log(seat, is_hook(seat.pod))).filter(|seat| {
-            let key = (seats::owner(&snapshot, seat.pod), seat.name().to_owned());
-            let count = of_owner.entry(key).or_default();
-            *count += 1;
-            *count <= LOGS_OF_ONE
-        });
+            |pod: &Value| containers::is_hook(&snapshot, pod) && text(pod, "/status/phase") != "Succeeded";
+        let pods = snapshot.live.pods.iter().filter(|pod| !containers::is_ready(pod) || is_hook(pod));
+        let few =
+            pods.flat_map(containers::of).filter(|seat| has_log(seat, is_hook(seat.pod))).filter(|seat| {
+                let key = (containers::owner(&snapshot, seat.pod), seat.name().to_owned());
+                let count = of_owner.entry(key).or_default();
+                *count += 1;
+                *count <= LOGS_OF_ONE
+            });
         let few: Vec<Seat<'_>> = few.take(LOGS).collect();
         let names: BTreeSet<&str> = few.iter().flat_map(|seat| secret_names(seat.pod)).collect();
         let read: Vec<(&str, Option<Vec<String>>)> = stream::iter(names)
