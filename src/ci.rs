@@ -5,11 +5,11 @@
 use crate::env::Env;
 pub mod api;
 pub mod checkout;
-pub mod concurrency;
 pub mod github;
 pub mod gitlab;
 pub mod run;
 pub mod terminal;
+pub mod workflow_lint;
 
 use std::{fmt, path::PathBuf, time::Duration};
 

@@ -1,13 +1,13 @@
 //! The lock of a release: who holds it, and whether this process may take it.
 //! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in. The `lock` commands are beside it.
 
+pub mod ci_liveness;
+pub mod contender;
 pub mod holder;
 pub mod joined;
 pub mod lease;
-pub mod line;
-pub mod over;
 pub mod protocol;
-pub mod queue;
+pub mod run_history;
 pub mod table;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::{
     bytes,
-    ci::{self, concurrency::Limits, run::Owner},
+    ci::{self, run::Owner, workflow_lint::Limits},
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
     cluster::{Target, http_proxy::Proxies},
     env::Env,

@@ -50,7 +50,7 @@ const ACTING: [(&str, &str); 77] = [
     ("lock/lease.rs", "writes the Lease"),
     ("lock/lease/hold.rs", "renews the Lease and gives it back"),
     ("lock/lease/object.rs", "is about the API server's type"),
-    ("lock/queue.rs", "asks in the background, lets time pass"),
+    ("lock/contender.rs", "asks in the background, lets time pass"),
     ("commands/lock_run.rs", "runs a command under the lock"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
     ("preflight/act.rs", "asks the API server by dry runs"),

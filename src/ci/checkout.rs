@@ -1,4 +1,4 @@
-//! Reads the workflow's own file from the checkout. What it says is judged in `ci/concurrency.rs`.
+//! Reads the workflow's own file from the checkout. What it says is judged in `ci/workflow_lint.rs`.
 
 use std::{
     fs::File,
@@ -7,9 +7,8 @@ use std::{
 };
 
 use super::{
-    System,
-    concurrency::{self, Limits},
-    system, workflow_file,
+    System, system, workflow_file,
+    workflow_lint::{self, Limits},
 };
 use crate::env::Env;
 
@@ -27,9 +26,9 @@ pub fn oddities(env: &Env, limits: &Limits) -> Vec<String> {
     };
     let text = within(root, &file).and_then(|path| read(&path)).unwrap_or_default();
     match system(env) {
-        System::GitHub => concurrency::github(&file, &text, get("GITHUB_JOB"), limits),
+        System::GitHub => workflow_lint::github(&file, &text, get("GITHUB_JOB"), limits),
         System::GitLab => {
-            concurrency::gitlab(&file, &text, get("CI_JOB_NAME"), get("CI_JOB_TIMEOUT"), limits)
+            workflow_lint::gitlab(&file, &text, get("CI_JOB_NAME"), get("CI_JOB_TIMEOUT"), limits)
         }
         System::Terminal => Vec::new(),
     }

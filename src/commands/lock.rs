@@ -12,9 +12,9 @@ use kube::{Api, ResourceExt};
 use super::lock_run;
 use crate::lock::{
     ACQUIRE, Life, Observer, Times, belief,
+    contender::{Notice, Outdated, Queue},
     lease::{self, Acquired, End, LockError},
     lease_name,
-    queue::{Notice, Outdated, Queue},
     table::{self, Row},
 };
 use crate::{

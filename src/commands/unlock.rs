@@ -25,10 +25,10 @@ use crate::{
     id::random,
     lock::{
         Life, Observer, Times, belief,
+        contender::Queue,
         holder::{Holder, card, who},
         lease::{self, Claims, Held, LockError},
         lease_name,
-        queue::Queue,
     },
     output::Json,
     release::History,

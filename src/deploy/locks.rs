@@ -14,10 +14,10 @@ use crate::{
     helm::Command,
     lock::{
         Times,
+        contender::{self, Notice, Queue},
         holder::{Holder, LockRef},
         lease,
-        line::Newer,
-        queue::{self, Notice, Queue},
+        run_history::Newer,
     },
     report::{Event, Outcome, sink::Reporter},
     request::{Request, Task},
@@ -146,8 +146,8 @@ pub(super) async fn take_locks(
 /// What this run learns of others while it waits.
 fn queue<'a>(request: &Request, reporter: &'a Arc<Reporter>, clock: Clock) -> Queue<'a> {
     let policy = match request.guard.outdated {
-        cli::Outdated::Allow => queue::Outdated::GoesOn,
-        cli::Outdated::Skip | cli::Outdated::Fail => queue::Outdated::Stops,
+        cli::Outdated::Allow => contender::Outdated::GoesOn,
+        cli::Outdated::Skip | cli::Outdated::Fail => contender::Outdated::Stops,
     };
     Queue::new(request.desk.clone(), policy, clock, move |notice| {
         reporter.emit(match notice {

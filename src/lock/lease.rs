@@ -21,10 +21,10 @@ pub use object::{deployed, view};
 
 use super::{
     Decision, LeaseView, Observer, Times,
+    contender::Queue,
     joined::{Base, Member, Watch, may_join},
-    line::{Lines, Newer},
     protocol::{self, Answer, Step},
-    queue::Queue,
+    run_history::{Lines, Newer},
 };
 use crate::{clock::Clock, cluster, located::Located, lock::holder::Holder};
 

@@ -4,7 +4,7 @@
 use crate::table::aligned;
 use serde::Serialize;
 
-use super::{LeaseView, Life, line::Deployed};
+use super::{LeaseView, Life, run_history::Deployed};
 
 use crate::{
     lock::holder::Holder,

@@ -34,8 +34,8 @@ use crate::{
         Standing, Times,
         holder::Holder,
         joined::Member,
-        line::Lines,
         protocol::{self, Found, Hold, Mine, Next, Step},
+        run_history::Lines,
     },
 };
 

@@ -17,7 +17,7 @@ use crate::{
         LeaseView,
         holder::Holder,
         joined::{self, Member},
-        line::{self, Deployed, Lines},
+        run_history::{self, Deployed, Lines},
     },
 };
 
@@ -79,7 +79,7 @@ pub(super) fn note(lease: &mut Lease, key: &str, value: &str) {
 /// The line of runs, as a Lease has it.
 pub(super) fn lines(lease: &Lease) -> Lines {
     let notes = lease.metadata.annotations.as_ref();
-    let text = notes.and_then(|notes| notes.get(&format!("{PREFIX}{}", line::NOTE)));
+    let text = notes.and_then(|notes| notes.get(&format!("{PREFIX}{}", run_history::NOTE)));
     text.map(|text| Lines::parse(text)).unwrap_or_default()
 }
 
@@ -92,7 +92,7 @@ pub(super) fn change_lines(lease: &mut Lease, change: impl FnOnce(&mut Lines)) {
     let mut lines = lines(lease);
     change(&mut lines);
     if !lines.is_empty() {
-        note(lease, line::NOTE, &lines.render());
+        note(lease, run_history::NOTE, &lines.render());
     }
 }
 

@@ -314,5 +314,5 @@ fn short(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "line_tests.rs"]
+#[path = "run_history_tests.rs"]
 mod tests;

@@ -7,8 +7,8 @@ use tokio::task::JoinHandle;
 
 use super::{
     ACQUIRE, LeaseView,
-    line::{Lines, Newer, Place},
-    over::{Over, Weighed},
+    ci_liveness::{Over, Weighed},
+    run_history::{Lines, Newer, Place},
 };
 use crate::{
     ci::{Answer, Ask, Desk, Question, Trouble, api::Api, next_question, run::Owner},
