@@ -1,8 +1,8 @@
 //! How a release stands: what its records and its lock say together, and what a repair would do.
 //! Pure: both are read in `commands/status.rs`, and shown in `status/render.rs`.
 
-pub mod fleet;
-pub mod question;
+pub mod list_entry;
+pub mod list_queries;
 pub mod render;
 
 use serde::Serialize;

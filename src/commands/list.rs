@@ -1,5 +1,5 @@
 //! Reads what a list of releases is made of: the metadata of Helm's records, and the Leases; and prints the list.
-//! What is asked for is decided in `status/question.rs`, which of it matters in `status/fleet.rs`.
+//! What is asked for is decided in `status/list_queries.rs`, which of it matters in `status/list_entry.rs`.
 
 use std::{
     collections::BTreeMap,
@@ -40,8 +40,8 @@ use crate::{
 use crate::{
     health::Finding,
     status::{
-        fleet::{self, Entry, Sighting, Watched},
-        question::{self, Question, UNSETTLED, Which},
+        list_entry::{self, Entry, Sighting, Watched},
+        list_queries::{self, Question, UNSETTLED, Which},
     },
 };
 
@@ -91,7 +91,7 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
         });
     }
     if !entries.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
-        let text = fleet::render(&entries, &unseen, args.output, args.all_namespaces, in_color(env));
+        let text = list_entry::render(&entries, &unseen, args.output, args.all_namespaces, in_color(env));
         let _ = write!(std::io::stdout(), "{text}");
     }
     Ok(())
@@ -156,14 +156,14 @@ async fn sweep(
     }
     if let Some(whose) = wanted.watch {
         let watched = leases.into_iter().zip(&locks);
-        let watched = watched.filter(|(_, row)| fleet::is_watched(row, &seen, whose));
+        let watched = watched.filter(|(_, row)| list_entry::is_watched(row, &seen, whose));
         let watched: Vec<Lease> = watched.map(|(lease, _)| lease).collect();
         locks = rows(cluster, &watched, true, clock).await?;
     }
     for note in &unseen {
         say(&format!("warning: {note}"));
     }
-    Ok((fleet::entries(&seen, &locks, wanted.all, usual, clock.wall()), unseen))
+    Ok((list_entry::entries(&seen, &locks, wanted.all, usual, clock.wall()), unseen))
 }
 
 /// The store in which an entry's records are.
@@ -239,7 +239,7 @@ impl Sweep<'_> {
         storages: &[Storage],
     ) -> Result<(), Stop> {
         let drivers: Vec<Driver> = storages.iter().map(Storage::driver).collect();
-        let questions = stream::iter(question::the_rest(seen, locks, &drivers));
+        let questions = stream::iter(list_queries::the_rest(seen, locks, &drivers));
         let answers = questions.map(|Question { storage, namespace, which }| async move {
             let Some(storage) = storages.iter().find(|known| known.driver() == storage) else {
                 return Ok(Vec::new());

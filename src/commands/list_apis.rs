@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
 use super::list::{AT_ONCE, store};
-use crate::status::{State, fleet::Entry};
+use crate::status::{State, list_entry::Entry};
 use crate::{
     cli::KubernetesVersion,
     cluster::{self, Cluster},

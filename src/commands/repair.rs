@@ -24,7 +24,7 @@ use crate::{
     release::History,
     request,
     signals::{Signal, Signals},
-    status::{State, fleet::Entry, render},
+    status::{State, list_entry::Entry, render},
     storage::Store,
     text::{duration, terminal_safe},
 };

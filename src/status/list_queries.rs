@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fleet::Sighting;
+use super::list_entry::Sighting;
 use crate::{lock::table::Row, storage::Driver};
 
 /// Names in one selector: the API server takes URLs of 8 KiB, and a release's name has up to 53 bytes.
