@@ -46,7 +46,7 @@ use crate::{
     exit,
     fence::server::{self, Fence},
     helm::{
-        Command, Invocation, Version, binary,
+        Command, Invocation, Version, buildinfo,
         launch::{self, Launch},
         phases::Ran,
         terminal::Place,
@@ -455,7 +455,7 @@ type HelmVersion = Shared<BoxFuture<'static, Result<Version, String>>>;
 
 fn ask_version(launch: Launch) -> HelmVersion {
     let answer = async move {
-        if let Some(version) = launch::find(&launch.helm).ok().and_then(|helm| binary::version(&helm)) {
+        if let Some(version) = launch::find(&launch.helm).ok().and_then(|helm| buildinfo::version(&helm)) {
             return Ok(version);
         }
         let argv = ["version", "--template", "{{.Version}}"].map(str::to_owned);

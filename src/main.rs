@@ -16,7 +16,7 @@ use helm_guard::{
     deploy,
     env::Env,
     exit,
-    helm::{Command, launch::Launch, memory::Decided, terminal},
+    helm::{Command, gc_tuning::Decided, launch::Launch, terminal},
     private_file,
     report::{
         Event, Outcome, Subject, json,

@@ -11,7 +11,7 @@ use crate::{
     cli::{self, Cli, GuardFlags, OWN_FLAGS},
     cluster::{Target, http_proxy::Proxies},
     env::Env,
-    helm::{Command, Invocation, env_settings, go::boolean, memory::Decided, split},
+    helm::{Command, Invocation, env_settings, gc_tuning::Decided, go_syntax::boolean, split},
     lock::lease_name,
     private_file,
     repair::Strategy,

@@ -42,7 +42,7 @@ const ACTING: [(&str, &str); 77] = [
     ("fence/memory.rs", "keeps descriptions of the API"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),
     ("fence/server.rs", "receives Helm's requests"),
-    ("helm/binary.rs", "reads Helm's file"),
+    ("helm/buildinfo.rs", "reads Helm's file"),
     ("deploy/helm_process.rs", "runs Helm"),
     ("helm/launch.rs", "starts Helm"),
     ("helm/terminal.rs", "starts and signals processes, looks at the terminal"),

@@ -22,7 +22,7 @@ fn a_helm_says_in_its_file_what_it_says_when_it_is_run() {
     for (_, helm) in helm_binaries() {
         let said = Process::new(&helm).args(["version", "--template", "{{.Version}}"]).output().unwrap();
         let said = Version::parse(&String::from_utf8_lossy(&said.stdout)).unwrap();
-        let read = helm_guard::helm::binary::version(Path::new(&helm)).unwrap();
+        let read = helm_guard::helm::buildinfo::version(Path::new(&helm)).unwrap();
         assert_eq!((read.major, read.minor), (said.major, said.minor), "{helm}: {read} {said}");
     }
 }

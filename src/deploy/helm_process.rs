@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::env::LOCK_ID;
 use crate::helm::{
     launch::Launch,
-    stop::{self, Sent, Stop},
+    shutdown::{self, Sent, Stop},
     terminal::Family,
 };
 use crate::{
@@ -105,14 +105,14 @@ pub async fn run(
             let event = tokio::select! {
                 status = &mut wait => break status?,
                 signal = signals.next() => match stopped_by.replace(signal) {
-                    None => stop::Event::First(signal),
-                    Some(_) => stop::Event::Again(signal),
+                    None => shutdown::Event::First(signal),
+                    Some(_) => shutdown::Event::Again(signal),
                 },
                 why = &mut lost, if lock_lost.is_none() => {
                     lock_lost = Some(why);
-                    stop::Event::LockLost
+                    shutdown::Event::LockLost
                 }
-                () = tokio::time::sleep(time_over), if stop.limit().is_some() => stop::Event::TimeOver,
+                () = tokio::time::sleep(time_over), if stop.limit().is_some() => shutdown::Event::TimeOver,
                 () = tokio::time::sleep(next_tick.saturating_sub(now)), if ticking.is_none() => {
                     // It asks the API server, which may take its time: signals do not wait for it.
                     ticking = Some(Box::pin(tick(clock.monotonic() - started)));
@@ -131,7 +131,7 @@ pub async fn run(
                 family.send(number(sent));
             }
             let limit = stop.limit().map(|limit| limit.saturating_sub(now));
-            let cause = stop::said(event, sent, limit, lock_lost.as_deref());
+            let cause = shutdown::said(event, sent, limit, lock_lost.as_deref());
             reporter.emit(Event::Stopping { cause });
         }
     };

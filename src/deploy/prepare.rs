@@ -13,7 +13,7 @@ use crate::{
     copies::Shelf,
     deploy::journal::Debt,
     exit,
-    helm::{self, Command, stop::Manner},
+    helm::{self, Command, shutdown::Manner},
     manifest::{Manifest, ObjectKey},
     release::{History, Record, codec},
     repair::{

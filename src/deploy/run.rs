@@ -13,7 +13,7 @@ use crate::{
     fence::{proxy::Peek, server::Fence},
     helm::{
         Command,
-        stop::{Manner, Stop},
+        shutdown::{Manner, Stop},
     },
     lock::{Times, lease},
     progress::Board,

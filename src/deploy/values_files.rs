@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     bytes,
-    helm::{Invocation, given},
+    helm::{Invocation, mask},
     redact::Secrets,
     request::Request,
 };
@@ -17,7 +17,7 @@ const LIMIT: u64 = 1 << 20;
 /// All that this run was given and must not show.
 pub(super) fn secrets(request: &Request) -> Secrets {
     let invocation = &request.invocation;
-    let mut secrets = given::secrets(invocation);
+    let mut secrets = mask::secrets(invocation);
     add_files(invocation, &mut secrets);
     request.storage.secrets().iter().for_each(|secret| secrets.add(secret));
     if let Some(token) = &request.target.token {

@@ -1,9 +1,9 @@
 //! Reads a Helm command line by the rules of pflag, and writes the ones for repairs. The guard's own flags are out of it
-//! already (`helm/split.rs`).
+//! already (`helm/own_flags.rs`).
 
 use super::{
     flags::{self, Column, Flag},
-    go::{csv_fields, duration, integer},
+    go_syntax::{csv_fields, duration, integer},
 };
 use std::time::Duration;
 use thiserror::Error;

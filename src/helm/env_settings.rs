@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::go::{boolean, decimal};
+use super::go_syntax::{boolean, decimal};
 use crate::{
     bytes,
     cluster::{Place, Target, http_proxy::Proxies},

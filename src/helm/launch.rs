@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    memory::{self, Decided},
+    gc_tuning::{self, Decided},
     terminal::{Place, Prepared},
 };
 use crate::{bytes, exit, private_file::InMemory, redact::Redactor};
@@ -125,9 +125,9 @@ pub fn is_own_secret(name: &str) -> bool {
 /// Bytes; `None` where the system does not tell.
 fn memory_available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
-    let files = memory::limit_files(&read("/proc/self/cgroup").unwrap_or_default());
+    let files = gc_tuning::limit_files(&read("/proc/self/cgroup").unwrap_or_default());
     let limits: Vec<String> = files.iter().filter_map(|path| read(path)).collect();
-    memory::available(&read("/proc/meminfo")?, limits.iter().map(String::as_str))
+    gc_tuning::available(&read("/proc/meminfo")?, limits.iter().map(String::as_str))
 }
 
 /// Whether there is a program to run at all, by path or on `PATH`. Else why not: better known before the lock is taken than

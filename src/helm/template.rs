@@ -3,7 +3,7 @@
 
 use super::argv::{Command, Invocation, Item};
 use super::flags::{self, Column};
-use super::go::csv_field;
+use super::go_syntax::csv_field;
 use super::version::{Major, Version};
 use crate::manifest::Manifest;
 

@@ -24,7 +24,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use helm_guard::{
     cluster::{kubeconfig_files, route::Route, tls_trust},
-    helm::{self, env_settings, go},
+    helm::{self, env_settings, go_syntax},
     request::Request,
 };
 use serde::Deserialize;
@@ -113,10 +113,10 @@ struct Word {
 fn every_word_is_read_as_go_reads_it() {
     let words = cases::words(seed(), count() * 10);
     for (text, go) in words.iter().zip(answers::<Vec<Word>>(&[json!({"words": words})]).remove(0)) {
-        assert_eq!(go::boolean(text), go.bool, "{text:?}");
-        assert_eq!(go::decimal(text), go.decimal, "{text:?}");
-        assert_eq!(go::integer(text), go.integer, "{text:?}");
-        let ours = go::duration(text);
+        assert_eq!(go_syntax::boolean(text), go.bool, "{text:?}");
+        assert_eq!(go_syntax::decimal(text), go.decimal, "{text:?}");
+        assert_eq!(go_syntax::integer(text), go.integer, "{text:?}");
+        let ours = go_syntax::duration(text);
         assert_eq!(ours.is_some(), go.duration.is_some(), "{text:?}: {ours:?} {go:?}");
         if let (Some(ours), Some(nanoseconds)) = (ours, go.duration) {
             let theirs = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default());
