@@ -5,7 +5,7 @@ pub mod access;
 pub mod client_certificate;
 pub mod credentials;
 pub mod exec_plugin;
-pub mod gated;
+pub mod gate;
 pub mod go_url;
 pub mod http_proxy;
 pub mod kubeconfig;
@@ -17,7 +17,7 @@ pub mod retry;
 pub mod route;
 pub mod tls_client;
 pub mod tls_trust;
-pub mod wire;
+pub mod transport;
 pub mod x509;
 pub mod x509_names;
 
@@ -44,7 +44,7 @@ use crate::manifest::ObjectKey;
 const MAKER: &str = "helm-guard";
 use go_url::GoUrl;
 use http_proxy::Proxies;
-use wire::Wire;
+use transport::Wire;
 
 /// Requests at once when many objects are asked about.
 pub(crate) const AT_ONCE: usize = 8;

@@ -1,5 +1,5 @@
 //! The fence between Helm and the API server: may this request pass now, and what is changed in it?
-//! Pure: requests are received in `fence/server.rs` and passed on in `fence/proxy.rs`, files are written in `fence/home.rs`.
+//! Pure: requests are received in `fence/server.rs` and passed on in `fence/proxy.rs`, files are written in `fence/kubeconfig_dir.rs`.
 //!
 //! # What it promises
 //!
@@ -21,17 +21,17 @@
 //!   cannot read says that the cluster is unreachable, where it is to say that the lock is lost.
 
 pub mod absent;
-pub mod ahead;
+pub mod admission;
 pub mod body;
-pub mod home;
-pub mod log;
-pub mod memory;
+pub mod kubeconfig_dir;
 pub mod namespace;
+pub mod openapi_cache;
 pub mod present;
 pub mod proxy;
 pub mod record;
 pub mod repeated;
 pub mod server;
+pub mod write_log;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use serde_json::json;

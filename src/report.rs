@@ -3,7 +3,7 @@
 
 use crate::{
     ci::run::Owner,
-    fence::log::Writes,
+    fence::write_log::Writes,
     lock::holder::Holder,
     workload::{PodTrouble, WarningEvent, Workload},
 };

@@ -21,8 +21,8 @@ use crate::release::{
 use crate::{
     cluster::{
         self,
-        gated::Gate,
-        wire::{Body, Wire},
+        gate::Gate,
+        transport::{Body, Wire},
     },
     exit, fence,
     lock::{Standing, lease::Claims},

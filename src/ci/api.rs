@@ -13,7 +13,7 @@ use tower::BoxError;
 use super::{Answer, Ask, Desk, Trouble, trouble};
 use crate::cluster::{
     access::Access,
-    wire::{self, Wire},
+    transport::{self, Wire},
 };
 
 /// How long an answer may take.
@@ -33,7 +33,7 @@ pub struct Api {
 }
 
 /// The way to it.
-struct Opened(wire::Service);
+struct Opened(transport::Service);
 
 impl std::fmt::Debug for Opened {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,7 +87,7 @@ impl Api {
             request = request.header(header::IF_NONE_MATCH, tag);
         }
         let nothing = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
-        let answer = wire::send(service, request.body(nothing)?).await?;
+        let answer = transport::send(service, request.body(nothing)?).await?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, LARGEST).collect().await?.to_bytes();
         Ok((head.status.as_u16(), head.headers, body))
@@ -95,7 +95,7 @@ impl Api {
 }
 
 /// As the API server is reached: proxies, roots and TLS are the same.
-fn open(desk: &Desk) -> anyhow::Result<wire::Service> {
+fn open(desk: &Desk) -> anyhow::Result<transport::Service> {
     let (name, token) = &desk.login;
     let mut token = HeaderValue::from_str(token.reveal())?;
     token.set_sensitive(true);

@@ -27,7 +27,7 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     diagnose::collect::{Scope, redactor},
-    fence::log::Writes,
+    fence::write_log::Writes,
     report::{Awaited, Event, sink::Reporter},
 };
 

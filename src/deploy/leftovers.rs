@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Mended, Run, cancel::End, finalize::Histories, prepare::read_manifest, render::Rendered};
 use crate::{
-    cluster::{AT_ONCE, gated::Gate},
+    cluster::{AT_ONCE, gate::Gate},
     manifest::{Manifest, ObjectKey},
     preflight::{helm_request::Apply, part, references},
     private_file,

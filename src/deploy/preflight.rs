@@ -32,7 +32,7 @@ use crate::{
     cluster::Cluster,
     deploy::helm_process,
     exit,
-    fence::ahead::Inspector,
+    fence::admission::Inspector,
     health,
     helm::{self, Command, Invocation, Major, Version},
     manifest::Manifest,

@@ -69,7 +69,7 @@ fn named(key: &ObjectKey, own: &str) -> String {
 impl Run<'_> {
     pub(super) fn recreator(&self, signals: &Signals) -> Recreator {
         let lock = self.claims.clone();
-        let gate: crate::cluster::gated::Gate = Arc::new(move || lock.are_safe());
+        let gate: crate::cluster::gate::Gate = Arc::new(move || lock.are_safe());
         Recreator {
             client: self.cluster.wire.gated_client(self.cluster.namespace.clone(), gate, |_| {}),
             reporter: self.reporter.clone(),

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tower::BoxError;
 
-use crate::cluster::wire::Body;
+use crate::cluster::transport::Body;
 
 /// Reads at least `enough` of a body, if it is that long, and gives it with the whole body as it was.
 pub async fn begin(mut body: Body, enough: usize) -> Result<(Bytes, Body), BoxError> {

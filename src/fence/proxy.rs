@@ -22,16 +22,16 @@ use tower::BoxError;
 use super::{
     Description, Verdict,
     absent::{self, Absent},
-    ahead::Ahead,
+    admission::Ahead,
     body::{begin, full, passed_on},
-    log::{Log, Written},
     namespace::{self, Meets},
     present::Present,
     record::{self, ENOUGH, OfRecord},
     repeated::{self, Answer, Asked, Read, Repeated},
+    write_log::{Log, Written},
 };
 use crate::{
-    cluster::wire::{Body, Ways, send},
+    cluster::transport::{Body, Ways, send},
     lock::{Standing, lease::Claims},
 };
 

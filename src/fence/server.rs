@@ -19,16 +19,16 @@ use tokio::{
 
 use super::{
     Description, VARIABLES,
-    ahead::{Ahead, Inspector},
-    home::Home,
-    log::{Log, Written},
-    memory::Memory,
+    admission::{Ahead, Inspector},
+    kubeconfig_dir::Home,
+    openapi_cache::Memory,
     proxy::{Attention, Hidden, Moment, PAUSE, Peek, Peeker, Proxy},
     record::Definition,
+    write_log::{Log, Written},
 };
 use crate::{
-    cluster::{Cluster, gated::Gate},
-    fence::log::Writes,
+    cluster::{Cluster, gate::Gate},
+    fence::write_log::Writes,
     lock::lease::Claims,
 };
 

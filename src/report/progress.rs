@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Awaited, terminal::wrote};
-use crate::fence::log::Writes;
+use crate::fence::write_log::Writes;
 use crate::text::{duration, prefixed, to_the_second};
 use crate::{
     color::Tone,

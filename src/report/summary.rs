@@ -15,7 +15,7 @@ use crate::{
     release::{Revision, Status},
 };
 use crate::{
-    fence::log::Writes,
+    fence::write_log::Writes,
     lock::holder::Holder,
     workload::{PodTrouble, WarningEvent, Workload},
 };

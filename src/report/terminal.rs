@@ -14,7 +14,7 @@ use crate::{
     preflight,
     release::Revision,
 };
-use crate::{fence::log::Writes, workload::Workload};
+use crate::{fence::write_log::Writes, workload::Workload};
 
 /// Rows of the history in the closing report.
 const HISTORY: usize = 4;

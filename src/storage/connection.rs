@@ -20,7 +20,7 @@ use tokio_postgres::{Client, Config, NoTls, config::SslMode};
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    cluster::gated::{Gate, Gated},
+    cluster::gate::{Gate, Gated},
     storage::dsn::{Database, DatabaseError, Host, Tls, password_in},
 };
 

@@ -19,7 +19,7 @@ use super::{
     connection::{self, Open},
 };
 use crate::{
-    cluster::gated::Gate,
+    cluster::gate::Gate,
     release::stored::{Row, Stored},
     storage::dsn::{Database, DatabaseError},
 };

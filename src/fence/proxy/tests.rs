@@ -17,8 +17,8 @@ use crate::{
     clock::Clock,
     cluster::{Cluster, Target},
     fence::{
-        log::Writes,
         server::{Fence, Place},
+        write_log::Writes,
     },
     lock::lease::Teller,
 };

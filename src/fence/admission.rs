@@ -12,7 +12,7 @@ use http::Request;
 use serde_json::Value;
 
 use super::record::Definition;
-use crate::cluster::wire::Body;
+use crate::cluster::transport::Body;
 
 /// Looks at the payload of the record that Helm is about to create, before anything of the release is changed, and at the
 /// objects, by their paths, of which Helm was told that they are not there. Else says why the record must not be.

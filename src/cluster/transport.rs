@@ -35,7 +35,7 @@ use super::{
     access::{Access, DEFAULT_SERVER},
     credentials::Credentials,
     exec_plugin::{Login, NoLogin},
-    gated::{Gate, Gated},
+    gate::{Gate, Gated},
     http_proxy::Proxies,
     proxied::{Base, Kind, Proxy},
     retry::{RETRIES, RetryAfter},
