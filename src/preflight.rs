@@ -1,27 +1,27 @@
 //! Would the API server take what Helm is about to apply? What it says to a dry run becomes findings.
-//! Pure: who asks it, and when, is in `preflight/act.rs`.
+//! Pure: who asks it, and when, is in `preflight/dry_run.rs`.
 //!
 //! How sure a finding is, is decided in one place, `certainty.rs`: a deploy is refused only for a request that Helm will send
 //! and that cannot succeed in the state in which Helm sends it. All other findings warn.
 
-pub mod act;
 pub mod admission;
+pub mod api_paths;
 pub mod certainty;
 pub mod claims;
-pub mod definitions;
+pub mod crds;
+pub mod dry_run;
 mod ground;
 pub mod helm_request;
 pub mod lint;
+pub mod merge_patch;
 pub mod order;
-pub mod patch;
 pub mod records;
+pub mod redact;
 pub mod references;
-pub mod resource;
 pub mod rights;
 pub mod timeouts;
 mod unchanged;
 pub mod varying;
-mod words;
 
 use std::collections::BTreeSet;
 
@@ -32,10 +32,10 @@ use crate::{
     manifest::{Manifest, ObjectKey},
     text::shorten,
 };
+use api_paths::group;
 use certainty::{Ground, Situation, Weight};
-use resource::group;
+use redact::{said, secrets_of};
 use varying::Varying;
-use words::{said, secrets_of};
 
 /// Something that will, or may, stop a deploy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -427,7 +427,7 @@ fn fixed_fields(answer: &Answer) -> Vec<(String, Value, Value)> {
         fields.retain(|field, _| !CHANGEABLE.contains(&field.as_str()));
     }
     let live = answer.live.as_ref().map_or(&Value::Null, |live| &live["spec"]);
-    patch::differences(live, &wanted, "spec")
+    merge_patch::differences(live, &wanted, "spec")
 }
 
 fn stateful_set(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {

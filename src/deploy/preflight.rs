@@ -37,9 +37,8 @@ use crate::{
     helm::{self, Command, Invocation, Major, Version},
     manifest::Manifest,
     preflight::{
-        Finding,
-        act::{self, Deploy, Found},
-        definitions,
+        Finding, crds,
+        dry_run::{self, Deploy, Found},
         helm_request::{Apply, Manner},
         lint, part, records,
         references::Reference,
@@ -175,7 +174,7 @@ impl Judge {
     /// Asks, and tells what was found. An error is what the deploy is refused for.
     async fn judge(&self, deploy: &Deploy) -> Result<Vec<Set>, Vec<Finding>> {
         let started = self.clock.monotonic();
-        let found = act::assess(&self.cluster, deploy).await;
+        let found = dry_run::assess(&self.cluster, deploy).await;
         self.tell(deploy, found, self.clock.monotonic() - started)
     }
 
@@ -422,13 +421,13 @@ impl Run<'_> {
         (deploy.namespace, deploy.manifest, deploy.hooks) = (self.cluster.namespace.clone(), manifest, hooks);
         deploy.known = known;
         let started = self.clock.monotonic();
-        let asking = act::assess(&self.cluster, &deploy);
+        let asking = dry_run::assess(&self.cluster, &deploy);
         let mut found = unless_stopped(signals, "asking the API server", asking).await?;
         // Nothing is refused for a field that Helm will render otherwise.
         if found.findings.iter().any(Finding::is_certain) {
             deploy.varying = self.varying(rendered, history, &deploy, signals).await?;
             if !deploy.varying.is_empty() {
-                let asking = act::assess(&self.cluster, &deploy);
+                let asking = dry_run::assess(&self.cluster, &deploy);
                 found = unless_stopped(signals, "asking the API server", asking).await?;
             }
         }
@@ -541,7 +540,8 @@ impl Run<'_> {
         if open.is_empty() {
             return;
         }
-        let findings = in_time(signals, act::still_missing(&self.cluster, &open)).await.unwrap_or_default();
+        let findings =
+            in_time(signals, dry_run::still_missing(&self.cluster, &open)).await.unwrap_or_default();
         if !findings.is_empty() {
             self.reporter.emit(Event::StillMissing(findings));
         }
@@ -561,7 +561,7 @@ impl Run<'_> {
                 )));
                 continue;
             }
-            match definitions::take_back(&client, &definition).await {
+            match crds::take_back(&client, &definition).await {
                 Ok(()) => self.reporter.emit(Event::Settled(format!(
                     "CustomResourceDefinition/{name} deleted again: helm had created it for this deploy"
                 ))),
@@ -576,7 +576,7 @@ impl Run<'_> {
 
 /// Where the manifest is not judged, objects of which Helm was told that they are not there are looked for all the same.
 async fn alone(cluster: &Cluster, absent: &BTreeSet<String>) -> Result<(), String> {
-    act::appeared(cluster, absent).await.first().map_or(Ok(()), |path| Err(came_between(path)))
+    dry_run::appeared(cluster, absent).await.first().map_or(Ok(()), |path| Err(came_between(path)))
 }
 
 fn came_between(path: &str) -> String {

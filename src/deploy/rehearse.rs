@@ -16,7 +16,7 @@ use crate::{
     deploy::helm_process,
     exit, helm,
     manifest::Manifest,
-    preflight::{act::Deploy, varying::Varying},
+    preflight::{dry_run::Deploy, varying::Varying},
     private_file::InMemory,
     release::{History, codec},
     report::Outcome,

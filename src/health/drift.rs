@@ -15,7 +15,7 @@ use crate::cluster::{
 use crate::{
     health::{Live, changed},
     manifest::{Manifest, ObjectKey, as_written::is_as_written},
-    preflight::resource::{self, Resource},
+    preflight::api_paths::{self, Resource},
 };
 
 /// Not as Helm: what Helm adds to a manifest, its labels and annotations, would be missed and taken for drift.
@@ -34,8 +34,8 @@ impl Cluster {
         let kinds: BTreeMap<(&str, &str), Kind> =
             stream::iter(looks).buffer_unordered(AT_ONCE).collect().await;
         let collection = |key: &ObjectKey| match kinds.get(&(key.api_version.as_str(), key.kind.as_str())) {
-            Some(Ok(Some(found))) if resource::is_addressable(key) => {
-                Ok(Some(resource::collection(key, found)))
+            Some(Ok(Some(found))) if api_paths::is_addressable(key) => {
+                Ok(Some(api_paths::collection(key, found)))
             }
             Some(Ok(_)) | None => Ok(None),
             Some(Err(unknown)) => Err(unknown.clone()),
@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     async fn kind(&self, (api_version, kind): (&str, &str)) -> Kind {
-        if let Some(known) = resource::known(api_version, kind) {
+        if let Some(known) = api_paths::known(api_version, kind) {
             return Ok(Some(known));
         }
         let found = known_kind(&self.client, (api_version, kind)).await.map_err(|error| unknown(&error))?;

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
+    api_paths,
     order::Earlier,
-    resource,
     rights::{Right, grants},
 };
 use crate::manifest::ObjectKey;
@@ -150,7 +150,7 @@ fn doubt(ground: &Ground<'_>, situation: &Situation<'_>) -> Option<String> {
             brings(&|own, _| own.kind == "StorageClass" && (class.is_empty() || own.name == *class))
         }),
         Ground::Definition => {
-            let group = key.map_or("", |key| resource::group(&key.api_version));
+            let group = key.map_or("", |key| api_paths::group(&key.api_version));
             let defines = |own: &ObjectKey, object: &Value| {
                 own.kind == "CustomResourceDefinition" && object["spec"]["group"] == group
             };

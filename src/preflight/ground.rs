@@ -1,7 +1,7 @@
 //! What a refusal of the API server's depends on: the object and the request, the object as it lives, or what others share.
 //! Pure. By code and reason where these say it, else by the words of Kubernetes' own admission plugins.
 
-use super::{Answer, Refusal, certainty::Ground, resource};
+use super::{Answer, Refusal, api_paths, certainty::Ground};
 use crate::manifest::ObjectKey;
 
 /// Does the authorizer refuse, for lack of a right? Admission plugins answer with the same code.
@@ -51,7 +51,7 @@ fn cannot_change(message: &str) -> bool {
 pub(super) fn of<'a>(key: &ObjectKey, answer: &'a Answer, refusal: &Refusal, transition: bool) -> Ground<'a> {
     let message = refusal.message.as_str();
     let lives = answer.live.is_some();
-    let native = resource::is_native(&key.api_version);
+    let native = api_paths::is_native(&key.api_version);
     let conflicts = refusal.causes.iter().any(|cause| cause.reason == "FieldManagerConflict");
     match refusal.code {
         _ if answer.live.as_ref().is_some_and(is_going) => {

@@ -1,12 +1,12 @@
 //! Which request Helm sends for an object: reconstructed from Helm's own decision, by version, apply method and flags.
-//! Pure: the object as it lives is looked at in `preflight/act.rs`.
+//! Pure: the object as it lives is looked at in `preflight/dry_run.rs`.
 //!
 //! Sources: `performInstall` and `performUpgrade` (action/install.go, action/upgrade.go), `Client.update`, `createPatch` and
 //! `updateResource` (kube/client.go) of Helm 3.22 and 4.3.
 
 use serde_json::{Map, Value};
 
-use super::patch::{self, Change};
+use super::merge_patch::{self, Change};
 use crate::manifest::{ObjectKey, merge_keys::Type};
 
 /// How Helm writes an object that lives.
@@ -87,11 +87,11 @@ pub fn request(
     // wanted nothing is sent.
     let base = before.filter(|_| !manner.installs).unwrap_or(wanted);
     let (change, content) = if let Some(own) = Type::of(&key.api_version, &key.kind) {
-        (patch::strategic(own, base, wanted, live), STRATEGIC)
+        (merge_patch::strategic(own, base, wanted, live), STRATEGIC)
     } else if manner.installs && manner.takes_ownership {
         (three_way(wanted, live), MERGE)
     } else {
-        (patch::plain(base, wanted), MERGE)
+        (merge_patch::plain(base, wanted), MERGE)
     };
     match change {
         Change::None => Request::Nothing,

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{references::pod_spec, resource::is_native};
+use super::{api_paths::is_native, references::pod_spec};
 use crate::manifest::{Manifest, ObjectKey};
 
 /// What Helm has done before it sends a request.

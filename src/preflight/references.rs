@@ -3,14 +3,14 @@
 //!
 //! What is missing before a deploy may be there when a pod needs it: a hook or a controller of the release makes it. Then
 //! nobody knows yet, and it is looked at again when Helm has ended.
-//! Pure: what lives is looked up in `preflight/act.rs`.
+//! Pure: what lives is looked up in `preflight/dry_run.rs`.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{
-    Finding, certainty, order, resource,
+    Finding, api_paths, certainty, order,
     rights::{self, Right},
 };
 use crate::manifest::{Manifest, ObjectKey};
@@ -162,9 +162,9 @@ pub fn to_check(manifest: &Manifest, before: &Manifest) -> Vec<Reference> {
 /// secret, and that names it, will make it.
 fn is_rendered(reference: &Reference, manifest: &Manifest) -> bool {
     manifest.objects.iter().any(|(key, object)| {
-        if super::resource::is_native(&key.api_version) {
+        if super::api_paths::is_native(&key.api_version) {
             let same = key.kind == reference.to.kind && key.name == reference.to.name;
-            let in_place = super::resource::known(&key.api_version, &key.kind)
+            let in_place = super::api_paths::known(&key.api_version, &key.kind)
                 .is_none_or(|kind| !kind.namespaced || key.namespace == reference.to.namespace);
             return same && in_place && has(object, reference.key.as_deref());
         }
@@ -220,13 +220,13 @@ pub fn maker(reference: &Reference, release: &Release<'_>) -> Option<String> {
     }
     // A controller takes its time, and Helm does not wait for it before a hook of the first event.
     let all: Vec<(&ObjectKey, &Value)> = manifest.objects.iter().map(|(key, object)| (key, object)).collect();
-    if let Some((custom, _)) = all.iter().find(|(own, _)| !resource::is_native(&own.api_version)) {
+    if let Some((custom, _)) = all.iter().find(|(own, _)| !api_paths::is_native(&own.api_version)) {
         return Some(format!("the controller of {custom}"));
     }
-    let plural = resource::known(&to.api_version, &to.kind)?.plural;
+    let plural = api_paths::known(&to.api_version, &to.kind)?.plural;
     let right = Right {
         namespace: to.namespace.clone(),
-        group: resource::group(&to.api_version).to_owned(),
+        group: api_paths::group(&to.api_version).to_owned(),
         resource: plural,
         verb: "create",
         name: String::new(),

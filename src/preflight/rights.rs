@@ -1,11 +1,11 @@
 //! Rights that the deploy will need and that no dry run asks about: of Helm's records, of what hooks and the wait look at, of
 //! what is to be deleted.
-//! Pure: `preflight/rights/ask.rs` asks the API server which of them the deployer has.
+//! Pure: `preflight/rights/review.rs` asks the API server which of them the deployer has.
 //!
 //! The dry run of an object has answered for its create or its change. What is asked here is what comes later, when half of the
 //! deploy is done: a record that cannot be updated stays pending, a wait that may not list pods fails.
 
-pub mod ask;
+pub mod review;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::{
     Finding,
+    api_paths::{self, Resource},
     certainty::{self, Ground, Situation},
     order::Earlier,
-    resource::{self, Resource},
     timeouts::Until,
 };
 use crate::manifest::{Manifest, ObjectKey};
@@ -107,11 +107,11 @@ pub fn needed(plan: &Plan<'_>, resources: &Resources<'_>) -> Needed {
     // A request for one object names it; a list, and a watch of all, names none.
     let mut need = |key: &ObjectKey, verbs: &[&'static str], by_name: bool, certain, what: &'static str| {
         let found = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten();
-        let Some(found) = found.or_else(|| resource::known(&key.api_version, &key.kind)) else { return };
+        let Some(found) = found.or_else(|| api_paths::known(&key.api_version, &key.kind)) else { return };
         for verb in verbs {
             let right = Right {
                 namespace: if found.namespaced { key.namespace.clone() } else { String::new() },
-                group: resource::group(&key.api_version).to_owned(),
+                group: api_paths::group(&key.api_version).to_owned(),
                 resource: found.plural.clone(),
                 verb,
                 name: if by_name { key.name.clone() } else { String::new() },

@@ -17,10 +17,10 @@ use http::Method;
 use serde_json::Value;
 
 use super::{
-    act::{Deploy, mark, send},
     admission::{COLLECTIONS, Judges},
+    api_paths,
+    dry_run::{Deploy, mark, send},
     helm_request::Apply,
-    resource,
     rights::Resources,
 };
 use crate::{
@@ -50,7 +50,7 @@ pub(super) async fn look<'a>(cluster: &Cluster, deploy: &'a Deploy, resources: &
     }
     let collection = |key: &ObjectKey| {
         let found = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten();
-        found.filter(|_| resource::is_addressable(key)).map(|found| resource::collection(key, &found))
+        found.filter(|_| api_paths::is_addressable(key)).map(|found| api_paths::collection(key, &found))
     };
     let mut wanted = Wanted::new();
     for key in deploy.manifest.keys().filter(|key| deploy.before.contains(key)) {
@@ -69,9 +69,9 @@ pub(super) async fn look<'a>(cluster: &Cluster, deploy: &'a Deploy, resources: &
     }
     let judges = judges(cluster).await;
     let is_free = |key: &&ObjectKey| {
-        resource::known(&key.api_version, &key.kind).is_some_and(|kind| {
+        api_paths::known(&key.api_version, &key.kind).is_some_and(|kind| {
             let namespace = if kind.namespaced { key.namespace.as_str() } else { "" };
-            !judges.may_judge(resource::group(&key.api_version), &kind.plural, namespace)
+            !judges.may_judge(api_paths::group(&key.api_version), &kind.plural, namespace)
         })
     };
     let settled = same.into_iter().filter(is_free).collect();
@@ -86,8 +86,8 @@ fn is_unchanged(deploy: &Deploy, key: &ObjectKey, object: &Value, live: &Value) 
         && deploy.before_is_good
         && !deploy.manner.takes_over_fields
         && !deploy.varying.has(key)
-        && resource::known(&key.api_version, &key.kind).is_some()
-        && resource::is_native(&key.api_version)
+        && api_paths::known(&key.api_version, &key.kind).is_some()
+        && api_paths::is_native(&key.api_version)
         && deploy.before.objects.iter().any(|(own, was)| own == key && was == object)
         && is_as_written(live, &wanted)
 }

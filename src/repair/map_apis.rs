@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{Answer, Plan, Step, Strategy};
 use crate::{
     manifest::{Manifest, ObjectKey},
-    preflight::resource::is_native,
+    preflight::api_paths::is_native,
     release::{
         History,
         codec::Texts,

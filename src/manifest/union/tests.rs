@@ -7,7 +7,7 @@ use proptest::{
 use serde_json::json;
 
 use super::*;
-use crate::preflight::patch::{self, Change};
+use crate::preflight::merge_patch::{self, Change};
 
 fn manifest(text: &str) -> Manifest {
     Manifest::parse(text, "ns").unwrap()
@@ -193,7 +193,7 @@ fn of_another_api_version_the_newest_is_what_helm_asks_for() {
     );
 }
 
-/// The API server's side of a strategic patch, as far as `patch::strategic` uses it.
+/// The API server's side of a strategic patch, as far as `merge_patch::strategic` uses it.
 fn apply(own: Type, live: &mut Value, patch: &Value) {
     let (Value::Object(fields), Value::Object(changes)) = (&mut *live, patch) else {
         *live = patch.clone();
@@ -243,7 +243,7 @@ fn apply(own: Type, live: &mut Value, patch: &Value) {
 fn helm_applies(before: &Value, wanted: &Value, live: &Value) -> Value {
     let own = Type::of("apps/v1", "Deployment").unwrap();
     let mut live = live.clone();
-    match patch::strategic(own, before, wanted, &live) {
+    match merge_patch::strategic(own, before, wanted, &live) {
         Change::Patch(change) => apply(own, &mut live, &change),
         Change::None => {}
         Change::Unforeseen => panic!("no key is there twice: {before} {wanted}"),
@@ -271,7 +271,7 @@ fn helm_patches(before: &Value, wanted: &Value, live: &Value) -> Value {
         }
     }
     let mut live = live.clone();
-    if let Change::Patch(change) = patch::plain(before, wanted) {
+    if let Change::Patch(change) = merge_patch::plain(before, wanted) {
         merged(&mut live, &change);
     }
     live

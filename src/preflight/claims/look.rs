@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{expands, kept as said, of};
 use crate::{
     manifest::ObjectKey,
-    preflight::{act::send, resource},
+    preflight::{api_paths, dry_run::send},
 };
 
 /// Sentences about claims that keep their size when the set is made anew.
@@ -34,10 +34,10 @@ async fn get(client: &Client, api_version: &str, kind: &str, namespace: &str, na
         namespace: namespace.to_owned(),
         name: name.to_owned(),
     };
-    let resource = resource::known(api_version, kind)?;
-    if name.is_empty() || !resource::is_addressable(&key) {
+    let resource = api_paths::known(api_version, kind)?;
+    if name.is_empty() || !api_paths::is_addressable(&key) {
         return None;
     }
-    let path = format!("{}/{name}", resource::collection(&key, &resource));
+    let path = format!("{}/{name}", api_paths::collection(&key, &resource));
     send(client, Method::GET, &path, "application/json", None).await.0.ok()
 }

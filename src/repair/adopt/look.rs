@@ -8,7 +8,7 @@ use crate::{
     cluster::{AT_ONCE, Cluster},
     manifest::{Manifest, ObjectKey},
     preflight::{
-        act::Deploy,
+        dry_run::Deploy,
         helm_request::{Apply, Manner},
         rights::Records,
         timeouts::Patience,

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::preflight::{
     Refusal,
-    act::{AT_ONCE, Deploy, LIMIT, Question, mark, resources, send},
+    api_paths::{self, Resource},
+    dry_run::{AT_ONCE, Deploy, LIMIT, Question, mark, resources, send},
     helm_request::Apply,
-    patch::{self, Change},
-    resource::{self, Resource},
+    merge_patch::{self, Change},
 };
 use crate::{
     cluster::{Cluster, known_kind},
@@ -46,10 +46,10 @@ async fn compare(
     resource: Option<Resource>,
 ) -> Object {
     let answer = |live, applied| Object { key: key.clone(), live, applied };
-    let Some(resource) = resource.filter(|_| resource::is_addressable(key)) else {
+    let Some(resource) = resource.filter(|_| api_paths::is_addressable(key)) else {
         return answer(None, Applied::Unknown("the API server does not know its kind".into()));
     };
-    let path = resource::collection(key, &resource);
+    let path = api_paths::collection(key, &resource);
     let question = Question { client: &cluster.client, deploy, key, path, lives: None };
     let live = match question.live().await.0 {
         Ok(live) => live,
@@ -77,12 +77,12 @@ impl Question<'_> {
         let mut before = self.deploy.before.get(self.key).unwrap_or(wanted).clone();
         mark(&mut before, self.deploy);
         let (patch, content) = match Type::of(&self.key.api_version, &self.key.kind) {
-            Some(own) => match patch::strategic(own, &before, wanted, live) {
+            Some(own) => match merge_patch::strategic(own, &before, wanted, live) {
                 Change::Patch(patch) => (patch, "application/strategic-merge-patch+json"),
                 Change::None => return Some(Ok(Value::Null)),
                 Change::Unforeseen => return None,
             },
-            None => (patch::whole(&before, wanted), "application/merge-patch+json"),
+            None => (merge_patch::whole(&before, wanted), "application/merge-patch+json"),
         };
         Some(self.patch(content, "", &patch).await.0)
     }
@@ -93,7 +93,7 @@ impl Question<'_> {
 /// # Errors
 /// With why nobody knows.
 pub async fn live(cluster: &Cluster, key: &ObjectKey) -> Result<Option<Value>, String> {
-    let resource = match resource::known(&key.api_version, &key.kind) {
+    let resource = match api_paths::known(&key.api_version, &key.kind) {
         Some(known) => known,
         None => match known_kind(&cluster.client, (&key.api_version, &key.kind)).await {
             Ok(Some((found, capabilities))) => Resource {
@@ -105,10 +105,10 @@ pub async fn live(cluster: &Cluster, key: &ObjectKey) -> Result<Option<Value>, S
             Err(_) => return Err("nobody knows whether the API server knows its kind".into()),
         },
     };
-    if !resource::is_addressable(key) {
+    if !api_paths::is_addressable(key) {
         return Ok(None);
     }
-    let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+    let path = format!("{}/{}", api_paths::collection(key, &resource), key.name);
     match send(&cluster.client, http::Method::GET, &path, "application/json", None).await.0 {
         Ok(object) => Ok(Some(object)),
         Err(refusal) if refusal.code == 404 => Ok(None),

@@ -16,8 +16,8 @@ use crate::{
     deploy::manifest_of,
     manifest::{Manifest, ObjectKey, merge_keys::Type},
     preflight::{
-        patch::{self, Change},
-        resource,
+        api_paths,
+        merge_patch::{self, Change},
     },
     release::History,
     repair::{
@@ -50,10 +50,10 @@ struct Found {
 
 impl Objects<'_> {
     async fn find(&self, key: &ObjectKey) -> Result<Option<Found>, String> {
-        if !resource::is_addressable(key) {
+        if !api_paths::is_addressable(key) {
             return Ok(None);
         }
-        let (resource, namespaced) = match resource::known(&key.api_version, &key.kind) {
+        let (resource, namespaced) = match api_paths::known(&key.api_version, &key.kind) {
             Some(known) => {
                 let (group, version) = key.api_version.split_once('/').unwrap_or(("", &key.api_version));
                 let resource = ApiResource {
@@ -119,7 +119,7 @@ impl Objects<'_> {
             let own = Type::of(&key.api_version, &key.kind);
             let mut change = if let Some(own) = own {
                 let Some(before) = before else { return Ok(false) };
-                match patch::strategic(own, &of_release(before), &wanted, &live) {
+                match merge_patch::strategic(own, &of_release(before), &wanted, &live) {
                     Change::Patch(whole) => match removals(own, &whole) {
                         Some(part) => {
                             if all {
@@ -136,7 +136,7 @@ impl Objects<'_> {
             } else {
                 // Helm sends nothing for it, so this is all that it becomes.
                 let before = before.map_or_else(|| wanted.clone(), of_release);
-                let whole = patch::whole(&before, &wanted);
+                let whole = merge_patch::whole(&before, &wanted);
                 if changes_nothing(&whole, &live) {
                     return Ok(false);
                 }

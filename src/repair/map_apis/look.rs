@@ -11,7 +11,7 @@ use super::{Change, Changes, Fate, Found, Wanted, Why, converted, is_doubtful, v
 use crate::{
     cluster::{AT_ONCE, Cluster},
     manifest::{Manifest, ObjectKey},
-    preflight::resource,
+    preflight::api_paths,
     release::{
         History,
         codec::{self, Texts},
@@ -137,7 +137,7 @@ fn fate(
             if !owner.0.is_empty() && (owner.0 != release || owner.1 != namespace) {
                 return Fate::Leaves(Why::Foreign(format!("{} in namespace {}", owner.0, owner.1)));
             }
-            if resource::is_native(to) { new } else { within(&new, live) }
+            if api_paths::is_native(to) { new } else { within(&new, live) }
         }
         // What may not be looked at is taken for living as it was.
         Some(Ok(None) | Err(_)) | None => new,
@@ -219,7 +219,7 @@ async fn successor(
         }
     }
     // A custom kind: another version of its group may serve it.
-    let group = match group(cluster, resource::group(version)).await {
+    let group = match group(cluster, api_paths::group(version)).await {
         Ok(Some(group)) => group,
         Ok(None) => return Served::Gone,
         Err(why) => return Served::Unknown(why),

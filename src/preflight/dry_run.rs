@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 
 use super::{
     Answer, Cause, Context, Finding, Refusal,
+    api_paths::{self, Resource},
     certainty::{self, Ground, Situation},
     defines, ground,
     helm_request::{self, Apply, Manner},
     is_fixed_set, judge, order,
     references::{self, Reference},
-    resource::{self, Resource},
     rights::{self, Resources},
     sorted,
     timeouts::{self, Patience},
@@ -118,7 +118,7 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     let (answers, (missing, open), denied, late) = tokio::join!(
         ask_all(cluster, deploy, &resources, &known),
         look_up(cluster, deploy, LIMIT),
-        in_time("rights", rights::ask::ask(&cluster.client, &needed, &deploy.release, end)),
+        in_time("rights", rights::review::ask(&cluster.client, &needed, &deploy.release, end)),
         in_time("timeouts", too_tight(cluster, deploy)),
     );
     let asked = deploy.manifest.objects.len() + deploy.hooks.objects.len();
@@ -129,7 +129,7 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
     }
     let path = |key: &ObjectKey| {
         let resource = resources.get(&(key.api_version.as_str(), key.kind.as_str())).cloned().flatten()?;
-        Some((resource::collection(key, &resource), key.name.clone()))
+        Some((api_paths::collection(key, &resource), key.name.clone()))
     };
     let mut unseen = deploy.absent.clone();
     for (key, answer) in answers {
@@ -166,7 +166,7 @@ pub async fn assess(cluster: &Cluster, deploy: &Deploy) -> Found {
 
 /// A kind that is always known, and so always asked about.
 fn is_kubernetes(key: &ObjectKey) -> bool {
-    resource::known(&key.api_version, &key.kind).is_some() && resource::is_addressable(key)
+    api_paths::known(&key.api_version, &key.kind).is_some() && api_paths::is_addressable(key)
 }
 
 impl Deploy {
@@ -266,11 +266,11 @@ async fn ask_all(
             let answer = match resource {
                 // A kind that nobody knows Helm itself refuses, before it changes anything.
                 Some(resource)
-                    if resource::is_addressable(key)
+                    if api_paths::is_addressable(key)
                         && !defines(&deploy.manifest, key)
                         && (is_hook || !defines(&deploy.hooks, key)) =>
                 {
-                    let path = resource::collection(key, &resource);
+                    let path = api_paths::collection(key, &resource);
                     let lives = known.lives.get(&path, &key.name).filter(|_| !is_hook);
                     let question = Question { client: &cluster.client, deploy, key, path, lives };
                     match lives.filter(|_| known.settled.contains(key)) {
@@ -294,7 +294,7 @@ async fn ask_all(
 }
 
 async fn resource_of(cluster: &Cluster, (api_version, kind): (&str, &str)) -> Option<Resource> {
-    if let Some(known) = resource::known(api_version, kind) {
+    if let Some(known) = api_paths::known(api_version, kind) {
         return Some(known);
     }
     let (found, capabilities) = known_kind(&cluster.client, (api_version, kind)).await.ok().flatten()?;
@@ -573,9 +573,9 @@ async fn absent<'a>(cluster: &Cluster, wanted: &'a [Reference], limit: Duration)
     let looks = targets.into_iter().map(|key| {
         async move {
             let resource =
-                resource::known(&key.api_version, &key.kind).filter(|_| resource::is_addressable(key));
+                api_paths::known(&key.api_version, &key.kind).filter(|_| api_paths::is_addressable(key));
             let Some(resource) = resource else { return (key, Seen::Hidden) };
-            let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+            let path = format!("{}/{}", api_paths::collection(key, &resource), key.name);
             let seen = match send(&cluster.client, Method::GET, &path, "application/json", None).await.0 {
                 Ok(object) => Seen::Known(Some(object)),
                 Err(refusal) if refusal.code == 404 => Seen::Known(None),
@@ -607,10 +607,10 @@ async fn absent<'a>(cluster: &Cluster, wanted: &'a [Reference], limit: Duration)
 /// # Errors
 /// When the API server refuses, the set does not go within 30 s, or this process is asked to stop.
 pub async fn orphan(client: &Client, key: &ObjectKey, live: &Value, signals: &Signals) -> Result<(), String> {
-    let Some(resource) = resource::known(&key.api_version, &key.kind) else {
+    let Some(resource) = api_paths::known(&key.api_version, &key.kind) else {
         return Err("not known".to_owned());
     };
-    let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+    let path = format!("{}/{}", api_paths::collection(key, &resource), key.name);
     let options = json!({
         "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Orphan",
         "preconditions": {"uid": live["metadata"]["uid"]},
@@ -643,8 +643,8 @@ const GOES_WITHIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// When the API server does not say.
 pub async fn uid(client: &Client, key: &ObjectKey) -> Result<Option<String>, String> {
-    let Some(resource) = resource::known(&key.api_version, &key.kind) else { return Ok(None) };
-    let path = format!("{}/{}", resource::collection(key, &resource), key.name);
+    let Some(resource) = api_paths::known(&key.api_version, &key.kind) else { return Ok(None) };
+    let path = format!("{}/{}", api_paths::collection(key, &resource), key.name);
     match send(client, Method::GET, &path, "application/json", None).await.0 {
         Ok(object) => Ok(object["metadata"]["uid"].as_str().map(str::to_owned)),
         Err(refusal) if refusal.code == 404 => Ok(None),
@@ -653,5 +653,5 @@ pub async fn uid(client: &Client, key: &ObjectKey) -> Result<Option<String>, Str
 }
 
 #[cfg(test)]
-#[path = "act_tests.rs"]
+#[path = "dry_run_tests.rs"]
 mod tests;

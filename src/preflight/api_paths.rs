@@ -59,7 +59,7 @@ pub fn known(api_version: &str, kind: &str) -> Option<Resource> {
     let of = |table: &[(&str, &str, &'static str)]| {
         table
             .iter()
-            .find(|(group, name, _)| *group == self::group(api_version) && *name == kind)
+            .find(|(group, name, _)| *group == super::api_paths::group(api_version) && *name == kind)
             .map(|row| row.2)
     };
     let resource = |namespaced| move |plural: &str| Resource { plural: plural.to_owned(), namespaced };

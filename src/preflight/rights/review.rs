@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Needed, Purpose, Right, denied, is_allowed};
 use crate::preflight::{
     Finding,
-    act::{AT_ONCE, send},
+    dry_run::{AT_ONCE, send},
     order::Earlier,
 };
 
