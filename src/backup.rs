@@ -16,7 +16,7 @@ use crate::{
     release::{
         History, Record, Status,
         codec::{self, unquoted},
-        stored::{backup_list, read_backup},
+        stored_record::{backup_list, read_backup},
     },
     storage::Driver,
 };
@@ -127,7 +127,7 @@ pub fn read(text: &str) -> Result<Backup, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::stored::Stored;
+    use crate::release::stored_record::Stored;
 
     /// `1 superseded, 2 deployed`, as Helm stores it.
     fn history(records: &str) -> History {

@@ -1,5 +1,7 @@
 //! The command line. helm-guard's own flags are long, stand anywhere among Helm's, and each has an environment variable.
 
+pub mod action_inputs;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};

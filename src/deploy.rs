@@ -57,7 +57,7 @@ use crate::{
     },
     process::Process,
     repair::Step,
-    report::{Event, Outcome, sink::Reporter},
+    report::{Event, Outcome, reporter::Reporter},
     request::{Request, Task},
     signals::Signals,
     storage::Store,

@@ -1,6 +1,5 @@
 //! helm-guard: guards a Helm deploy. The modules, in pipeline order.
 
-pub mod action;
 pub mod cli;
 pub mod color;
 pub mod commands;
@@ -33,8 +32,6 @@ pub mod helm;
 pub mod progress;
 
 pub mod diagnose;
-
-pub mod changes;
 
 pub mod report;
 

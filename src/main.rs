@@ -7,10 +7,12 @@ use std::{
 
 use clap::Parser;
 use helm_guard::{
-    action::{self, Call},
     backup, bytes,
     ci::{self, System, checkout},
-    cli::{self, Cli},
+    cli::{
+        self, Cli,
+        action_inputs::{self, Call},
+    },
     clock::Clock,
     commands::repair::{self, Walk},
     deploy,
@@ -20,7 +22,7 @@ use helm_guard::{
     private_file,
     report::{
         Event, Outcome, Subject, json,
-        sink::{Reporter, Sinks},
+        reporter::{Reporter, Sinks},
     },
     request::Request,
     signals::{self, Signals},
@@ -211,7 +213,7 @@ fn reporter(request: &Request, env: &Env, clock: Clock) -> Arc<Reporter> {
 fn action(env: &Env, clock: Clock) -> ExitCode {
     let mut id = [0; 4];
     let _ = getrandom::fill(&mut id);
-    let call = match action::read(env, &hex(&id)) {
+    let call = match action_inputs::read(env, &hex(&id)) {
         Ok(call) => call,
         Err(error) => return misused("deploy", &error, env, clock),
     };

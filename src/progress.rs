@@ -5,10 +5,10 @@
 //! little memory. Times are this process's own, since it first saw a thing; those of the cluster are only shown.
 
 use crate::workload::reasons;
-pub mod lines;
+pub mod line_buffer;
 pub mod logs;
-pub mod tell;
-pub mod watch;
+pub mod throttle;
+pub mod watcher;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,11 +2,12 @@
 //! Pure: the encoding is in `codec`, reading and writing records in `store`, as what they are stored in `stored`.
 
 pub mod codec;
+pub mod diff;
 pub mod large;
 pub mod removed_apis;
 pub mod secrets;
 pub mod set_aside;
-pub mod stored;
+pub mod stored_record;
 
 use serde::Serialize;
 
@@ -110,7 +111,7 @@ pub struct Record {
     /// Status in the `status` label, which is what Helm's query for deployed revisions reads.
     pub label: Status,
     /// The stored object with its metadata; what a backup saves and a write compares with.
-    pub stored: stored::Stored,
+    pub stored: stored_record::Stored,
     /// The parts of the body that decisions need, or why it cannot be read.
     pub body: Result<Essentials, String>,
 }

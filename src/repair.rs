@@ -1,5 +1,5 @@
 //! Which repair makes a release deployable: history in, steps out.
-//! Pure: the steps are done in `repair/steps.rs`.
+//! Pure: the steps are done in `repair/execute.rs`.
 //!
 //! The rule behind all of it: Helm's next operation must start from a base that describes everything that may live
 //! in the cluster. So the last record, dead anyway, is *lent* the union of all manifests since the last good revision
@@ -8,12 +8,12 @@
 //! and what only the good revision had; nothing that the new manifest wants is ever deleted; one revision is added.
 
 pub mod adopt;
-pub mod alone;
+pub mod execute;
 pub mod finish_install;
 pub mod leftovers;
 pub mod map_apis;
 pub mod odd_records;
-pub mod steps;
+pub mod standalone;
 pub mod uninstall;
 
 use adopt::Proof;
@@ -366,7 +366,7 @@ impl<'a> Case<'a> {
             |why: String, next: &str| Answer::Refuse { finding: self.finding(), why, next: next.into() };
         match self.question.proof {
             Proof::None if self.question.alone && last.status() == Status::Uninstalling => {
-                refuse("an uninstall is nothing that could be adopted".into(), alone::FINISH_UNINSTALL)
+                refuse("an uninstall is nothing that could be adopted".into(), standalone::FINISH_UNINSTALL)
             }
             Proof::None if self.question.alone && last.status() == Status::Failed => refuse(
                 format!(

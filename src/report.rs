@@ -12,21 +12,20 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    changes::Changes,
     diagnose::{Cause, Refusal},
     health,
     helm::phases::Phase,
     preflight::Finding,
-    progress::{View, tell::Change},
-    release::Revision,
+    progress::{View, throttle::Change},
+    release::{Revision, diff::Changes},
 };
 
 pub mod github;
 pub mod gitlab;
 pub mod json;
 mod progress;
+pub mod reporter;
 mod secrets;
-pub mod sink;
 mod summary;
 pub mod terminal;
 mod timeline;

@@ -201,7 +201,7 @@ mod tests {
     use crate::{
         ci::run::Owner,
         lock::{LeaseView, Life, holder::Holder},
-        repair::{Strategy, adopt::Proof, alone, tests::history},
+        repair::{Strategy, adopt::Proof, standalone, tests::history},
     };
 
     /// How `records` stand with this lock: `free`, `alive`, `dead`, `fixed`, or no Lease.
@@ -230,7 +230,7 @@ mod tests {
             _ => Life::Unknown,
         };
         let row = (!lock.is_empty()).then(|| Row::new("shop", &place.lease, &view, life, None));
-        let answer = alone::plan(&history, strategy, 10, &[], &Proof::None);
+        let answer = standalone::plan(&history, strategy, 10, &[], &Proof::None);
         Standing::new(&place, row, &history, answer)
     }
 

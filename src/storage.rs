@@ -16,7 +16,7 @@ use crate::release::{
     History, Record, Status,
     codec::{self, CodecError, Edit},
     large,
-    stored::{self, Stored},
+    stored_record::{self, Stored},
 };
 use crate::{
     cluster::{
@@ -243,7 +243,7 @@ impl Store {
     pub async fn record(&self, release: &str, revision: u32) -> Result<Option<Record>, StoreError> {
         match &self.shelf {
             Shelf::Objects(objects) => {
-                Ok(objects.record(&stored::name(release, revision)).await?.map(Stored::record))
+                Ok(objects.record(&stored_record::name(release, revision)).await?.map(Stored::record))
             }
             Shelf::Tables(_) => Ok(self.history(release).await?.get(revision).cloned()),
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{Backup, Redacted};
 use crate::{
-    release::{Record, Status, codec, stored::Stored},
+    release::{Record, Status, codec, stored_record::Stored},
     storage::Driver,
     text::shorten,
 };
@@ -263,7 +263,7 @@ mod tests {
             key in "(sh\\.helm\\.release\\.v1\\.)?.{0,20}", body in "\\PC{0,60}", name in "\\PC{0,20}", status in "\\PC{0,20}",
             version in any::<i32>(), times in any::<(i32, i32)>(), labels in prop::collection::btree_map("\\PC{0,8}", "\\PC{0,8}", 0..4),
         ) {
-            use crate::release::stored::{Row, backup_list};
+            use crate::release::stored_record::{Row, backup_list};
             let row = Row {
                 key, body, name, status, version, labels, of_type: "helm.sh/release.v1".into(), namespace: "shop".into(),
                 owner: "helm".into(), created_at: times.0, modified_at: times.1, ..Row::default()

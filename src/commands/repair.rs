@@ -1,12 +1,12 @@
 //! A walk through what is stuck: shows each release, offers the strategies that fit, and says what came of the chosen one.
-//! Which fit is decided in `repair/alone.rs`; the repair itself is that of one release.
+//! Which fit is decided in `repair/standalone.rs`; the repair itself is that of one release.
 
 use std::io::IsTerminal;
 
 use crate::repair::{
     Plan, Strategy,
     adopt::{Proof, look::look},
-    alone::fitting,
+    standalone::fitting,
 };
 use crate::{
     cli::{AloneStrategy, Repair},

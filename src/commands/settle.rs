@@ -13,8 +13,8 @@ use anyhow::Context;
 use crate::commands::lock::say;
 use crate::deploy::journal::{STATE_FILE, State};
 use crate::{
-    action, backup, ci,
-    cli::{ClusterFlags, Settle},
+    backup, ci,
+    cli::{ClusterFlags, Settle, action_inputs},
     clock::Clock,
     cluster::{Cluster, Target},
     commands::lock::Stop,
@@ -23,8 +23,8 @@ use crate::{
     lock::lease::{self, Claims, Held},
     private_file,
     process::{self, Process},
-    release::{History, Record, stored::read_backup},
-    repair::{self, Plan, Step, steps::Hands},
+    release::{History, Record, stored_record::read_backup},
+    repair::{self, Plan, Step, execute::Hands},
     report::{github, gitlab},
     storage::Store,
 };
@@ -75,7 +75,7 @@ async fn settle_files(
     }
     if let (None, Some(directory)) = (&args.state, directory) {
         // Secrets: they go even if something is left to settle.
-        for prefix in [action::KUBECONFIG_FILE, VALUES_FILE] {
+        for prefix in [action_inputs::KUBECONFIG_FILE, VALUES_FILE] {
             for file in beginning_with(directory, prefix)? {
                 std::fs::remove_file(&file).with_context(|| file.display().to_string())?;
             }

@@ -25,9 +25,8 @@ use crate::{
     repair::{
         Answer, Strategy,
         adopt::{self, Proof},
-        alone,
         finish_install::objects::survey,
-        map_apis,
+        map_apis, standalone,
         uninstall::told,
     },
     request,
@@ -158,7 +157,7 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
     } else {
         Proof::None
     };
-    let answer = alone::plan(&history, what.strategy, request::history_max(env), &precious, &proof);
+    let answer = standalone::plan(&history, what.strategy, request::history_max(env), &precious, &proof);
     let answer = match answer {
         Answer::Repair(plan) => {
             let survey = survey(&cluster, what.release, &history, &plan).await;

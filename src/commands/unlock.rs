@@ -32,7 +32,7 @@ use crate::{
     },
     output::Json,
     release::History,
-    repair::steps,
+    repair::execute,
     request,
     signals::{Signal, Signals},
     storage::{Driver, Store, StoreError},
@@ -416,7 +416,7 @@ impl Work<'_> {
         let (release, lock_id) = (self.place.release.clone(), self.me.lock_id.clone());
         let (directory, namespace) = (self.backup_dir.as_path(), self.place.namespace.as_str());
         let shelf = Shelf { directory, namespace, keep: COPIES };
-        let saved = steps::backup(&shelf, &release, &lock_id, &history, &planned);
+        let saved = execute::backup(&shelf, &release, &lock_id, &history, &planned);
         if let Some((path, _)) = saved.map_err(Stop::Unfinished)? {
             self.report.backup = path.display().to_string();
             say(&format!("a copy of the records is saved: {}", path.display()));
@@ -425,7 +425,7 @@ impl Work<'_> {
         let lock = Claims::new(vec![held.claim()], self.clock);
         let store = self.store.clone().under(&self.cluster.wire, lock, &lock_id);
         for step in &planned {
-            let mut hands = steps::Hands {
+            let mut hands = execute::Hands {
                 store: &store,
                 cluster: &self.cluster,
                 clock: self.clock,

@@ -19,8 +19,8 @@ use tokio::{
 use crate::progress::{
     Board, View,
     logs::{self, Source},
-    tell::{Change, Teller},
-    watch::{self, News},
+    throttle::{Change, Teller},
+    watcher::{self, News},
 };
 use crate::workload::selector::{Selection, selections};
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
     cluster::Cluster,
     diagnose::collect::{Scope, redactor},
     fence::write_log::Writes,
-    report::{Awaited, Event, sink::Reporter},
+    report::{Awaited, Event, reporter::Reporter},
 };
 
 /// How often what changed is told, or drawn.
@@ -91,7 +91,7 @@ impl<'a> Follower<'a> {
         let client = stand.cluster.patient();
         let mut tasks = JoinSet::new();
         for (number, selection) in selections.iter().enumerate() {
-            tasks.spawn(watch::watch(client.clone(), selection.clone(), number, sender.clone()));
+            tasks.spawn(watcher::watch(client.clone(), selection.clone(), number, sender.clone()));
         }
         let fresh = Board::new(&scope.manifest, &scope.hook_objects);
         *board.lock().unwrap_or_else(PoisonError::into_inner) = fresh;

@@ -3,13 +3,12 @@
 
 use super::{Mended, Run, cancel::in_time, finalize::Histories};
 use crate::{
-    changes::Changes,
     cluster::Cluster,
     commands::status::health,
     health::{Finding, Health, Readiness, judge},
     manifest::Manifest,
-    release::{History, Status},
-    report::{Event, sink::Reporter},
+    release::{History, Status, diff::Changes},
+    report::{Event, reporter::Reporter},
     signals::Signals,
     status::State,
 };

@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     redact::Stream,
     release::codec::MAX_DECODED,
-    report::{Event, sink::Reporter},
+    report::{Event, reporter::Reporter},
     signals::Signals,
 };
 

@@ -19,7 +19,7 @@ use crate::{
         lease,
         run_history::Newer,
     },
-    report::{Event, Outcome, sink::Reporter},
+    report::{Event, Outcome, reporter::Reporter},
     request::{Request, Task},
     signals::Signals,
 };

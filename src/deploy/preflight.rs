@@ -48,7 +48,7 @@ use crate::{
     redact::Secrets,
     release::{self, History, Record, Status, codec},
     repair::{self, Plan, Step},
-    report::{Event, Outcome, sink::Reporter},
+    report::{Event, Outcome, reporter::Reporter},
     request::{Request, Task},
     signals::Signals,
 };

@@ -8,21 +8,23 @@ use super::{
 };
 use crate::{
     backup,
-    changes::{self, Changes, Side},
     cluster::Cluster,
     copies::Shelf,
     deploy::journal::Debt,
     exit,
     helm::{self, Command, shutdown::Manner},
     manifest::{Manifest, ObjectKey},
-    release::{History, Record, codec},
+    release::{
+        History, Record, codec,
+        diff::{self, Changes, Side},
+    },
     repair::{
         self, Answer, Plan, Question, Step, Strategy,
         adopt::{Proof, look::look},
+        execute,
         finish_install::objects::survey,
         map_apis::{self, Found},
         odd_records::{self, Reading},
-        steps,
     },
     report::{Event, Outcome},
     request::Task,
@@ -91,7 +93,7 @@ impl Run<'_> {
         let proof = self.proof(release, &history);
         let proof = unless_stopped(signals, "comparing what lives with the last revision", proof).await?;
         let answer = if alone {
-            repair::alone::plan(&history, strategy, history_max, &precious, &proof)
+            repair::standalone::plan(&history, strategy, history_max, &precious, &proof)
         } else {
             repair::plan(&Question {
                 command: invocation.command,
@@ -164,7 +166,7 @@ impl Run<'_> {
             namespace: &self.cluster.namespace,
             keep: self.request.guard.run.backups.keep,
         };
-        let saved = steps::backup(&shelf, release, &self.lock_id, &history, &plan.steps);
+        let saved = execute::backup(&shelf, release, &self.lock_id, &history, &plan.steps);
         match saved {
             Ok(Some((path, revisions))) => {
                 let lent = plan.steps.iter().filter_map(|step| match step {
@@ -283,8 +285,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn hands(&self, release: &str) -> steps::Hands<'_> {
-        steps::Hands {
+    fn hands(&self, release: &str) -> execute::Hands<'_> {
+        execute::Hands {
             store: &self.store,
             cluster: &self.cluster,
             clock: self.clock,
@@ -299,7 +301,7 @@ impl Run<'_> {
         &self,
         step: &Step,
         release: &str,
-        hands: &mut steps::Hands<'_>,
+        hands: &mut execute::Hands<'_>,
         history: &mut History,
         signals: &Signals,
     ) -> Result<(), End> {
@@ -368,7 +370,7 @@ pub(super) struct Mended<'a> {
     pub(super) known: Option<super::preflight::Known>,
     /// StatefulSets to be made anew, as they live.
     pub(super) sets: Vec<super::recreate::Set>,
-    pub(super) hands: steps::Hands<'a>,
+    pub(super) hands: execute::Hands<'a>,
     /// With `--repair off`: up to this revision nothing is changed.
     pub(super) untouchable: Option<u32>,
     /// The good revision that a rollback without a revision means, where Helm would take a dead one.
@@ -401,7 +403,7 @@ impl Before {
             (Some(row), Some(manifest)) => Some(Side { row, manifest: manifest.as_ref()? }),
             _ => None,
         };
-        Some(changes::between(before, Side { row: &rows.1, manifest: &manifests.1 }, namespace))
+        Some(diff::between(before, Side { row: &rows.1, manifest: &manifests.1 }, namespace))
     }
 }
 

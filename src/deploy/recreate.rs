@@ -12,7 +12,7 @@ use crate::{
     deploy::helm_process,
     manifest::ObjectKey,
     preflight::{claims, dry_run},
-    report::{Event, sink::Reporter},
+    report::{Event, reporter::Reporter},
     signals::Signals,
 };
 

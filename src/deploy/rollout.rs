@@ -1,5 +1,5 @@
 //! Waits for what a repair without a deploy brought back, and looks whether it is there.
-//! Which revision that is, is decided in `repair/alone.rs`.
+//! Which revision that is, is decided in `repair/standalone.rs`.
 
 use std::{
     convert::Infallible,
@@ -20,7 +20,7 @@ use crate::{
     manifest::Manifest,
     progress::Board,
     release::{History, Record},
-    repair::{Plan, alone::brought},
+    repair::{Plan, standalone::brought},
     report::{Awaited, Event, Outcome, terminal::waiting},
     signals::Signals,
     text::duration,

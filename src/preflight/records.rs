@@ -87,7 +87,7 @@ pub fn size(object: &str, payload: usize, json: &[u8]) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::{codec::Essentials, stored::Stored};
+    use crate::release::{codec::Essentials, stored_record::Stored};
 
     fn history(rows: &[(u32, Status, &str)]) -> History {
         let record = |(revision, status, description): &(u32, Status, &str)| Record {

@@ -8,8 +8,8 @@ use kube::{Api, Client, api::LogParams};
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    lines::{Lines, Pace, SHOWN},
-    watch::News,
+    line_buffer::{Lines, Pace, SHOWN},
+    watcher::News,
 };
 use crate::{clock::Clock, redact::Redactor, text::shorten};
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::release::{Record, stored::Stored};
+use crate::release::{Record, stored_record::Stored};
 use proptest::prelude::*;
 
 /// Records as real Helm left them; `tests/golden.rs` writes them.

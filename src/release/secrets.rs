@@ -90,7 +90,7 @@ pub(super) fn is_plain(description: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{redact::MASK, release::stored::Stored};
+    use crate::{redact::MASK, release::stored_record::Stored};
 
     /// A record whose release was given `config`, and whose Helm said `description`.
     fn record(revision: u32, config: &Value, description: &str) -> Record {

@@ -1,5 +1,5 @@
 //! The mark of a record that is set aside: that of a first install that died, over which Helm installs again.
-//! Pure: the record is written by `repair/steps.rs`.
+//! Pure: the record is written by `repair/execute.rs`.
 //!
 //! Helm installs only where no release is in force, so the dead record says `uninstalled` while Helm works, and
 //! `superseded` once Helm has replaced it. Neither tells it from a release that somebody uninstalled. The mark does: it is

@@ -1,5 +1,5 @@
 //! Records that Helm reads and cannot work with, though no revision died: what is done before Helm starts.
-//! Pure: the records are written in `repair/steps.rs`.
+//! Pure: the records are written in `repair/execute.rs`.
 //!
 //! What plain Helm makes of them, 3.22 and 4.3 alike: a manifest in force that is not YAML ends every upgrade and rollback
 //! ("unable to build kubernetes objects from current release manifest"); a status that is `unknown`, or a word of another

@@ -3,7 +3,7 @@ use crate::{
     helm::Invocation,
     release::{
         codec::{Essentials, HookRun},
-        stored::Stored,
+        stored_record::Stored,
     },
 };
 use k8s_openapi::api::core::v1::Secret;

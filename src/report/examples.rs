@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::changes::Change;
 use crate::diagnose::{Cause, Refusal};
 use crate::preflight::certainty::{self, Ground, Situation, Weight};
 use crate::release::Status;
+use crate::release::diff::Change;
 
 /// The run that the examples are about.
 pub(crate) fn subject() -> Subject {

@@ -13,7 +13,7 @@ use crate::{
 use unicode_width::UnicodeWidthStr;
 
 use crate::{
-    progress::{Hook, Row, Trouble, View, tell::Change},
+    progress::{Hook, Row, Trouble, View, throttle::Change},
     workload::rollout::Count,
 };
 

@@ -7,7 +7,7 @@ use crate::{
     diagnose::{Cause, Refusal, render::Diagnosis},
     health,
     preflight::Finding,
-    progress::{Hook, Row, Trouble, View, tell::Change},
+    progress::{Hook, Row, Trouble, View, throttle::Change},
     redact::{Redact, Redactor},
     release::Revision,
     status::{Planned, Standing},

@@ -7,12 +7,11 @@ use serde::Serialize;
 
 use super::{Event, Outcome, Subject};
 use crate::{
-    changes::Changes,
     diagnose::{Cause, Refusal},
     health::{self, Finding, Health},
     helm::phases::Phase,
     preflight,
-    release::{Revision, Status},
+    release::{Revision, Status, diff::Changes},
 };
 use crate::{
     fence::write_log::Writes,

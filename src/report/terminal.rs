@@ -8,11 +8,10 @@ use crate::text::duration;
 use crate::text::prefixed;
 use crate::text::{shorten, terminal_safe};
 use crate::{
-    changes::Changes,
     diagnose::Cause,
     health::{Finding, Health},
     preflight,
-    release::Revision,
+    release::{Revision, diff::Changes},
 };
 use crate::{fence::write_log::Writes, workload::Workload};
 

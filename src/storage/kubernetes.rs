@@ -9,7 +9,7 @@ use kube::{
 };
 
 use super::StoreError;
-use crate::release::stored::Stored;
+use crate::release::stored_record::Stored;
 
 /// How often an object is created whose predecessor is deleted.
 const CREATIONS: u32 = 10;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     cluster::gate::Gate,
-    release::stored::{Row, Stored},
+    release::stored_record::{Row, Stored},
     storage::dsn::{Database, DatabaseError},
 };
 

@@ -180,7 +180,7 @@ fn every_input_reaches_the_command_line() {
     let steps: [&[(&str, &str)]; 5] = [&deploy, &back, &tried, &free, &far];
     let run = repository.steps(&stage, &steps).finish();
 
-    let unused = helm_guard::action::inputs().filter(|name| {
+    let unused = helm_guard::cli::action_inputs::inputs().filter(|name| {
         // All steps have it.
         *name != "kubeconfig" && !steps.iter().any(|step| step.iter().any(|(given, _)| given == name))
     });

@@ -21,7 +21,7 @@ use crate::{
         History, Record, Status,
         codec::{self, Edit},
         set_aside,
-        stored::backup_list,
+        stored_record::backup_list,
     },
     repair::adopt::reapply,
     storage::{Store, StoreError},

@@ -190,7 +190,7 @@ fn a_kubeconfig_may_be_text_or_base64_and_its_credentials_are_masked() {
 /// `action.yml` and this module name the same inputs, and the file passes each on by its variable and in no other way.
 #[test]
 fn the_metadata_file_passes_every_input_by_the_environment() {
-    let text = include_str!("../action.yml");
+    let text = include_str!("../../action.yml");
     let file: Value = serde_yaml::from_str(text).unwrap();
     let mut declared: Vec<&str> = file["inputs"].as_object().unwrap().keys().map(String::as_str).collect();
     // The runner itself changes the directory.
@@ -237,7 +237,7 @@ const NOT_IN_GITLAB: [&str; 7] = [
 /// the same way.
 #[test]
 fn the_gitlab_component_passes_every_input_by_the_environment() {
-    let text = include_str!("../templates/deploy.yml");
+    let text = include_str!("../../templates/deploy.yml");
     let [spec, jobs] = &serde_yaml::from_multiple::<Value>(text).unwrap()[..] else {
         panic!("two documents")
     };
@@ -283,16 +283,16 @@ fn every_strategy_is_offered_everywhere() {
         names.sort();
         names
     };
-    let gitlab = yaml(include_str!("../templates/deploy.yml"));
+    let gitlab = yaml(include_str!("../../templates/deploy.yml"));
     assert_eq!(sorted(options(&gitlab["spec"]["inputs"]["repair"])), sorted(all.clone()));
-    let form = yaml(include_str!("../.github/workflows/recover.yml"));
+    let form = yaml(include_str!("../../.github/workflows/recover.yml"));
     assert_eq!(
         sorted(options(&form["on"]["workflow_dispatch"]["inputs"]["strategy"])),
         sorted(alone.clone())
     );
     let called =
         form["on"]["workflow_call"]["inputs"]["strategy"]["description"].as_str().unwrap().to_owned();
-    let action = yaml(include_str!("../action.yml"));
+    let action = yaml(include_str!("../../action.yml"));
     let action = action["inputs"]["repair"]["description"].as_str().unwrap().to_owned();
     let word = |text: &str, name: &String| text.split([' ', ',', ':', '.']).any(|word| word == name);
     for (text, names) in [(called, alone), (action, all)] {

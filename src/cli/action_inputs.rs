@@ -366,5 +366,5 @@ fn secrets(kubeconfig: &str) -> Result<Vec<String>, String> {
 }
 
 #[cfg(test)]
-#[path = "action_tests.rs"]
+#[path = "action_inputs_tests.rs"]
 mod tests;

@@ -355,5 +355,5 @@ pub fn read_backup(text: &str) -> Result<Vec<Record>, String> {
 }
 
 #[cfg(test)]
-#[path = "stored_tests.rs"]
+#[path = "stored_record_tests.rs"]
 mod tests;

@@ -522,5 +522,5 @@ fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[path = "sink_tests.rs"]
+#[path = "reporter_tests.rs"]
 mod tests;

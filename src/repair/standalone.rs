@@ -114,7 +114,8 @@ pub fn fitting(
     let mut found: Vec<(Strategy, Plan)> = Vec::new();
     // By its own name before the one that would choose it too: what was chosen is done or refused, and nothing else.
     for strategy in [Adopt, Auto, Rollback, MarkFailed, DeleteRecord, Uninstall] {
-        let Answer::Repair(plan) = self::plan(history, strategy, history_max, precious, proof) else {
+        let Answer::Repair(plan) = super::standalone::plan(history, strategy, history_max, precious, proof)
+        else {
             continue;
         };
         if !found.iter().any(|(_, other)| other.steps == plan.steps) {
@@ -126,8 +127,8 @@ pub fn fitting(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{history, list};
     use super::*;
+    use crate::repair::tests::{history, list};
 
     fn answer(strategy: Strategy, records: &str, precious: bool, proof: &Proof) -> String {
         let claims = if precious { vec!["PersistentVolumeClaim/data".to_owned()] } else { Vec::new() };
