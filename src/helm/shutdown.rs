@@ -286,7 +286,7 @@ mod tests {
                 LockLost => "LockLost",
                 TimeOver => "TimeOver",
             };
-            assert!(source.contains(&format!("stop::Event::{name}")), "{name}");
+            assert!(source.contains(&format!("shutdown::Event::{name}")), "{name}");
         }
     }
 
