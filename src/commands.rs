@@ -1,5 +1,8 @@
 //! The commands, a file each: flags in, exit code out. What they share is in `session.rs`.
 
+pub mod action;
+pub mod backup;
+pub mod check;
 pub mod diagnose;
 pub mod list;
 pub mod list_apis;
@@ -11,3 +14,4 @@ pub mod session;
 pub mod settle;
 pub mod status;
 pub mod unlock;
+pub mod upgrade;

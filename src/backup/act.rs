@@ -1,21 +1,11 @@
-//! Writes backups, throws old ones away, and is the command `backup`.
-//! What is in them is decided in `backup.rs`.
+//! Writes backups and throws old ones away. What is in them is decided in `backup.rs`.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::render;
 use crate::{
-    cli::Backup,
-    commands::session::{CommandError, past, say},
     copies::{self, Kind, Shelf},
-    env::Env,
-    exit,
-    id::random,
     release::History,
-    request,
 };
 
 /// Whose records, where they go, and how many backups stay.
@@ -42,28 +32,4 @@ pub fn save(order: &Order<'_>, history: &History, id: &str) -> anyhow::Result<Pa
     let (records, manifest) = render(history, release, namespace, redacted);
     let shelf = Shelf { directory, namespace, keep };
     copies::save(&shelf, Kind::Backup, release, id, &[records.as_bytes(), manifest.as_bytes()])
-}
-
-/// Runs `backup`. Gives the exit code.
-pub async fn backup(args: &Backup, env: &Env) -> u8 {
-    let saved = async {
-        let (cluster, history) = past(&args.release, &args.cluster, env).await?;
-        let directory = args.backups.dir.clone().unwrap_or_else(|| request::backup_dir(env));
-        let order = Order {
-            release: &args.release,
-            namespace: &cluster.namespace,
-            directory: &directory,
-            redacted: args.backups.redacted,
-            keep: args.backups.keep,
-        };
-        let path = save(&order, &history, &random());
-        let path = path.map_err(|error| {
-            CommandError::new(exit::REFUSED, format!("{error:#}"), &["choose another --backup-dir"])
-        })?;
-        let what = if args.backups.redacted { "without values and Secrets" } else { "complete" };
-        say(&format!("records of {} revisions saved, {what}: {}", history.records.len(), path.display()));
-        let _ = writeln!(std::io::stdout(), "{}", path.display());
-        Ok(())
-    };
-    saved.await.map_or_else(CommandError::tell, |()| 0)
 }

@@ -1,4 +1,5 @@
-//! A walk through what is stuck: shows each release, offers the strategies that fit, and says what came of the chosen one.
+//! `repair`, of one release or of all that are stuck: shows each, offers the strategies that fit, and says what came of the
+//! chosen one.
 //! Which fit is decided in `repair/standalone.rs`; the repair itself is that of one release.
 
 use std::io::IsTerminal;
@@ -14,29 +15,59 @@ use crate::{
     cluster::Cluster,
     commands::{
         list,
-        session::{CommandError, connect, print, say},
+        session::{CommandError, connect, listen, misused, print, say},
         status,
+        upgrade::guarded,
     },
     deploy::precious,
     env::Env,
     exit,
     lock::holder::card,
     release::History,
-    request,
+    request::{self, Request},
     signals::{Signal, Signals},
     status::{State, list_entry::Entry, render},
     storage::Store,
     text::{duration, terminal_safe},
 };
 
+/// Runs `repair`: of one release, or of one after the other. Gives the exit code.
+pub async fn repair(args: &Repair, env: &Env, host: &str, clock: Clock) -> u8 {
+    if args.dry_run {
+        return status::dry_run(args, env, clock).await;
+    }
+    let signals = match listen() {
+        Ok(signals) => signals,
+        Err(error) => return error.tell(),
+    };
+    if !is_wanted(args) {
+        return match Request::repair(args, env, host) {
+            Ok(request) => guarded(&request, env, clock, signals).await,
+            Err(error) => misused("repair", &error, env, clock),
+        };
+    }
+    let mut interactive = match InteractiveRepair::begin(args, env, clock, signals.clone()).await {
+        Ok(begun) => begun,
+        Err(code) => return code,
+    };
+    while let Some(chosen) = interactive.next().await {
+        let code = match Request::repair(&chosen, env, host) {
+            Ok(request) => guarded(&request, env, clock, signals.clone()).await,
+            Err(error) => return misused("repair", &error, env, clock),
+        };
+        interactive.done(code);
+    }
+    interactive.code()
+}
+
 /// Is there more than one release, or a person to choose for the one?
-pub fn is_wanted(args: &Repair) -> bool {
+fn is_wanted(args: &Repair) -> bool {
     let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     args.release.is_none() || (can_ask && args.strategy.is_none() && !args.yes)
 }
 
-/// The walk.
-pub struct Walk<'a> {
+/// A walk through the stuck releases.
+struct InteractiveRepair<'a> {
     args: &'a Repair,
     env: &'a Env,
     cluster: Cluster,
@@ -46,12 +77,12 @@ pub struct Walk<'a> {
     code: u8,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> InteractiveRepair<'a> {
     /// Looks for what is stuck, and watches the holders of its locks.
     ///
     /// # Errors
     /// With the exit code, when it cannot be listed, or there is nobody to ask.
-    pub async fn begin(args: &'a Repair, env: &'a Env, clock: Clock, signals: Signals) -> Result<Self, u8> {
+    async fn begin(args: &'a Repair, env: &'a Env, clock: Clock, signals: Signals) -> Result<Self, u8> {
         let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if !(can_ask || args.yes) {
             let next = ["name the release", "or --yes, with a --strategy, for all that are stuck"];
@@ -100,7 +131,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What is to be done next: the flags of a repair of one release. `None` at the end, or when the person stops.
-    pub async fn next(&mut self) -> Option<Repair> {
+    async fn next(&mut self) -> Option<Repair> {
         while let Some(entry) = self.left.pop() {
             let chosen = match self.choose(&entry).await {
                 Ok(Choice::Do(chosen)) => chosen,
@@ -168,7 +199,7 @@ impl<'a> Walk<'a> {
     }
 
     /// One repair has ended, with this exit code. Whoever is asked to stop goes on with none.
-    pub fn done(&mut self, code: u8) {
+    fn done(&mut self, code: u8) {
         if code != 0 {
             self.code = code;
         }
@@ -188,7 +219,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The exit code: of the last that went wrong.
-    pub fn code(&self) -> u8 {
+    fn code(&self) -> u8 {
         self.code
     }
 }

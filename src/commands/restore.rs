@@ -54,11 +54,16 @@ fn copies(args: &Restore) -> Result<(Backup, Subject), CommandError> {
     Ok((backup, subject))
 }
 
+/// Runs `restore`. Gives the exit code.
+pub async fn restore(args: &Restore, env: &Env, host: &str, clock: Clock) -> u8 {
+    restore_file(args, env, host, clock).await.map_or_else(CommandError::tell, |()| 0)
+}
+
 /// Puts back what is in the file.
 ///
 /// # Errors
 /// With the exit code, when it is no backup, the lock is taken, the API server refuses, or not all could be put back.
-pub(crate) async fn restore(args: &Restore, env: &Env, host: &str, clock: Clock) -> Result<(), CommandError> {
+async fn restore_file(args: &Restore, env: &Env, host: &str, clock: Clock) -> Result<(), CommandError> {
     let (backup, Subject { release, namespace, driver }) = copies(args)?;
     let storage = storage(driver, env)?;
     let signals = listen()?;

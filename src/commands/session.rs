@@ -1,6 +1,15 @@
 //! What the commands share: the way to the cluster, a release's records, lines on stderr, and the error that ends a command.
 
 use crate::{
+    ci::{self, System},
+    clock::Clock,
+    id,
+    report::{
+        Event, Outcome, Subject,
+        reporter::{Reporter, Sinks},
+    },
+};
+use crate::{
     cli::ClusterFlags,
     cluster::Cluster,
     env::Env,
@@ -120,4 +129,52 @@ pub(crate) fn say(text: &str) {
 /// Names in Leases are anybody's, and a closed terminal must not stop the work.
 pub(crate) fn print(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", inert_line(line));
+}
+
+/// Says why a command does not begin, and gives its exit code.
+pub fn complain(message: &str, code: u8) -> u8 {
+    // Its lines stay: those of a wrong flag are the parser's, with its usage.
+    let message = message.trim_start_matches("error: ").trim_end();
+    let _ = writeln!(std::io::stderr(), "helm-guard: error: {message}");
+    code
+}
+
+/// Where a run reports to, as the environment says it; the flags may add files.
+pub(crate) fn sinks(env: &Env) -> Sinks {
+    let system = ci::system(env);
+    // One that cannot be drawn on gets lines, as a file does.
+    let terminal = std::io::stderr().is_terminal() && ci::terminal::draws(env);
+    let file = |name: &str| env.get(name).filter(|path| !path.is_empty()).map(Into::into);
+    Sinks {
+        color: terminal && ci::terminal::colors(env),
+        terminal,
+        github: system == System::GitHub,
+        gitlab: system == System::GitLab,
+        report_file: None,
+        summary_file: None,
+        dotenv: None,
+        step_summary: file("GITHUB_STEP_SUMMARY"),
+        github_output: file("GITHUB_OUTPUT"),
+        delimiter: std::iter::repeat_with(id::random).take(4).collect(),
+    }
+}
+
+/// Input that cannot be meant. On GitHub it is reported like any other refusal, for the later steps and the summary.
+pub(crate) fn misused(command: &str, error: &str, env: &Env, clock: Clock) -> u8 {
+    if ci::system(env) != System::GitHub {
+        return complain(error, exit::USAGE);
+    }
+    let reporter = Reporter::new(sinks(env), clock);
+    reporter.emit(Event::Started(Subject {
+        command: command.to_owned(),
+        owner: ci::owner(env, ""),
+        ..Subject::default()
+    }));
+    reporter.emit(Event::Finished {
+        outcome: Outcome::Refused,
+        reason: error.trim_end().to_owned(),
+        next: Vec::new(),
+        exit_code: exit::USAGE,
+    });
+    exit::USAGE
 }

@@ -40,11 +40,16 @@ const GUARD: Duration = Duration::from_secs(20);
 /// How long Helm may take to save its record.
 const HELM: Duration = Duration::from_secs(10);
 
+/// Runs `settle`. Gives the exit code.
+pub async fn settle(args: &Settle, env: &Env, clock: Clock) -> u8 {
+    settle_job(args, env, clock).await.map_or_else(CommandError::tell, |()| 0)
+}
+
 /// Settles one state file, or all of this job.
 ///
 /// # Errors
 /// With the first thing that could not be settled; all others are tried.
-pub(crate) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> Result<(), CommandError> {
+async fn settle_job(args: &Settle, env: &Env, clock: Clock) -> Result<(), CommandError> {
     let directory = ci::job_directory(env);
     if args.state.is_none() && directory.is_none() {
         return Err(CommandError::new(
@@ -126,7 +131,7 @@ async fn settle_file(file: &Path, flags: &ClusterFlags, env: &Env, clock: Clock)
         }
     }
     let mut done = Vec::new();
-    let settled = settle(&state, &target(&state, flags), clock, &mut done).await;
+    let settled = settle_run(&state, &target(&state, flags), clock, &mut done).await;
     report(&state, &done, env);
     settled?;
     std::fs::remove_file(file)?;
@@ -147,7 +152,12 @@ fn target(state: &State, flags: &ClusterFlags) -> Target {
 }
 
 /// Adds to `done` what was done, so that a failure half-way hides nothing.
-async fn settle(state: &State, target: &Target, clock: Clock, done: &mut Vec<String>) -> anyhow::Result<()> {
+async fn settle_run(
+    state: &State,
+    target: &Target,
+    clock: Clock,
+    done: &mut Vec<String>,
+) -> anyhow::Result<()> {
     let mut note = |line: String| {
         say(&line);
         done.push(line);

@@ -77,7 +77,7 @@ pub async fn history(args: &cli::History, env: &Env) -> u8 {
 }
 
 /// Runs `repair --dry-run`. Gives the exit code.
-pub async fn dry_run(args: &Repair, env: &Env, clock: Clock) -> u8 {
+pub(super) async fn dry_run(args: &Repair, env: &Env, clock: Clock) -> u8 {
     let what = What {
         release: args.release.as_deref().unwrap_or_default(),
         lock_name: args.lock_name.as_deref(),

@@ -1,5 +1,4 @@
-//! After the fact: records put back from a backup, and what a killed run of this job left.
-//! Here is what a run writes down for later; `restore` and `settle` have files of their own.
+//! What a run writes down while it works, from which `settle` finishes the work if the run is killed.
 
 use std::{
     collections::BTreeMap,
@@ -11,10 +10,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::helm::launch;
-use crate::{
-    cli::Command, clock::Clock, cluster::Target, commands::session::CommandError, env::Env, private_file,
-    process::Process, storage::Storage,
-};
+use crate::{cluster::Target, private_file, process::Process, storage::Storage};
 
 /// What names of state files begin with.
 pub(crate) const STATE_FILE: &str = "helm-guard-state-";
@@ -89,26 +85,4 @@ impl Ledger {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-/// Runs `restore` or `settle`. Gives the exit code.
-pub async fn run(command: Command, env: &Env, host: &str, clock: Clock) -> u8 {
-    let answer = match command {
-        Command::Restore(args) => crate::commands::restore::restore(&args, env, host, clock).await,
-        Command::Settle(args) => crate::commands::settle::settle_all(&args, env, clock).await,
-        Command::Upgrade(_)
-        | Command::Check(_)
-        | Command::Install(_)
-        | Command::Rollback(_)
-        | Command::Uninstall(_)
-        | Command::Unlock(_)
-        | Command::Lock(_)
-        | Command::Status(_)
-        | Command::History(_)
-        | Command::Backup(_)
-        | Command::Diagnose(_)
-        | Command::Repair(_)
-        | Command::Action => Ok(()),
-    };
-    answer.map_or_else(CommandError::tell, |()| 0)
 }

@@ -1,0 +1,81 @@
+//! `upgrade`, `install`, `rollback` and `uninstall`: Helm's command, guarded.
+
+use std::{os::unix::process::CommandExt, sync::Arc};
+
+use clap::Parser;
+
+use super::session::{complain, listen, misused, sinks};
+use crate::{
+    ci::checkout,
+    cli::Cli,
+    clock::Clock,
+    deploy,
+    env::Env,
+    exit,
+    helm::{Command, gc_tuning::Decided, launch::Launch},
+    report::reporter::{Reporter, Sinks},
+    request::Request,
+    signals::{self, Signals},
+};
+
+/// Runs one of Helm's commands. Gives the exit code.
+pub async fn run(command: Command, tokens: &[String], env: &Env, host: &str, clock: Clock) -> u8 {
+    let signals = match listen() {
+        Ok(signals) => signals,
+        Err(error) => return error.tell(),
+    };
+    signals::let_come();
+    if asks_for_help(tokens) {
+        return help(command, env);
+    }
+    let mut request = match Request::parse(command, tokens, env, host) {
+        Ok(request) => request,
+        Err(error) => return misused(command.as_str(), &error, env, clock),
+    };
+    if request.invocation.dry_run() {
+        // Nothing will be changed: no lock, no report, Helm alone.
+        let (helm, memory) = (request.helm.clone(), request.helm_memory);
+        let mut argv = vec![command.as_str().to_owned()];
+        argv.extend(request.invocation.tokens().iter().cloned());
+        let error = Launch { helm, memory, ..Launch::default() }.alone(&argv).exec();
+        return complain(&format!("helm binary {}: {error}", request.helm.display()), exit::UNAVAILABLE);
+    }
+    request.warnings.extend(checkout::oddities(env, &request.limits()));
+    guarded(&request, env, clock, signals).await
+}
+
+/// Whether helm-guard's help is wanted, and not a word for what follows `--`.
+pub fn asks_for_help(tokens: &[String]) -> bool {
+    tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help" || token == "-h")
+}
+
+/// One guarded run, reported to where its flags and the environment say.
+pub(super) async fn guarded(request: &Request, env: &Env, clock: Clock, signals: Signals) -> u8 {
+    let reporter = reporter(request, env, clock);
+    deploy::deploy(request, &reporter, clock, signals).await
+}
+
+/// The report of a run.
+pub(super) fn reporter(request: &Request, env: &Env, clock: Clock) -> Arc<Reporter> {
+    let run = &request.guard.run;
+    let sinks = Sinks {
+        report_file: run.report.clone(),
+        summary_file: run.summary.clone(),
+        dotenv: run.dotenv.clone(),
+        ..sinks(env)
+    };
+    Arc::new(Reporter::new(sinks, clock))
+}
+
+/// helm-guard's flags, then Helm's own help.
+fn help(command: Command, env: &Env) -> u8 {
+    let shown = Cli::try_parse_from(["helm-guard", command.as_str(), "--help"]);
+    if let Err(help) = shown {
+        let _ = help.print();
+    }
+    let helm = env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map_or("helm", String::as_str);
+    // Without Helm the help above is all there is, and that is no failure of --help.
+    let launch = Launch { helm: helm.into(), memory: Decided::of(env), ..Launch::default() };
+    let _ = launch.alone(&[command.as_str().to_owned(), "--help".to_owned()]).status();
+    0
+}
