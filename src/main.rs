@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let argv: Vec<String> = std::env::args_os().skip(1).map(|arg| bytes::to_text(&arg)).collect();
+    let argv = cli::behind_the_command(argv);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), exit::UNAVAILABLE),
@@ -107,7 +108,8 @@ fn main() -> ExitCode {
 /// With the flags that variables give. As the system gave it: a name of a file may be no UTF-8.
 fn own_argv(argv: &[String], env: &Env) -> Vec<OsString> {
     let (words, flags) = cli::from_variables(argv, env);
-    let mut typed: Vec<OsString> = std::env::args_os().collect();
+    let program = std::env::args_os().take(1);
+    let mut typed: Vec<OsString> = program.chain(argv.iter().map(|word| bytes::to_bytes(word))).collect();
     let behind = (1 + words).min(typed.len());
     typed.splice(behind..behind, flags.into_iter().map(OsString::from));
     typed
