@@ -1,6 +1,6 @@
 //! Columns of text, one below the other. Pure.
 
-use crate::color::Tone;
+use crate::color::Severity;
 use unicode_width::UnicodeWidthStr;
 
 /// Columns, or facts, that are in colour where there is any: their first words.
@@ -32,5 +32,5 @@ pub fn aligned(lines: Vec<Vec<String>>, color: bool) -> String {
 /// A cell with its first word in colour.
 fn painted(cell: &str) -> String {
     let (word, rest) = cell.split_at(cell.find([' ', ',']).unwrap_or(cell.len()));
-    Tone::of(word).paint(word) + rest
+    Severity::of(word).paint(word) + rest
 }

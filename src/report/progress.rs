@@ -7,7 +7,7 @@ use super::{Awaited, terminal::wrote};
 use crate::fence::write_log::Writes;
 use crate::text::{duration, prefixed, to_the_second};
 use crate::{
-    color::Tone,
+    color::Severity,
     text::{shorten, terminal_safe},
 };
 use unicode_width::UnicodeWidthStr;
@@ -90,7 +90,7 @@ pub(super) fn table(
     elapsed: Duration,
     writes: Option<&Writes>,
     view: &View,
-) -> Vec<(Tone, String)> {
+) -> Vec<(Severity, String)> {
     let what = match awaited {
         Awaited::Helm => "helm runs",
         Awaited::Rollout => "waiting for the rollout",
@@ -103,11 +103,11 @@ pub(super) fn table(
     let mut unready: Vec<&Row> = view.rows.iter().filter(|row| !row.count.is_whole()).collect();
     let ready = view.rows.len() - unready.len();
     unready.sort_by_key(|row| row.trouble.as_ref().is_none_or(|trouble| trouble.is_early));
-    let cells: Vec<(Tone, [String; 3])> = hooks.chain(unready.into_iter().map(row)).collect();
+    let cells: Vec<(Severity, [String; 3])> = hooks.chain(unready.into_iter().map(row)).collect();
     let shown = cells.len().min(ROWS);
     let names = cells.iter().take(shown).map(|(_, [object, ..])| object.width());
     let width = names.max().unwrap_or_default().min(NAMES);
-    let mut lines = vec![(Tone::Plain, terminal_safe(&head))];
+    let mut lines = vec![(Severity::None, terminal_safe(&head))];
     lines.extend(cells.iter().take(shown).map(|(tone, [object, count, why])| {
         let object = shorten(object, NAMES);
         let blanks = " ".repeat(width.saturating_sub(object.width()));
@@ -120,7 +120,7 @@ pub(super) fn table(
         (more, 0) => Some(format!("{more} more not ready")),
         (more, ready) => Some(format!("{more} more not ready, {ready} ready")),
     };
-    let tone = if cells.is_empty() { Tone::Good } else { Tone::Plain };
+    let tone = if cells.is_empty() { Severity::Ok } else { Severity::None };
     lines.extend(left.map(|left| (tone, format!("  {left}"))));
     lines
 }
@@ -130,18 +130,21 @@ fn padded(line: &str) -> String {
     line.split(' ').map(terminal_safe).collect::<Vec<_>>().join(" ").trim_end().to_owned()
 }
 
-fn row(row: &Row) -> (Tone, [String; 3]) {
+fn row(row: &Row) -> (Severity, [String; 3]) {
     let Count { ready, wanted } = row.count;
     let is_late = row.trouble.as_ref().is_none_or(|trouble| trouble.is_early);
     let why = row.trouble.as_ref().map(seen).unwrap_or_default();
-    (if is_late { Tone::Late } else { Tone::Bad }, [row.object.clone(), format!("{ready}/{wanted}"), why])
+    (
+        if is_late { Severity::Warning } else { Severity::Error },
+        [row.object.clone(), format!("{ready}/{wanted}"), why],
+    )
 }
 
-fn hook(hook: &Hook) -> (Tone, [String; 3]) {
+fn hook(hook: &Hook) -> (Severity, [String; 3]) {
     let runs = format!("runs for {}", duration(hook.ran.as_secs_f64()));
     let (tone, why) = match &hook.trouble {
-        Some(trouble) if !trouble.is_early => (Tone::Bad, seen(trouble)),
-        Some(_) | None => (Tone::Plain, runs),
+        Some(trouble) if !trouble.is_early => (Severity::Error, seen(trouble)),
+        Some(_) | None => (Severity::None, runs),
     };
     (tone, [hook.object.clone(), "hook".to_owned(), why])
 }

@@ -78,7 +78,7 @@ fn a_change_is_a_line() {
     }
 }
 
-fn plain(lines: Vec<(Tone, String)>) -> Vec<String> {
+fn plain(lines: Vec<(Severity, String)>) -> Vec<String> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 

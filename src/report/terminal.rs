@@ -2,7 +2,7 @@
 //! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
 
 use super::{Event, HealthSummary, Outcome, Summary};
-use crate::color::Tone;
+use crate::color::Severity;
 use crate::lock::holder::{card, who};
 use crate::text::duration;
 use crate::text::prefixed;
@@ -120,8 +120,8 @@ fn finding(finding: &preflight::Finding) -> Vec<String> {
 }
 
 /// What the status says while `event` is the latest, a line or a table; `None` where it belongs into the log.
-pub fn status(event: &Event) -> Option<Vec<(Tone, String)>> {
-    let line = |text: String| Some(vec![(Tone::Plain, terminal_safe(&text))]);
+pub fn status(event: &Event) -> Option<Vec<(Severity, String)>> {
+    let line = |text: String| Some(vec![(Severity::None, terminal_safe(&text))]);
     match event {
         Event::Progress { elapsed, writes, waiting_for } => {
             line(progress(&time(*elapsed), writes.as_ref(), waiting_for))
