@@ -13,7 +13,7 @@ mod release;
 
 pub use deploy::{BackupFlags, Deploy, Fence, GuardFlags, Lock, OWN_FLAGS, Outdated, Preflight, RunFlags};
 pub use lock::{LockAcquire, LockCommand, LockRelease, LockRun, LockStatus, LockWanted};
-pub use log::{LogFlags, Volume, behind_the_command};
+pub use log::{LogFlags, behind_the_command};
 pub use release::{
     AloneStrategy, Backup, Diagnose, History, KubernetesVersion, Repair, Restore, Settle, Status, Unlock,
 };

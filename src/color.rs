@@ -31,13 +31,22 @@ impl Severity {
 
     /// The text in its colour.
     pub fn paint(self, text: &str) -> String {
-        let code = match self {
-            Self::None => return text.to_owned(),
-            Self::Ok => 32,
-            Self::Warning => 33,
-            Self::Error => 31,
-        };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        self.code().map_or_else(|| text.to_owned(), |code| format!("\u{1b}[{code}m{text}\u{1b}[0m"))
+    }
+
+    /// The ANSI style of a word that stands out: bold, in its colour.
+    pub fn bold(self) -> String {
+        self.code().map_or_else(|| "1".to_owned(), |code| format!("1;{code}"))
+    }
+
+    /// One of the sixteen colours that every terminal has, and that its theme makes readable on light and on dark.
+    fn code(self) -> Option<u8> {
+        match self {
+            Self::None => None,
+            Self::Ok => Some(32),
+            Self::Warning => Some(33),
+            Self::Error => Some(31),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use helm_guard::{
     clock::Clock,
     commands::repair::{self, Walk},
     deploy,
+    display::Volume,
     env::Env,
     exit,
     helm::{Command, gc_tuning::Decided, launch::Launch, terminal},
@@ -205,6 +206,7 @@ fn reporter(request: &Request, env: &Env, clock: Clock) -> Arc<Reporter> {
         report_file: run.report.clone(),
         summary_file: run.summary.clone(),
         dotenv: run.dotenv.clone(),
+        volume: run.log.volume(),
         ..sinks(env)
     };
     Arc::new(Reporter::new(sinks, clock))
@@ -289,8 +291,11 @@ fn sinks(env: &Env) -> Sinks {
     let mut delimiter = [0; 16];
     let _ = getrandom::fill(&mut delimiter);
     Sinks {
-        color: terminal && helm_guard::ci::terminal::colors(env),
+        color: terminal && helm_guard::ci::terminal::colors(env)
+            || helm_guard::ci::terminal::forces_color(env),
         terminal,
+        stdout_terminal: std::io::stdout().is_terminal(),
+        volume: Volume::default(),
         github,
         gitlab: system == System::GitLab,
         report_file: None,

@@ -2,17 +2,7 @@
 
 use clap::Args;
 
-/// How much is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Volume {
-    /// Warnings, the outcome, the cause and what to do.
-    Quiet,
-    /// Also each stage, and what changed.
-    #[default]
-    Normal,
-    /// Also what is only needed to understand a run: backups, Helm's version, the duration of each stage.
-    Verbose,
-}
+use crate::display::Volume;
 
 /// How much is logged, as flags.
 #[derive(Clone, Copy, Debug, Default, Args)]
