@@ -77,7 +77,7 @@ fn main() -> ExitCode {
                 runtime.block_on(backup::act::backup(&args, &env)).into()
             }
             Ok(Cli { command: cli::Command::History(args) }) => {
-                runtime.block_on(helm_guard::commands::status::history(&args, &env)).into()
+                runtime.block_on(helm_guard::commands::status::history(&args, &env, clock)).into()
             }
             Ok(Cli { command: cli::Command::Diagnose(args) }) => {
                 runtime.block_on(helm_guard::commands::diagnose::diagnose(&args, &env)).into()
