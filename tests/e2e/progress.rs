@@ -316,7 +316,8 @@ fn table(stage: &Stage, screen: &str) -> String {
     let lines = screen.lines().skip_while(|line| !line.contains("helm runs for"));
     let text: String = lines.map(|line| format!("{}\n", line.trim_end())).collect();
     let spinner = regex::Regex::new("(?m)^ *[\u{2800}-\u{28ff}]").unwrap();
-    stage.normalise(&spinner.replace(&text, "*"))
+    let padded = regex::Regex::new(r" {2,}\[DURATION\]").unwrap();
+    padded.replace_all(&stage.normalise(&spinner.replace(&text, "*")), "  [DURATION]").into_owned()
 }
 
 /// A terminal that cannot be drawn on gets lines.
