@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand};
 
 mod deploy;
 mod lock;
+mod log;
 mod release;
 
 pub use deploy::{BackupFlags, Deploy, Fence, GuardFlags, Lock, OWN_FLAGS, Outdated, Preflight, RunFlags};
 pub use lock::{LockAcquire, LockCommand, LockRelease, LockRun, LockStatus, LockWanted};
+pub use log::{LogFlags, behind_the_command};
 pub use release::{
     AloneStrategy, Backup, Diagnose, History, KubernetesVersion, Repair, Restore, Settle, Status, Unlock,
 };

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod color;
 pub mod commands;
+pub mod display;
 pub mod env;
 pub mod health;
 pub mod id;

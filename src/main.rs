@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let argv: Vec<String> = std::env::args_os().skip(1).map(|arg| bytes::to_text(&arg)).collect();
+    let argv = cli::behind_the_command(argv);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return ExitCode::from(complain(&format!("cannot start: {error}"), exit::UNAVAILABLE)),
@@ -73,7 +74,7 @@ async fn run(argv: &[String], env: &Env, host: &str, clock: Clock) -> u8 {
         cli::Command::Action => commands::action::action(env, clock),
         cli::Command::Backup(args) => commands::backup::backup(&args, env).await,
         cli::Command::Diagnose(args) => commands::diagnose::diagnose(&args, env).await,
-        cli::Command::History(args) => commands::status::history(&args, env).await,
+        cli::Command::History(args) => commands::status::history(&args, env, clock).await,
         cli::Command::Lock(command) => commands::lock::command(&command, env, host, clock).await,
         cli::Command::Repair(args) => commands::repair::repair(&args, env, host, clock).await,
         cli::Command::Restore(args) => commands::restore::restore(&args, env, host, clock).await,
@@ -92,7 +93,8 @@ async fn run(argv: &[String], env: &Env, host: &str, clock: Clock) -> u8 {
 /// With the flags that variables give. As the system gave it: a name of a file may be no UTF-8.
 fn own_argv(argv: &[String], env: &Env) -> Vec<OsString> {
     let (words, flags) = cli::from_variables(argv, env);
-    let mut typed: Vec<OsString> = std::env::args_os().collect();
+    let program = std::env::args_os().take(1);
+    let mut typed: Vec<OsString> = program.chain(argv.iter().map(|word| bytes::to_bytes(word))).collect();
     let behind = (1 + words).min(typed.len());
     typed.splice(behind..behind, flags.into_iter().map(OsString::from));
     typed

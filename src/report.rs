@@ -20,9 +20,12 @@ use crate::{
     release::{Revision, diff::Changes},
 };
 
+mod closing;
 pub mod github;
 pub mod gitlab;
 pub mod json;
+mod line;
+mod live;
 mod progress;
 pub mod reporter;
 mod secrets;
@@ -166,6 +169,8 @@ pub enum Event {
         findings: Vec<Finding>,
         /// How long that took.
         took: Duration,
+        /// Whether the deploy is refused for them.
+        refuses: bool,
     },
     /// What the release refers to, was to be made by it, and is not there when Helm has ended.
     StillMissing(Vec<Finding>),
@@ -285,3 +290,7 @@ pub enum Event {
 #[cfg(test)]
 #[path = "report/examples.rs"]
 pub(crate) mod examples;
+
+#[cfg(test)]
+#[path = "report/screen_tests.rs"]
+mod screen_tests;

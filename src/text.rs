@@ -215,6 +215,19 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// How long ago something was, in one unit: `45s`, `12m`, `5h`, `3d`. Times ahead, by a clock that is wrong, are now.
+pub fn age(seconds: i64) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    match seconds.max(0) {
+        seconds if seconds < 2 * MINUTE => format!("{seconds}s"),
+        seconds if seconds < 2 * HOUR => format!("{}m", seconds / MINUTE),
+        seconds if seconds < 2 * DAY => format!("{}h", seconds / HOUR),
+        seconds => format!("{}d", seconds / DAY),
+    }
+}
+
 /// The start of each line of the log that is helm-guard's own.
 pub const PREFIX: &str = "helm-guard: ";
 

@@ -150,3 +150,18 @@ fn a_code_block_keeps_the_last_lines() {
     assert_eq!(markdown_code_block("1\n2\n3\n4", "", 2), "```\n… 2 earlier lines\n3\n4\n```\n");
     assert_eq!(markdown_code_block("a ```` b", "", 2), "`````\na ```` b\n`````\n");
 }
+
+#[test]
+fn an_age_is_one_number() {
+    for (seconds, expected) in [
+        (-5, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (7199, "119m"),
+        (7200, "2h"),
+        (172_799, "47h"),
+        (864_000, "10d"),
+    ] {
+        assert_eq!(age(seconds), expected);
+    }
+}

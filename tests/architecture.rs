@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 78] = [
+const ACTING: [(&str, &str); 79] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -26,6 +26,7 @@ const ACTING: [(&str, &str); 78] = [
     ("commands/lock_run.rs", "runs a command under the lock"),
     ("commands/repair.rs", "asks the person at the terminal, lets time pass"),
     ("commands/restore.rs", "reads the backup, writes records after the fact"),
+    ("commands/session.rs", "connects, reads records, prints, measures the terminal"),
     ("commands/settle.rs", "ends processes and writes records after the fact"),
     ("commands/status.rs", "reads a release's lock and records, prints"),
     ("commands/unlock.rs", "watches, takes the lock, settles records, asks the person at the terminal"),

@@ -11,7 +11,16 @@ pub fn draws(env: &Env) -> bool {
 
 /// The same in colour.
 pub fn colors(env: &Env) -> bool {
-    draws(env) && env.get("NO_COLOR").is_none_or(String::is_empty)
+    draws(env) && !refuses_color(env)
+}
+
+/// Is colour wanted where there is no terminal? `NO_COLOR` beats `CLICOLOR_FORCE`.
+pub fn forces_color(env: &Env) -> bool {
+    !refuses_color(env) && env.get("CLICOLOR_FORCE").is_some_and(|force| !force.is_empty() && force != "0")
+}
+
+fn refuses_color(env: &Env) -> bool {
+    env.get("NO_COLOR").is_some_and(|refused| !refused.is_empty())
 }
 
 #[cfg(test)]
@@ -31,6 +40,22 @@ mod tests {
             let env =
                 variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             assert_eq!(colors(&env), expected, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn colours_are_forced_unless_they_are_refused() {
+        for (variables, expected) in [
+            (&[("CLICOLOR_FORCE", "1")][..], true),
+            (&[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], true),
+            (&[("CLICOLOR_FORCE", "0")], false),
+            (&[("CLICOLOR_FORCE", "")], false),
+            (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false),
+            (&[], false),
+        ] {
+            let env =
+                variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(forces_color(&env), expected, "{variables:?}");
         }
     }
 }

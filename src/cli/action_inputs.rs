@@ -84,6 +84,8 @@ const OWN_COMMANDS: [(&str, &[&str]); 3] = [
             "report",
             "summary",
             "dotenv",
+            "quiet",
+            "verbose",
         ],
     ),
 ];

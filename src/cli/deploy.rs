@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{duration, ttl};
+use super::{LogFlags, duration, ttl};
 use crate::{helm::OwnFlag, repair::Strategy};
 
 pub(super) const CHECK: &str = "\
@@ -113,6 +113,9 @@ pub struct RunFlags {
     /// Write the outputs here, as NAME=VALUE lines: a dotenv report of GitLab's
     #[arg(long, value_name = "FILE")]
     pub dotenv: Option<PathBuf>,
+    /// How much is logged
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// helm-guard's own flags; each is also `HELM_GUARD_<NAME>`.
@@ -149,7 +152,7 @@ pub struct GuardFlags {
 }
 
 /// The own flags as the argument splitter needs them.
-pub const OWN_FLAGS: [OwnFlag; 18] = [
+pub const OWN_FLAGS: [OwnFlag; 20] = [
     OwnFlag { name: "helm-bin", takes_value: true },
     OwnFlag { name: "lock", takes_value: true },
     OwnFlag { name: "lock-name", takes_value: true },
@@ -168,4 +171,6 @@ pub const OWN_FLAGS: [OwnFlag; 18] = [
     OwnFlag { name: "report", takes_value: true },
     OwnFlag { name: "summary", takes_value: true },
     OwnFlag { name: "dotenv", takes_value: true },
+    OwnFlag { name: "quiet", takes_value: false },
+    OwnFlag { name: "verbose", takes_value: false },
 ];

@@ -27,7 +27,7 @@ use crate::{
     cluster::Cluster,
     commands::{
         lock::rows,
-        session::{CommandError, connect, in_color, say},
+        session::{CommandError, connect, say, stdout_display},
     },
     env::Env,
     exit,
@@ -94,7 +94,8 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), CommandError
         });
     }
     if !entries.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
-        let text = list_entry::render(&entries, &unseen, args.output, args.all_namespaces, in_color(env));
+        let text =
+            list_entry::render(&entries, &unseen, args.output, args.all_namespaces, stdout_display(env));
         let _ = write!(std::io::stdout(), "{text}");
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `lock status`, `lock acquire`, `lock release`: locks as a person or a script sees them.
 //! `lock run` is in a file of its own; what a list looks like is in `lock/table.rs`.
 
-use super::session::{CommandError, connect, in_color, listen, say};
+use super::session::{CommandError, connect, listen, say, stdout_display};
 use std::{io::Write, time::Duration};
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -65,7 +65,7 @@ async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Comman
         say(&format!("no lock{of} in {place}"));
     }
     if !rows.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {
-        let text = table::render(&rows, args.output, args.all_namespaces, in_color(env));
+        let text = table::render(&rows, args.output, args.all_namespaces, stdout_display(env));
         let _ = write!(std::io::stdout(), "{text}");
     }
     Ok(0)

@@ -20,6 +20,7 @@ use crate::{
         upgrade::guarded,
     },
     deploy::precious,
+    display::Display,
     env::Env,
     exit,
     lock::holder::card,
@@ -243,7 +244,9 @@ fn show(entry: &Entry, history: &History) {
     let holder = entry.lock.as_ref().and_then(|row| row.holder.as_ref());
     holder.into_iter().flat_map(card).for_each(|line| print(&line));
     // Safe as it is, with its blanks.
-    render::table(&history.rows(), false).lines().for_each(|line| print(&format!("helm-guard: {line}")));
+    render::table(&history.rows(), None, Display::default())
+        .lines()
+        .for_each(|line| print(&format!("helm-guard: {line}")));
 }
 
 /// A plan in a line: its name, its steps, and what it does not mend.

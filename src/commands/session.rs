@@ -3,6 +3,7 @@
 use crate::{
     ci::{self, System},
     clock::Clock,
+    display::Volume,
     id,
     report::{
         Event, Outcome, Subject,
@@ -12,6 +13,7 @@ use crate::{
 use crate::{
     cli::ClusterFlags,
     cluster::Cluster,
+    display::Display,
     env::Env,
     exit,
     lock::lease::LockError,
@@ -117,9 +119,15 @@ pub(crate) fn unreadable(release: &str, storage: &Storage, error: StoreError) ->
     CommandError::new(code, format!("{why:#}"), &[&next])
 }
 
-/// Is what is printed seen in colour?
-pub(crate) fn in_color(env: &Env) -> bool {
-    std::io::stdout().is_terminal() && crate::ci::terminal::colors(env)
+/// What is known of the place where stdout is shown: a table on a terminal is cut to its width.
+pub(crate) fn stdout_display(env: &Env) -> Display {
+    let is_terminal = std::io::stdout().is_terminal();
+    let colors = is_terminal && crate::ci::terminal::colors(env);
+    let size = is_terminal.then(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok()).flatten();
+    Display {
+        color: colors || crate::ci::terminal::forces_color(env),
+        width: size.map(|size| size.ws_col.into()).filter(|width| *width > 0),
+    }
 }
 
 pub(crate) fn say(text: &str) {
@@ -146,8 +154,10 @@ pub(crate) fn sinks(env: &Env) -> Sinks {
     let terminal = std::io::stderr().is_terminal() && ci::terminal::draws(env);
     let file = |name: &str| env.get(name).filter(|path| !path.is_empty()).map(Into::into);
     Sinks {
-        color: terminal && ci::terminal::colors(env),
+        color: (terminal && ci::terminal::colors(env)) || ci::terminal::forces_color(env),
         terminal,
+        stdout_terminal: std::io::stdout().is_terminal(),
+        volume: Volume::default(),
         github: system == System::GitHub,
         gitlab: system == System::GitLab,
         report_file: None,

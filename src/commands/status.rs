@@ -12,7 +12,7 @@ use crate::{
     cluster::Cluster,
     commands::{
         lock::life,
-        session::{CommandError, connect, in_color, say},
+        session::{CommandError, connect, say, stdout_display},
     },
     deploy::{manifest_of, precious},
     env::Env,
@@ -66,12 +66,15 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
 }
 
 /// Runs `history`. Gives the exit code.
-pub async fn history(args: &cli::History, env: &Env) -> u8 {
+pub async fn history(args: &cli::History, env: &Env, clock: Clock) -> u8 {
     let shown = past(&args.release, &args.cluster, env).await.map(|(cluster, history)| {
         let (release, namespace) = (args.release.clone(), cluster.namespace);
         let place = LockRef { lease: lease_name(&release), release, namespace };
-        let _ =
-            write!(std::io::stdout(), "{}", render::history(&place, &history, args.output, in_color(env)));
+        let _ = write!(
+            std::io::stdout(),
+            "{}",
+            render::history(&place, &history, args.output, clock.wall(), stdout_display(env))
+        );
     });
     shown.map_or_else(CommandError::tell, |()| 0)
 }
@@ -163,7 +166,8 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
     if standing.repair.is_some() {
         standing.redact(&history.secrets().redactor());
     }
-    let _ = write!(std::io::stdout(), "{}", render::render(&standing, format, in_color(env)));
+    let _ =
+        write!(std::io::stdout(), "{}", render::render(&standing, format, clock.wall(), stdout_display(env)));
     if let (ci::System::GitHub, Some(path)) = (ci::system(env), env.get("GITHUB_STEP_SUMMARY")) {
         let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
         let text = render::markdown(&standing, what.title);

@@ -62,6 +62,7 @@ pub(super) fn reporter(request: &Request, env: &Env, clock: Clock) -> Arc<Report
         report_file: run.report.clone(),
         summary_file: run.summary.clone(),
         dotenv: run.dotenv.clone(),
+        volume: run.log.volume(),
         ..sinks(env)
     };
     Arc::new(Reporter::new(sinks, clock))

@@ -190,7 +190,7 @@ impl Judge {
         *self.judged.appeared.lock().unwrap_or_else(PoisonError::into_inner) = appeared;
         *self.judged.present.lock().unwrap_or_else(PoisonError::into_inner) = present;
         *self.judged.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
-        self.reporter.emit(Event::Foreseen { findings, took });
+        self.reporter.emit(Event::Foreseen { findings, took, refuses: !stopping.is_empty() });
         if !stopping.is_empty() {
             return Err(stopping);
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Cause, Live, containers, list, nodes, number, text};
 use crate::{
+    display::Display,
     output::Format,
     table::aligned,
     text::terminal_safe,
@@ -139,7 +140,7 @@ fn fact_columns(diagnosis: &Diagnosis) -> String {
         let shown = |cell: &String| if cell.is_empty() { "-".to_owned() } else { terminal_safe(cell) };
         lines.extend(rows.iter().map(|row| row.iter().map(shown).collect()));
         out.push('\n');
-        out.push_str(&aligned(lines, false));
+        out.push_str(&aligned(lines, Display::default()));
     };
     let pods = diagnosis.pods.iter();
     let pods = pods.map(|p| [p.pod.clone(), p.reason.clone(), p.restarts.to_string(), p.message.clone()]);

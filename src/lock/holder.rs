@@ -41,8 +41,8 @@ pub fn who(holder: &Holder) -> String {
     out
 }
 
-/// Who holds a lock, a fact a line; facts that are not known are left out.
-pub fn card(holder: &Holder) -> Vec<String> {
+/// What is known of who holds a lock: each fact's name and value.
+pub fn facts(holder: &Holder) -> Vec<(&'static str, String)> {
     let owner = &holder.owner;
     let name = if owner.name.is_empty() { &holder.identity } else { &owner.name };
     // A run is named by its URL, which stands by itself.
@@ -57,11 +57,16 @@ pub fn card(holder: &Holder) -> Vec<String> {
         ("since", &since),
     ];
     let known = facts.into_iter().filter(|(_, value)| !value.is_empty());
+    known.map(|(fact, value)| (fact, value.clone())).collect()
+}
+
+/// Who holds a lock, a fact a line.
+pub fn card(holder: &Holder) -> Vec<String> {
     // What makes a line safe takes blanks for one.
-    let line = |(fact, value): (&str, &String)| {
-        format!("{PREFIX}  {:<10} {}", format!("{fact}:"), terminal_safe(value))
+    let line = |(fact, value): (&str, String)| {
+        format!("{PREFIX}  {:<10} {}", format!("{fact}:"), terminal_safe(&value))
     };
-    known.map(line).collect()
+    facts(holder).into_iter().map(line).collect()
 }
 
 fn owner(owner: &Owner) -> String {

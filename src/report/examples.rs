@@ -330,7 +330,7 @@ pub(crate) fn foreseen() -> Vec<Event> {
         Event::Looked(history(3)),
         Event::HelmStarted,
         helm_version(),
-        Event::Foreseen { findings: vec![claim, secret], took: Duration::from_millis(40) },
+        Event::Foreseen { findings: vec![claim, secret], took: Duration::from_millis(40), refuses: true },
         Event::LookedAgain(history(3)),
         finished(Outcome::Refused, 77, &reason, &[&next]),
     ]
@@ -427,6 +427,7 @@ pub(crate) fn hostile_run(text: &str) -> Vec<Event> {
                 remedy: vec![x()],
             }],
             took: Duration::ZERO,
+            refuses: false,
         },
         Event::Recreated(x()),
         Event::RepairPlanned { strategy: x(), finding: x(), why: x() },

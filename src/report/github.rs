@@ -3,6 +3,7 @@
 
 use super::terminal::{durations, of_object, outcome, since, slashed, waiting};
 use super::{Outcome, Summary, terminal, timeline};
+use crate::diagnose::Cause;
 use crate::lock::holder::who;
 use crate::release::Revision;
 use crate::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
@@ -24,17 +25,18 @@ struct Section {
     markdown: String,
 }
 
-/// The job summary as Markdown, never more than `budget` bytes: GitHub drops a larger one whole.
+/// The job summary as Markdown, in the order of what stands at the end of the log: outcome, cause, what to do; then what
+/// shows it, what changed, the history, and what only some open. Never more than `budget` bytes: GitHub drops a larger one whole.
 pub fn summary(summary: &Summary, budget: usize) -> String {
     let headline = format!("### {}\n", headline(summary));
     let unchanged = summary.before == summary.after;
     let mut sections: Vec<Section> = [
         causes(summary),
         reason(summary),
+        next(summary),
+        foreseen(summary),
         repair(summary),
         after_helm(summary),
-        foreseen(summary),
-        next(summary),
         changes(summary),
         health(summary),
         pods(summary),
@@ -188,8 +190,18 @@ fn causes(summary: &Summary) -> Option<Section> {
 }
 
 fn reason(summary: &Summary) -> Option<Section> {
-    let markdown = format!("**Reason:** {}\n", markdown_cell(&summary.reason));
-    (!summary.reason.is_empty()).then(|| section("reason", 100, markdown))
+    // A cause may have Helm's words already.
+    let told = summary.causes.iter().take(CAUSES);
+    let is_told = |cause: &Cause| {
+        of_object(cause).contains(&summary.reason)
+            || cause.evidence.iter().any(|seen| seen.contains(&summary.reason))
+    };
+    let is_failure =
+        !summary.outcome.is_some_and(|outcome| outcome.is_success() || outcome == Outcome::Outdated);
+    let word = if is_failure && summary.causes.is_empty() { "Cause" } else { "Reason" };
+    let markdown = format!("**{word}:** {}\n", markdown_cell(&summary.reason));
+    let is_new = !summary.reason.is_empty() && !told.into_iter().any(is_told);
+    is_new.then(|| section("reason", 100, markdown))
 }
 
 fn repair(summary: &Summary) -> Option<Section> {
@@ -255,7 +267,7 @@ fn next(summary: &Summary) -> Option<Section> {
     // One line each: a line break in a name must not become a command of its own.
     let commands: Vec<String> = summary.next.iter().map(|command| terminal_safe(command)).collect();
     let block = markdown_code_block(&commands.join("\n"), "text", ROWS);
-    (!commands.is_empty()).then(|| section("next commands", 95, format!("**Next:**\n\n{block}")))
+    (!commands.is_empty()).then(|| section("next commands", 95, format!("**What to do:**\n\n{block}")))
 }
 
 fn changes(summary: &Summary) -> Option<Section> {

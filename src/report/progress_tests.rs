@@ -72,19 +72,22 @@ fn a_change_is_a_line() {
         ),
         (Change::Enough, "rollout: more changes are not told one by one", false),
     ] {
-        let line = format!("helm-guard: {wanted}");
-        assert_eq!(lines(&change, false), [line.as_str()]);
-        assert_eq!(lines(&change, true).len(), usize::from(stays), "{line}");
+        assert_eq!(logged(&change), [format!("helm-guard: {wanted}")]);
+        assert_eq!(is_drawn(&change), !stays, "{wanted}");
     }
 }
 
-fn plain(lines: Vec<(Tone, String)>) -> Vec<String> {
+fn logged(change: &Change) -> Vec<String> {
+    lines(change).iter().flat_map(|line| line.plain(false)).collect()
+}
+
+fn plain(lines: Vec<(Severity, String)>) -> Vec<String> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-fn told(view: &View) -> String {
+fn told(view: &View, width: Option<usize>) -> String {
     let writes = Writes { count: 12, last: "patch deployments/web".into() };
-    plain(table(Awaited::Helm, Duration::from_secs(83), Some(&writes), view)).join("\n")
+    plain(table(Awaited::Helm, Duration::from_secs(83), Some(&writes), view, width)).join("\n")
 }
 
 #[test]
@@ -97,8 +100,13 @@ fn a_table_has_what_is_not_ready() {
         row("Job/seed", 0, 1, None),
     ];
     let view = View { rows, hooks: vec![migrate(None), migrate(Some(Ok(())))] };
-    insta::assert_snapshot!(told(&view));
-    assert_eq!(told(&View::default()), "helm runs for 1m 23s: 12 writes, the last: patch deployments/web");
+    let widths = [("80 columns", Some(80)), ("120 columns", Some(120)), ("unknown width", None)];
+    let tables = widths.map(|(name, width)| format!("--- {name}\n{}\n", told(&view, width)));
+    insta::assert_snapshot!(tables.concat());
+    assert_eq!(
+        told(&View::default(), None),
+        "helm runs for 1m 23s: 12 writes, the last: patch deployments/web"
+    );
 }
 
 #[test]
@@ -111,20 +119,31 @@ fn a_table_is_a_screen_however_large_the_release() {
         Some(trouble("ErrImagePull", BACK_OFF, 0)),
     ));
     let view = View { rows, hooks: Vec::new() };
-    let told = told(&view);
+    let told = told(&view, Some(80));
     assert_eq!(told.lines().count(), 14, "{told}");
     assert!(told.ends_with("\n  289 more not ready"), "{told}");
     assert!(told.lines().nth(1).is_some_and(|line| line.contains("ErrImagePull")), "{told}");
 }
 
 proptest! {
+    /// A line that is wider than the terminal takes two of its lines, and what is drawn next to it is wrong.
+    #[test]
+    fn no_line_is_wider_than_the_terminal(object in ".{0,80}", width in 0usize..150) {
+        let bad = trouble("CrashLoopBackOff", BACK_OFF, 2);
+        let view = View { rows: vec![row(&object, 0, 1, Some(bad))], hooks: vec![migrate(None)] };
+        for (_, line) in table(Awaited::Helm, Duration::ZERO, None, &view, Some(width)) {
+            prop_assert!(line.width() <= width, "{:?}", line);
+        }
+    }
+
     /// Nobody's text moves the cursor or adds a line.
     #[test]
     fn hostile_text_is_inert(text in hostile()) {
         let bad = trouble(&text, &text, 1);
         let view = View { rows: vec![row(&text, 0, 1, Some(bad.clone()))], hooks: Vec::new() };
         let log = Change::Log { hook: text.clone(), container: text.clone(), line: text.clone() };
-        let all = [plain(table(Awaited::Rollout, Duration::ZERO, None, &view)), lines(&Change::Row(row(&text, 0, 1, Some(bad))), false), lines(&log, false)];
+        let shown = Change::Row(row(&text, 0, 1, Some(bad)));
+        let all = [plain(table(Awaited::Rollout, Duration::ZERO, None, &view, None)), logged(&shown), logged(&log)];
         for line in all.iter().flatten() {
             prop_assert!(!line.chars().any(char::is_control), "{:?}", line);
         }

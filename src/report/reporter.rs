@@ -10,8 +10,10 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::gitlab::{self, Section};
-use super::{Event, Summary, github, json, progress, terminal};
+use super::{Event, Summary, closing, github, json, line::Line, live, progress, terminal};
 use crate::clock::Clock;
+use crate::color::Severity;
+use crate::display::{Display, Volume};
 use crate::redact::{Redact, Redactor, Secrets};
 use crate::text::inert_line;
 
@@ -22,13 +24,20 @@ const RESERVE: usize = 64 * 1024;
 /// Longest line of Helm's that is kept until it ends, in bytes.
 const LONGEST: usize = 64 * 1024;
 
+/// What each line of Helm's stderr begins with on a terminal: as wide as the column of verbs.
+const GUTTER: &str = "       helm │ ";
+
 /// Where to report to. Read from the environment by `main`, passed in.
 #[derive(Clone, Debug, Default)]
 pub struct Sinks {
-    /// Colour in live lines.
+    /// Colour in the log.
     pub color: bool,
-    /// stderr is a terminal: a status line may be drawn.
+    /// stderr is a terminal that may be drawn on.
     pub terminal: bool,
+    /// stdout is one too: what Helm writes there is on the same screen.
+    pub stdout_terminal: bool,
+    /// How much is logged.
+    pub volume: Volume,
     /// The log is read by GitHub's runner.
     pub github: bool,
     /// The log is read by GitLab's runner.
@@ -84,6 +93,8 @@ struct Stream {
     writer: Box<dyn Write + Send>,
     /// The last byte was no line break.
     midline: bool,
+    /// It was a carriage return of Helm's, behind the gutter.
+    returned: bool,
     /// The begun line of Helm's that is not written yet, on GitHub.
     begun: Vec<u8>,
 }
@@ -110,8 +121,8 @@ impl Reporter {
             summary: Summary::default(),
             secrets: Secrets::default(),
             redactor: Redactor::default(),
-            out: Stream { writer: out, midline: false, begun: Vec::new() },
-            err: Stream { writer: err, midline: false, begun: Vec::new() },
+            out: Stream { writer: out, midline: false, returned: false, begun: Vec::new() },
+            err: Stream { writer: err, midline: false, returned: false, begun: Vec::new() },
             status: None,
             troubled: false,
             part: None,
@@ -144,23 +155,25 @@ impl Reporter {
         if finished {
             state.end_begun();
         }
-        let status = terminal::status(&event).filter(|_| self.sinks.terminal);
-        let lines = if let Some(status) = status {
-            let color = self.sinks.color;
-            let lines: Vec<String> =
-                status.into_iter().map(|(tone, line)| if color { tone.paint(&line) } else { line }).collect();
-            state.show_status(&lines, matches!(event, Event::Seen { .. }));
-            Vec::new()
-        } else {
-            match &event {
-                Event::Finished { .. } => terminal::closing(&state.summary),
-                Event::Told(change) => progress::lines(change, self.sinks.terminal),
-                event => terminal::lines(event),
+        let Sinks { color, volume, terminal, .. } = self.sinks;
+        let width = terminal.then(width).flatten();
+        let lines = match (&event, terminal::status(&event, width).filter(|_| terminal)) {
+            (_, Some(_)) if volume == Volume::Quiet => Vec::new(),
+            (_, Some(status)) => {
+                let paint = |(severity, line): (Severity, String)| {
+                    if color { severity.paint(&line) } else { line }
+                };
+                let lines: Vec<String> = status.into_iter().map(paint).collect();
+                state.show_status(&lines, matches!(event, Event::Seen { .. }));
+                Vec::new()
             }
+            (Event::Finished { .. }, None) => closing::lines(&state.summary, volume),
+            (Event::Told(change), None) if terminal && progress::is_drawn(change) => Vec::new(),
+            (event, None) => live::lines(event),
         };
         self.fold(&mut state, &event);
         self.print(&mut state, &lines);
-        if finished {
+        if finished && volume != Volume::Quiet {
             self.fold_history(&mut state);
         }
         // What is only shown changes no file.
@@ -180,16 +193,26 @@ impl Reporter {
 
     /// Helm's bytes, untouched; on GitHub whole lines, none of which the runner takes for a command.
     ///
+    /// On a terminal each line of Helm's stderr begins with [`GUTTER`], since that stream is a log which Helm and this program
+    /// share. Its stdout has none, on a terminal neither: it is a result, such as notes with commands to copy or `-o json`.
+    ///
     /// No `::stop-commands::` window: the runner reads stdout and stderr apart and in no order between them, so a window
     /// opened on one does not cover the other; and its two lines would be part of what `… -o json > file` saves.
     pub fn child_line(&self, to_stderr: bool, bytes: &[u8]) {
         let mut state = self.lock();
-        let (runner, gitlab) = (self.sinks.github, self.sinks.gitlab);
+        let (runner, gitlab, gutter) =
+            (self.sinks.github, self.sinks.gitlab, self.sinks.terminal && to_stderr);
+        let display = Display { color: self.sinks.color, width: None };
+        let joins = gutter && self.sinks.stdout_terminal;
         state.with_cleared_status(|state| {
+            if joins && state.out.midline {
+                state.end_line_of_stdout();
+            }
             let stream = if to_stderr { &mut state.err } else { &mut state.out };
             match (runner, gitlab) {
                 (true, _) => stream.inert(bytes),
                 (false, true) => stream.bytes(&gitlab::inert_bytes(bytes)),
+                (false, false) if gutter => stream.behind_gutter(bytes, display),
                 (false, false) => stream.bytes(bytes),
             }
         });
@@ -224,16 +247,18 @@ impl Reporter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn print(&self, state: &mut State, lines: &[String]) {
-        let (color, runner, terminal) = (self.sinks.color, self.sinks.github, self.sinks.terminal);
+    fn print(&self, state: &mut State, lines: &[Line]) {
+        let Sinks { color, github: runner, terminal, stdout_terminal, volume, .. } = self.sinks;
+        let display = Display { color, width: terminal.then(width).flatten() };
+        let shown = lines.iter().filter(|line| line.is_shown(volume));
+        let lines: Vec<String> =
+            shown.flat_map(|line| if terminal { line.drawn(display) } else { line.plain(color) }).collect();
         state.with_cleared_status(|state| {
-            if terminal && state.out.midline && !lines.is_empty() {
-                // Both streams are on one screen.
-                state.out.bytes(b"\n");
+            if stdout_terminal && state.out.midline && !lines.is_empty() {
+                state.end_line_of_stdout();
             }
-            for line in lines {
-                let line = if runner { inert_line(line) } else { line.clone() };
-                state.err.line(&if color { colored(&line) } else { line });
+            for line in &lines {
+                state.err.line(&if runner { inert_line(line) } else { line.clone() });
             }
         });
     }
@@ -296,7 +321,7 @@ impl Reporter {
         if let (Err(error), false) = (saved, state.troubled) {
             state.troubled = true;
             let warning = Event::Warning(format!("cannot write the {what}: {error}"));
-            let lines = terminal::lines(&warning);
+            let lines = live::lines(&warning);
             state.summary.apply(&warning, self.clock.monotonic());
             self.print(state, &lines);
         }
@@ -327,6 +352,12 @@ impl State {
             Some(status) => status.suspend(|| write(self)),
             None => write(self),
         }
+    }
+
+    /// Both streams are on one screen: the break goes to stderr, so that stdout has Helm's bytes and no other.
+    fn end_line_of_stdout(&mut self) {
+        self.out.midline = false;
+        self.err.bytes(b"\n");
     }
 
     fn end_begun(&mut self) {
@@ -361,7 +392,7 @@ impl Status {
         // A terminal that echoes `^C` goes on to the next line for it, and what then stands above all is not wiped: nothing.
         let above = all.add(bar("\u{2800}"));
         above.tick();
-        let head = all.add(bar("{spinner} {wide_msg}"));
+        let head = all.add(bar("{spinner:>12} {wide_msg}"));
         head.enable_steady_tick(Duration::from_millis(120));
         Self { all, above, head, rows: Vec::new(), is_table: false }
     }
@@ -397,6 +428,24 @@ impl Stream {
             self.midline = *last != b'\n';
             let _ = self.writer.write_all(bytes).and_then(|()| self.writer.flush());
         }
+    }
+
+    /// Helm's bytes, each line behind the gutter. What Helm draws over with a carriage return stays behind it too.
+    fn behind_gutter(&mut self, bytes: &[u8], display: Display) {
+        // Only the brightness is set and set back: a colour of Helm's may last for several lines.
+        let gutter = if display.color { format!("\u{1b}[2m{GUTTER}\u{1b}[22m") } else { GUTTER.to_owned() };
+        let mut out = Vec::with_capacity(bytes.len() + gutter.len());
+        for byte in bytes {
+            // A carriage return before a line break draws nothing over.
+            let is_begun = self.midline && !(self.returned && *byte != b'\n');
+            if !is_begun && *byte != b'\r' {
+                out.extend_from_slice(gutter.as_bytes());
+            }
+            out.push(*byte);
+            self.midline = *byte != b'\n';
+            self.returned = *byte == b'\r';
+        }
+        self.bytes(&out);
     }
 
     /// Somebody else's bytes for GitHub's runner: whole lines, as they are unless the runner would take them for a
@@ -440,15 +489,10 @@ fn bar(template: &str) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
-/// The prefix fades; hints and warnings stand out.
-fn colored(line: &str) -> String {
-    let Some(rest) = line.strip_prefix("helm-guard: ") else { return line.to_owned() };
-    let rest = ["hint:", "warning:", "reason:"]
-        .iter()
-        .zip(["36", "33", "1"])
-        .find_map(|(word, code)| Some(format!("\u{1b}[{code}m{word}\u{1b}[0m{}", rest.strip_prefix(word)?)))
-        .unwrap_or_else(|| rest.to_owned());
-    format!("\u{1b}[2mhelm-guard:\u{1b}[0m {rest}")
+/// Columns of the terminal that stderr is, as it is now.
+fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Rewrites our part of the job summary in place. What stood before it is never written, and what others appended

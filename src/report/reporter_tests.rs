@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{report::examples as ex, text::terminal_safe};
+use crate::report::examples as ex;
 
 /// Both streams in the order of their writing.
 #[derive(Clone, Default)]
@@ -298,9 +298,49 @@ fn threads_may_report_at_once() {
 }
 
 #[test]
-fn colour_changes_no_word() {
-    assert_eq!(colored("helm-guard: hint: x"), "\u{1b}[2mhelm-guard:\u{1b}[0m \u{1b}[36mhint:\u{1b}[0m x");
-    assert_eq!(terminal_safe(&colored("helm-guard: deployed: y")), "helm-guard: deployed: y");
+fn on_a_terminal_helms_log_stands_behind_a_gutter_and_its_result_does_not() {
+    let sinks = || Sinks { terminal: true, stdout_terminal: true, ..Sinks::default() };
+    for (pieces, expected) in [
+        (&["Error: a\nb\n"][..], "       helm │ Error: a\n       helm │ b\n"),
+        (&["Err", "or: a", "\n", "\n"], "       helm │ Error: a\n       helm │ \n"),
+        (&["10%\r", "20%", "\r\n", "a"], "       helm │ 10%\r       helm │ 20%\r\n       helm │ a"),
+        (&["\u{1b}[31mred\nred\u{1b}[0m\n"], "       helm │ \u{1b}[31mred\n       helm │ red\u{1b}[0m\n"),
+    ] {
+        let (reporter, out, err) = reporter(sinks());
+        pieces.iter().for_each(|piece| reporter.child_line(true, piece.as_bytes()));
+        assert_eq!(err.text(), expected);
+        reporter.child_line(false, b"NAME: web\n\x1b[1mx\r");
+        assert_eq!(out.text(), "NAME: web\n\u{1b}[1mx\r");
+    }
+    let (reporter, _, err) = reporter(Sinks { color: true, ..sinks() });
+    reporter.child_line(true, b"\x1b[31ma\nb\n");
+    assert!(!err.text().contains("\u{1b}[0m"), "the gutter ends no colour of Helm's: {:?}", err.text());
+}
+
+/// `helm-guard upgrade … -o json > file` at a terminal.
+#[test]
+fn what_is_redirected_has_helms_bytes_and_no_other() {
+    for stdout_terminal in [true, false] {
+        let (reporter, out, err) = reporter(Sinks { terminal: true, stdout_terminal, ..Sinks::default() });
+        reporter.child_line(false, b"{}");
+        reporter.emit(Event::Warning("odd".to_owned()));
+        reporter.child_line(false, b"[]");
+        reporter.child_line(true, b"late\n");
+        assert_eq!(out.text(), "{}[]");
+        let is_apart = err.text().starts_with('\n') && err.text().contains("\n\n       helm │ late");
+        assert_eq!(is_apart, stdout_terminal, "{:?}", err.text());
+    }
+}
+
+#[test]
+fn a_quiet_log_has_warnings_and_the_end() {
+    let (reporter, _, err) = reporter(Sinks { volume: Volume::Quiet, gitlab: true, ..Sinks::default() });
+    ex::crash_loop().into_iter().for_each(|event| reporter.emit(event));
+    let text = err.text();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("section")).collect();
+    assert_eq!(lines.len(), 7, "{lines:#?}");
+    assert_eq!(lines[0], "helm-guard: warning: chart web is deprecated");
+    assert!(lines[6].starts_with("helm-guard: hint: kubectl logs"), "{lines:#?}");
 }
 
 /// A pipe, by whatever name, cannot be replaced: it gets one document, when all is known.

@@ -71,7 +71,9 @@ impl Redact for Event {
             }
             Self::Looked(rows) | Self::LookedAgain(rows) => rows.redact(by),
             Self::Disproven { error } | Self::HelmEnded { error, code: _, took: _ } => error.redact(by),
-            Self::Foreseen { findings, took: _ } | Self::StillMissing(findings) => findings.redact(by),
+            Self::Foreseen { findings, took: _, refuses: _ } | Self::StillMissing(findings) => {
+                findings.redact(by)
+            }
             Self::FaredBefore(found) | Self::FaresAfter(found) => found.redact(by),
             Self::RepairPlanned { finding, why, strategy: _ } => {
                 finding.redact(by);

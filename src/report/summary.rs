@@ -229,7 +229,7 @@ impl Summary {
                 self.before.clone_from(revisions);
             }
             Event::Proven { .. } => self.enter("planning the repair"),
-            Event::Foreseen { findings, took } => {
+            Event::Foreseen { findings, took, .. } => {
                 let preflight = self.preflight.get_or_insert_default();
                 preflight.seconds = took.as_secs_f64();
                 preflight.findings.clone_from(findings);

@@ -1,135 +1,41 @@
-//! The report as lines for a terminal or a plain log.
-//! Pure, and without colour: the sink decorates. Every line is safe to print as it is.
+//! The sentences of the report that a terminal, a log and the summaries share, and what is drawn while something lasts.
+//! Pure, and without colour. What each event says is in `live.rs`, what stands at the end in `closing.rs`.
 
 use super::{Event, HealthSummary, Outcome, Summary};
-use crate::color::Tone;
-use crate::lock::holder::{card, who};
-use crate::text::duration;
-use crate::text::prefixed;
-use crate::text::{shorten, terminal_safe};
 use crate::{
+    color::Severity,
     diagnose::Cause,
-    health::{Finding, Health},
-    preflight,
+    display::cut,
+    fence::write_log::Writes,
+    lock::holder::who,
+    preflight::Finding,
     release::{Revision, diff::Changes},
+    text::{duration, shorten, terminal_safe},
+    workload::Workload,
 };
-use crate::{fence::write_log::Writes, workload::Workload};
 
-/// Rows of the history in the closing report.
-const HISTORY: usize = 4;
 /// Workloads in a progress line.
 const FEW: usize = 3;
-/// Findings of the preflight that are shown.
-const FINDINGS: usize = 20;
 
-/// What to print when `event` happens; often nothing.
-pub fn lines(event: &Event) -> Vec<String> {
-    match event {
-        // Without a namespace the cluster is not reached yet, and this is said again.
-        Event::Started(subject) if subject.namespace.is_empty() => Vec::new(),
-        Event::Started(subject) => {
-            one(format!("{} of {} in namespace {}", subject.command, subject.release, subject.namespace))
-        }
-        Event::Warning(text) => one(format!("warning: {text}")),
-        Event::LockWaiting { holder, waited, unlock } if waited.is_zero() => {
-            let mut out = one(format!("waiting for the lock: held by {}", who(holder)));
-            if !unlock.is_empty() {
-                out.push(prefixed(&format!("hint: to end that hold: {unlock}")));
-            }
-            out
-        }
-        Event::LockWaiting { holder, waited, .. } => {
-            one(format!("waiting for the lock, {} so far: held by {}", time(*waited), who(holder)))
-        }
-        Event::RunOver { why, .. } => one(format!("the lock's holder is dead: {why}")),
-        Event::LockAcquired { lock_id, lease, waited, taken_over } => {
-            let mut out = one(format!("lock {lock_id} taken in {}: lease {lease}", time(*waited)));
-            if let Some(dead) = taken_over {
-                out.push(prefixed(&format!("lock taken over from a dead holder: {}", who(dead))));
-            }
-            out
-        }
-        Event::Looked(revisions) => one(match revisions.last() {
-            Some(last) => format!("last revision: {}", revision(last)),
-            None => "no revision yet".to_owned(),
-        }),
-        Event::Proven { took } => one(format!("new manifest renders without error: {}", time(*took))),
-        Event::Foreseen { findings, .. } => {
-            // Of what nobody knows yet only the report tells.
-            let told = || findings.iter().filter(|finding| !finding.weight.is_note());
-            let more = told().count().saturating_sub(FINDINGS);
-            let mut out: Vec<String> = told().take(FINDINGS).flat_map(finding).collect();
-            if more > 0 {
-                out.push(prefixed(&format!("preflight: {more} more findings, see the report")));
-            }
-            out
-        }
-        Event::StillMissing(findings) => findings.iter().take(FINDINGS).flat_map(finding).collect(),
-        Event::Recreated(step) => one(format!("recreating: {step}")),
-        Event::RepairPlanned { strategy, finding, why } => {
-            vec![
-                prefixed(&format!("repair needed: {finding}")),
-                prefixed(&format!("repairing by {strategy}: {why}")),
-            ]
-        }
-        // Of a deploy that goes well nobody needs it: it is in the report.
-        Event::BackedUp { .. } => Vec::new(),
-        Event::BackupSaved { path, revisions } => {
-            let list = revisions.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            let plural = if revisions.len() == 1 { "" } else { "s" };
-            one(format!("record{plural} of revision{plural} {list} saved: {path}"))
-        }
-        Event::Repaired(step) => one(format!("repaired: {step}")),
-        Event::Settled(step) => one(format!("settled: {step}")),
-        Event::HelmStarted => one("running helm".to_owned()),
-        Event::Progress { elapsed, writes, waiting_for } => {
-            one(progress(&time(*elapsed), writes.as_ref(), waiting_for))
-        }
-        Event::Rollout { elapsed, waiting_for } => one(rollout(*elapsed, waiting_for)),
-        Event::RolledOut => one("every workload is ready".to_owned()),
-        Event::Stopping { cause } => one(format!("stopping helm: {cause}")),
-        Event::HelmEnded { code, took, .. } => one(match code {
-            Some(0) => return Vec::new(),
-            Some(code) => format!("helm failed after {}: exit code {code}", time(*took)),
-            None => format!("helm ended after {}: by a signal", time(*took)),
-        }),
-        // The closing report has these, the version too, which may be known only when Helm is through. Why Helm refused
-        // stands above, in its own words.
-        Event::Disproven { .. }
-        | Event::HelmVersion(_)
-        | Event::Diagnosed { .. }
-        | Event::Trouble { .. }
-        | Event::LookedAgain(_)
-        | Event::Changed(_)
-        | Event::HelmPhases(_)
-        | Event::FaredBefore(_)
-        | Event::FaresAfter(_)
-        | Event::LockKept(_)
-        | Event::Seen { .. }
-        | Event::Finished { .. } => Vec::new(),
-        Event::Told(change) => super::progress::lines(change, false),
-    }
-}
-
-/// What was found, and what to do about it.
-fn finding(finding: &preflight::Finding) -> Vec<String> {
-    let word = if finding.is_certain() { "will fail" } else { "warning" };
-    let mut out = one(format!("preflight: {word}: {}", finding.sentence()));
-    out.extend(finding.remedy.iter().map(|remedy| prefixed(&format!("  hint: {remedy}"))));
-    out
-}
-
-/// What the status says while `event` is the latest, a line or a table; `None` where it belongs into the log.
-pub fn status(event: &Event) -> Option<Vec<(Tone, String)>> {
-    let line = |text: String| Some(vec![(Tone::Plain, terminal_safe(&text))]);
+/// What is drawn while `event` is the latest, a line or a table of at most `width` columns; `None` where it belongs into the
+/// log.
+pub fn status(event: &Event, width: Option<usize>) -> Option<Vec<(Severity, String)>> {
+    let line = |text: String| {
+        let text = terminal_safe(&text);
+        // The spinner stands in front of it.
+        let width = width.map(|width| width.saturating_sub(super::line::MARGIN));
+        Some(vec![(Severity::None, width.map_or(text.clone(), |width| cut(&text, width)))])
+    };
     match event {
         Event::Progress { elapsed, writes, waiting_for } => {
             line(progress(&time(*elapsed), writes.as_ref(), waiting_for))
         }
         // The first one is a line that stays.
-        Event::Rollout { elapsed, waiting_for } if !elapsed.is_zero() => line(rollout(*elapsed, waiting_for)),
+        Event::Rollout { elapsed, waiting_for } if !elapsed.is_zero() => {
+            line(format!("waiting for the rollout of {}", rollout(*elapsed, waiting_for)))
+        }
         Event::Seen { awaited, elapsed, writes, view } => {
-            Some(super::progress::table(*awaited, *elapsed, writes.as_ref(), view))
+            Some(super::progress::table(*awaited, *elapsed, writes.as_ref(), view, width))
         }
         // The first one is a line that stays.
         Event::LockWaiting { holder, waited, .. } if !waited.is_zero() => {
@@ -139,55 +45,11 @@ pub fn status(event: &Event) -> Option<Vec<(Tone, String)>> {
     }
 }
 
-/// The last words, at most twelve lines: pods and hints make room for a repair and for each other.
-pub fn closing(summary: &Summary) -> Vec<String> {
-    let mut out = one(outcome(summary));
-    out.extend(causes(summary));
-    if !summary.reason.is_empty() {
-        out.push(prefixed(&format!("reason: {}", summary.reason)));
-    }
-    if let (Some(Outcome::LockTimeout), Some(holder)) = (summary.outcome, &summary.lock.waited_for) {
-        out.extend(card(holder));
-    }
-    if let Some(repair) = &summary.repair {
-        let word = if summary.repaired() { "repaired" } else { "repair not done" };
-        out.push(prefixed(&format!("{word} by {}: {}", repair.strategy, shorten(&repair.finding, 200))));
-        if !repair.backup.is_empty() {
-            out.push(prefixed(&format!("to undo the repair: helm-guard restore {}", repair.backup)));
-        }
-    }
-    // One pod stands for the others: most often they fail alike. A cause says more.
-    if let Some(pod) = summary.pods.first().filter(|_| summary.causes.is_empty()) {
-        let name = slashed(&pod.pod, &pod.container);
-        let more = summary.pods.len() - 1;
-        let more = if more > 0 { format!(" (and {more} more pods)") } else { String::new() };
-        let message = if pod.message.is_empty() { String::new() } else { format!(": {}", pod.message) };
-        out.push(prefixed(&format!("pod {name}{more}: {}, {} restarts{message}", pod.reason, pod.restarts)));
-    }
-    if let Some(changes) = &summary.changes {
-        out.push(prefixed(&changed(changes)));
-    }
-    // Of a deploy it is in the report; why it failed stands above.
-    if let Some(health) = health(&summary.health).filter(|_| summary.subject.command == "repair") {
-        let ails = |finding: &&Finding| finding.health != Health::Healthy;
-        let reasons = summary.health.after.as_ref().filter(ails).map_or(&[][..], |after| &after.reasons);
-        let is_news = summary.health.before.iter().chain(&summary.health.after).any(|found| ails(&found));
-        let why = if reasons.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", shorten(&reasons.join("; "), 200))
-        };
-        out.extend(is_news.then(|| prefixed(&format!("health: {health}{why}"))));
-    }
-    let history = summary.last_history();
-    let rows = if summary.causes.is_empty() { HISTORY } else { HISTORY / 2 };
-    out.extend(history.iter().skip(history.len().saturating_sub(rows)).map(|r| prefixed(&revision(r))));
-    if let Some(durations) = durations(summary) {
-        out.push(prefixed(&durations));
-    }
-    let room = 12usize.saturating_sub(out.len()).max(1);
-    out.extend(summary.next.iter().take(room).map(|command| prefixed(&format!("hint: {command}"))));
-    out
+/// Of the preflight's findings those for which a deploy is refused: what is certain to fail, or where nothing is, what may.
+pub(super) fn stopping(findings: &[Finding]) -> Vec<&Finding> {
+    let certain: Vec<&Finding> = findings.iter().filter(|finding| finding.is_certain()).collect();
+    let uncertain = || findings.iter().filter(|finding| finding.weight.stops_strict()).collect();
+    if certain.is_empty() { uncertain() } else { certain }
 }
 
 /// `Stuck → Healthy`, or the one that is known.
@@ -198,28 +60,6 @@ pub(super) fn health(health: &HealthSummary) -> Option<String> {
         (None, Some(after)) => Some(after.health.to_string()),
         (None, None) => None,
     }
-}
-
-/// Why it failed: the first cause with what shows it, and the second.
-fn causes(summary: &Summary) -> Vec<String> {
-    let mut out = Vec::new();
-    for (at, cause) in summary.causes.iter().take(2).enumerate() {
-        let left = summary.causes.len() - 2.min(summary.causes.len());
-        let more = if at == 1 && left > 0 { format!(" (and {left} more)") } else { String::new() };
-        out.push(prefixed(&format!("cause: {}{more}", shorten(&of_object(cause), 400))));
-        // What Helm says of it stands below.
-        let is_new = |seen: &&String| {
-            let words = seen
-                .strip_prefix("helm: Error: ")
-                .or_else(|| Some(seen.strip_prefix("HTTP ")?.split_once(": ")?.1));
-            !summary.reason.contains(words.unwrap_or(seen).lines().next().unwrap_or_default())
-        };
-        // A log tells most at its end.
-        let told: Vec<&String> = cause.evidence.iter().filter(|_| at == 0).filter(is_new).collect();
-        let few = if told.len() > 2 { vec![told[0], told[told.len() - 1]] } else { told };
-        out.extend(few.into_iter().map(|seen| prefixed(&format!("seen: {}", shorten(seen, 300)))));
-    }
-    out
 }
 
 /// `Deployment/web: container web crashes: exit code 1`.
@@ -233,16 +73,8 @@ pub(super) fn of_object(cause: &Cause) -> String {
 
 /// The outcome as a sentence without a full stop, for every sink.
 pub(super) fn outcome(summary: &Summary) -> String {
-    let subject = &summary.subject;
-    let name = if subject.release.is_empty() {
-        "the release".to_owned()
-    } else if subject.namespace.is_empty() {
-        subject.release.clone()
-    } else {
-        format!("{} in namespace {}", subject.release, subject.namespace)
-    };
+    let (name, command) = (name(summary), command(summary));
     let at = summary.revision().map(|n| format!(" at revision {n}")).unwrap_or_default();
-    let command = if subject.command.is_empty() { "run" } else { &subject.command };
     match summary.outcome {
         Some(Outcome::Deployed) => format!("{name} is deployed{at}"),
         Some(Outcome::Uninstalled) => format!("{name} is uninstalled"),
@@ -265,8 +97,25 @@ pub(super) fn outcome(summary: &Summary) -> String {
     }
 }
 
+/// `web in namespace shop`, as far as it is known.
+pub(super) fn name(summary: &Summary) -> String {
+    let subject = &summary.subject;
+    if subject.release.is_empty() {
+        "the release".to_owned()
+    } else if subject.namespace.is_empty() {
+        subject.release.clone()
+    } else {
+        format!("{} in namespace {}", subject.release, subject.namespace)
+    }
+}
+
+/// `upgrade`.
+pub(super) fn command(summary: &Summary) -> &str {
+    if summary.subject.command.is_empty() { "run" } else { &summary.subject.command }
+}
+
 /// How a release stands that was not deployed just now: `: deployed at revision 3`.
-fn state(summary: &Summary) -> String {
+pub(super) fn state(summary: &Summary) -> String {
     match (summary.revision(), summary.last_history().last()) {
         (Some(revision), _) => format!(": deployed at revision {revision}"),
         (None, Some(last)) => format!(": revision {} is {}", last.revision, last.status),
@@ -282,8 +131,8 @@ pub(super) fn since(changes: &Changes) -> String {
     }
 }
 
-/// `changes since revision 12: chart web-1.0.0 → web-1.1.0, 1 object added, 2 changed`.
-fn changed(changes: &Changes) -> String {
+/// `since revision 12: chart web-1.0.0 → web-1.1.0, 1 object added, 2 changed`.
+pub(super) fn changed(changes: &Changes) -> String {
     let versions = changes
         .versions
         .iter()
@@ -305,7 +154,7 @@ fn changed(changes: &Changes) -> String {
     });
     let parts: Vec<String> = versions.chain(more).chain(counts).collect();
     let what = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
-    format!("changes {}: {what}", since(changes))
+    format!("{}: {what}", since(changes))
 }
 
 /// `lock wait 3s, helm 12s`; `None` when neither happened.
@@ -340,18 +189,18 @@ fn workload(w: &Workload) -> String {
 }
 
 /// `helm still runs after 15s: waiting for Deployment/web 1/3 (CrashLoopBackOff); 4 writes, the last: patch deployments/web`.
-fn progress(elapsed: &str, writes: Option<&Writes>, waiting_for: &[Workload]) -> String {
+pub(super) fn progress(elapsed: &str, writes: Option<&Writes>, waiting_for: &[Workload]) -> String {
     let waiting = (!waiting_for.is_empty()).then(|| format!("waiting for {}", waiting(waiting_for)));
     let parts: Vec<String> = waiting.into_iter().chain(writes.map(wrote)).collect();
     let colon = if parts.is_empty() { "" } else { ": " };
     format!("helm still runs after {elapsed}{colon}{}", parts.join("; "))
 }
 
-/// `rollout: waiting for Deployment/web 1/3 (CrashLoopBackOff), 15s so far`.
-fn rollout(elapsed: std::time::Duration, waiting_for: &[Workload]) -> String {
+/// `Deployment/web 1/3 (CrashLoopBackOff), 15s so far`.
+pub(super) fn rollout(elapsed: std::time::Duration, waiting_for: &[Workload]) -> String {
     let so_far = if elapsed.is_zero() { String::new() } else { format!(", {} so far", time(elapsed)) };
     let what = if waiting_for.is_empty() { "what is brought back".to_owned() } else { waiting(waiting_for) };
-    format!("rollout: waiting for {what}{so_far}")
+    format!("{what}{so_far}")
 }
 
 /// `4 writes, the last: patch deployments/web`.
@@ -373,18 +222,10 @@ pub(super) fn revision(row: &Revision) -> String {
     format!("revision {} {}{chart}{tail}", row.revision, row.status.as_str())
 }
 
-fn stage(summary: &Summary) -> &str {
+pub(super) fn stage(summary: &Summary) -> &str {
     if summary.stage.is_empty() { "starting" } else { &summary.stage }
 }
 
 fn time(elapsed: std::time::Duration) -> String {
     duration(elapsed.as_secs_f64())
 }
-
-fn one(text: String) -> Vec<String> {
-    vec![prefixed(&text)]
-}
-
-#[cfg(test)]
-#[path = "terminal_tests.rs"]
-mod tests;

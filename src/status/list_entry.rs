@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{State, state_of};
 use crate::health::Finding;
 use crate::{
+    display::Display,
     lock::{
         holder::LockRef,
         table::{Row, State as LockState},
@@ -16,8 +17,8 @@ use crate::{
     output::Format,
     release::Status,
     storage::Driver,
-    table::aligned,
-    text::{duration, terminal_safe, to_the_second},
+    table::{aligned, fits},
+    text::{age, terminal_safe, to_the_second},
 };
 
 /// A record as its metadata shows it.
@@ -243,21 +244,21 @@ fn in_storage(command: String, storage: Driver, usual: Driver) -> String {
 }
 
 /// In a format, with a line break at the end. No entry, no column: whoever prints it says that there is none.
-pub fn render(entries: &[Entry], unseen: &[String], format: Format, namespaces: bool, color: bool) -> String {
+pub fn render(entries: &[Entry], unseen: &[String], format: Format, namespaces: bool, on: Display) -> String {
     let list = List { schema_version: 1, items: entries, unseen };
     match format {
-        Format::Table => columns(entries, namespaces, false, color),
-        Format::Wide => columns(entries, namespaces, true, color),
+        Format::Table => columns(entries, namespaces, false, on),
+        Format::Wide => columns(entries, namespaces, true, on),
         // Neither can fail: the keys are strings.
         Format::Json => serde_json::to_string_pretty(&list).unwrap_or_default() + "\n",
         Format::Yaml => serde_yaml::to_string(&list).unwrap_or_default(),
     }
 }
 
-fn columns(entries: &[Entry], namespaces: bool, wide: bool, color: bool) -> String {
+fn columns(entries: &[Entry], namespaces: bool, wide: bool, on: Display) -> String {
     let mut lines: Vec<Vec<String>> = Vec::new();
     for entry in entries {
-        let age = entry.age_seconds.map(|seconds| duration(seconds as f64)).unwrap_or_default();
+        let age = entry.age_seconds.map(age).unwrap_or_default();
         let mut cells = vec![
             ("NAMESPACE", entry.namespace.clone()),
             ("RELEASE", entry.release.clone()),
@@ -289,7 +290,18 @@ fn columns(entries: &[Entry], namespaces: bool, wide: bool, color: bool) -> Stri
         };
         lines.push(cells.into_iter().map(cell).collect());
     }
-    aligned(lines, color)
+    if fits(&lines, on) {
+        return aligned(lines, on);
+    }
+    // A command that is cut cannot be copied: below the table there is room for all of it.
+    lines.iter_mut().for_each(|line| drop(line.pop()));
+    let mut out = aligned(lines, on);
+    let next = entries.iter().filter(|entry| !entry.next.is_empty());
+    let next: String = next.map(|entry| format!("  {}\n", terminal_safe(&entry.next))).collect();
+    if !next.is_empty() {
+        out.push_str(&format!("\nNEXT\n{next}"));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -442,17 +454,22 @@ mod tests {
         ]
         .into_iter()
         .map(|(name, format, namespaces)| {
-            format!("--- {name}\n{}", render(&found, &unseen, format, namespaces, false))
+            format!("--- {name}\n{}", render(&found, &unseen, format, namespaces, Display::default()))
         })
         .collect();
         insta::assert_snapshot!(shown.concat());
-        assert_eq!(render(&[], &[], Format::Wide, true, true), "");
+        assert_eq!(render(&[], &[], Format::Wide, true, Display::default()), "");
     }
 
     #[test]
     fn a_name_stays_in_its_cell() {
-        let table =
-            render(&listed(&seen("a\nb\u{1b}[31m", "1 failed"), &[], false), &[], Format::Wide, true, false);
+        let table = render(
+            &listed(&seen("a\nb\u{1b}[31m", "1 failed"), &[], false),
+            &[],
+            Format::Wide,
+            true,
+            Display::default(),
+        );
         assert_eq!(table.lines().count(), 2);
         assert!(!table.contains('\u{1b}'));
     }

@@ -1,10 +1,12 @@
 //! A release's standing for people: columns for a terminal, Markdown for a job summary, JSON and YAML for programs.
 //! Pure: text only. What records and Leases say is untrusted, and made harmless here.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Planned, Standing};
 use crate::{
+    display::Display,
     lock::{
         holder::{LockRef, who},
         table::State as LockState,
@@ -12,55 +14,55 @@ use crate::{
     output::Format,
     release::{History, Revision},
     report::github,
-    table::aligned,
-    text::{markdown_cell, terminal_safe, to_the_second},
+    table::{aligned, facts},
+    text::{age, markdown_cell, terminal_safe, to_the_second},
 };
 
 /// Revisions in the short form.
 const FEW: usize = 10;
 
 /// In a format, with a line break at the end.
-pub fn render(standing: &Standing, format: Format, color: bool) -> String {
+pub fn render(standing: &Standing, format: Format, now: Timestamp, on: Display) -> String {
     match format {
-        Format::Table => text(standing, false, color),
-        Format::Wide => text(standing, true, color),
+        Format::Table => text(standing, false, now, on),
+        Format::Wide => text(standing, true, now, on),
         // Neither can fail: the keys are strings.
         Format::Json => serde_json::to_string_pretty(standing).unwrap_or_default() + "\n",
         Format::Yaml => serde_yaml::to_string(standing).unwrap_or_default(),
     }
 }
 
-fn text(standing: &Standing, wide: bool, color: bool) -> String {
-    let mut facts = vec![
+fn text(standing: &Standing, wide: bool, now: Timestamp, on: Display) -> String {
+    let mut told = vec![
         ("RELEASE", standing.release.clone()),
         ("NAMESPACE", standing.namespace.clone()),
         ("STATE", standing.state.as_str().to_owned()),
         ("LOCK", lock(standing)),
     ];
     if let Some(health) = &standing.health {
-        facts.push(("HEALTH", format!("{}, beside revision {}", health.health, health.revision)));
-        facts.extend(health.reasons.iter().map(|reason| ("", format!("- {reason}"))));
+        told.push(("HEALTH", format!("{}, beside revision {}", health.health, health.revision)));
+        told.extend(health.reasons.iter().map(|reason| ("", format!("- {reason}"))));
     }
     if let (true, Some(row)) = (wide, &standing.lock) {
-        facts.push(("", format!("lease {}, believed for {}s", row.lease, row.lease_duration_seconds)));
-        facts.extend(row.holder.as_ref().map(|holder| ("", holder.identity.clone())));
+        told.push(("", format!("lease {}, believed for {}s", row.lease, row.lease_duration_seconds)));
+        told.extend(row.holder.as_ref().map(|holder| ("", holder.identity.clone())));
     }
     let deployed = standing.lock.as_ref().and_then(|row| row.deployed.as_ref());
-    facts.extend(deployed.map(|deployed| ("LAST DEPLOY", deployed.text())));
+    told.extend(deployed.map(|deployed| ("LAST DEPLOY", deployed.text())));
     if let Some(planned) = &standing.repair {
-        facts.push(("REPAIR", plan(planned)));
-        facts.extend(planned.steps.iter().map(|step| ("", format!("- {step}"))));
-        facts.extend((!planned.caveat.is_empty()).then(|| ("", format!("but {}", planned.caveat))));
+        told.push(("REPAIR", plan(planned)));
+        told.extend(planned.steps.iter().map(|step| ("", format!("- {step}"))));
+        told.extend((!planned.caveat.is_empty()).then(|| ("", format!("but {}", planned.caveat))));
     }
     let name = |at| if at == 0 { "NEXT" } else { "" };
-    facts.extend(standing.next.iter().enumerate().map(|(at, next)| (name(at), next.clone())));
-    let facts = facts.into_iter().map(|(name, value)| vec![name.to_owned(), terminal_safe(&value)]).collect();
-    let mut out = aligned(facts, color);
+    told.extend(standing.next.iter().enumerate().map(|(at, next)| (name(at), next.clone())));
+    let told = told.into_iter().map(|(name, value)| (name, terminal_safe(&value))).collect();
+    let mut out = facts(told, on);
     let rows = &standing.revisions;
     let shown = if wide { &rows[..] } else { &rows[rows.len().saturating_sub(FEW)..] };
     if !shown.is_empty() {
         out.push('\n');
-        out.push_str(&table(shown, color));
+        out.push_str(&table(shown, (!wide).then_some(now), on));
         if shown.len() < rows.len() {
             out.push_str(&format!("({} earlier with -o wide)\n", rows.len() - shown.len()));
         }
@@ -68,14 +70,19 @@ fn text(standing: &Standing, wide: bool, color: bool) -> String {
     out
 }
 
-/// Revisions, one a line, with a header.
-pub(crate) fn table(rows: &[Revision], color: bool) -> String {
+/// Revisions, one a line, with a header. With the present time, how old each is, else when it was made.
+pub(crate) fn table(rows: &[Revision], now: Option<Timestamp>, on: Display) -> String {
+    let time = if now.is_some() { "AGE" } else { "UPDATED" };
     let mut lines =
-        vec![["REVISION", "STATUS", "CHART", "APP", "UPDATED", "DESCRIPTION"].map(str::to_owned).to_vec()];
+        vec![["REVISION", "STATUS", "CHART", "APP", time, "DESCRIPTION"].map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(|row| {
         let about = if row.undecodable.is_empty() { &row.description } else { &row.undecodable };
         let status = if row.undecodable.is_empty() { row.status.as_str() } else { "unreadable" };
-        let updated = github::to_the_second(&row.updated);
+        let made = row.updated.parse::<Timestamp>();
+        let updated = match (now, made) {
+            (Some(now), Ok(made)) => age(now.duration_since(made).as_secs()),
+            _ => github::to_the_second(&row.updated),
+        };
         let revision = row.revision.to_string();
         let cells = [revision.as_str(), status, &row.chart, &row.app_version, &updated, about.as_str()];
         cells
@@ -84,7 +91,7 @@ pub(crate) fn table(rows: &[Revision], color: bool) -> String {
             .map(|c| if c.is_empty() { "-".into() } else { c })
             .collect()
     }));
-    aligned(lines, color)
+    aligned(lines, on)
 }
 
 /// A history as programs read it.
@@ -101,7 +108,7 @@ struct Past<'a> {
 }
 
 /// A release's history in a format, with a line break at the end.
-pub fn history(place: &LockRef, history: &History, format: Format, color: bool) -> String {
+pub fn history(place: &LockRef, history: &History, format: Format, now: Timestamp, on: Display) -> String {
     let revisions = history.rows();
     let last_good = history.last_good().map(|record| record.revision);
     let LockRef { release, namespace, .. } = place;
@@ -111,7 +118,8 @@ pub fn history(place: &LockRef, history: &History, format: Format, color: bool) 
             let good = last_good.map_or("no revision ever completed".to_owned(), |good| {
                 format!("the last good revision is {good}")
             });
-            format!("{}\n{good}\n", table(&revisions, color))
+            let now = (format == Format::Table).then_some(now);
+            format!("{}\n{good}\n", table(&revisions, now, on))
         }
         // Neither can fail: the keys are strings.
         Format::Json => serde_json::to_string_pretty(&past).unwrap_or_default() + "\n",
@@ -172,12 +180,14 @@ mod tests {
     use super::{super::tests::example, *};
     use crate::repair::{Strategy, tests::history};
 
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
     #[test]
     fn a_stuck_release_in_every_format() {
         let stuck = example("1 superseded, 2 deployed, 3 pending-upgrade", "dead", Strategy::Rollback);
         let shown: Vec<String> = [("table", Format::Table), ("wide", Format::Wide), ("json", Format::Json)]
             .into_iter()
-            .map(|(name, format)| format!("--- {name}\n{}", render(&stuck, format, false)))
+            .map(|(name, format)| format!("--- {name}\n{}", render(&stuck, format, NOW, Display::default())))
             .chain([format!("--- markdown\n{}", markdown(&stuck, "Before"))])
             .collect();
         insta::assert_snapshot!(shown.concat());
@@ -186,7 +196,9 @@ mod tests {
     #[test]
     fn a_history_says_which_revision_is_the_last_good_one() {
         let place = LockRef { release: "web".into(), namespace: "shop".into(), lease: String::new() };
-        let shown = |records: &str, format| super::history(&place, &history(records), format, false);
+        let shown = |records: &str, format| {
+            super::history(&place, &history(records), format, NOW, Display::default())
+        };
         let stuck = "1 superseded, 2 deployed, 3 pending-upgrade";
         let table = shown(stuck, Format::Table);
         assert!(table.ends_with("\nthe last good revision is 2\n"), "{table}");
@@ -207,9 +219,10 @@ mod tests {
         let row = stuck.lock.as_mut().unwrap();
         row.holder.as_mut().unwrap().owner.name = "x\n::error::y\u{1b}[31m<b>@all".into();
         let before = example("1 deployed, 2 pending-upgrade", "dead", Strategy::Auto);
-        let lines = |standing: &Standing| render(standing, Format::Table, false).lines().count();
+        let lines =
+            |standing: &Standing| render(standing, Format::Table, NOW, Display::default()).lines().count();
         assert_eq!(lines(&stuck), lines(&before));
-        assert!(!render(&stuck, Format::Table, false).contains('\u{1b}'));
+        assert!(!render(&stuck, Format::Table, NOW, Display::default()).contains('\u{1b}'));
         let text = markdown(&stuck, "");
         assert!(!text.contains("<b>") && !text.contains("@all") && !text.contains("\n::"), "{text}");
     }

@@ -596,7 +596,7 @@ fn hooks_that_fail(version: Helm) {
         &first,
         &["hook Job/migrate failed: exit code 1", "log: ERROR: relation exists", "kubectl logs job/migrate"],
     );
-    has(&told.said.err, &["helm-guard: seen: "]);
+    has(&told.said.err, &["\nhelm-guard:   "]);
     record_deploy(&any, version, "hook-failed", &told, Some(20));
     let mut deleted =
         hook("seed", "pre-install,pre-upgrade", &[("behavior", "fail"), ("logs", "ERROR: no seed")]);

@@ -166,7 +166,11 @@ fn where_all_namespaces_may_not_be_listed_those_are_that_may_be() {
     stages[0].namespace.kubectl(["delete", "clusterrole,clusterrolebinding", &role]).unwrap();
     let namespaces: Vec<&str> = found.iter().filter_map(|entry| entry.split(' ').next()).collect();
     assert_eq!(namespaces, [one, two], "{}", said.err);
-    assert!(said.err.contains("secrets may not be listed in all namespaces at once: shown are 2 of "));
+    assert!(
+        said.err.contains("secrets may not be listed in all namespaces at once: shown are 2 of "),
+        "{}",
+        said.err
+    );
     assert!(said.out.contains("shown are 2 of "), "programs are told too: {}", said.out);
 
     let nothing = stages[2].namespace.restricted_kubeconfig(6, &[]).unwrap();

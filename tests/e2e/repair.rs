@@ -88,7 +88,7 @@ fn a_rollback_is_waited_for(version: Helm) {
     dies();
     let late = repair(&stage, &["--strategy=rollback", "--rollout-timeout=2s"]);
     assert_eq!(late.code, Some(1), "{}", late.err);
-    let why = "reason: revision 3 is not ready after 2s: Deployment/web 0/1 (Unschedulable";
+    let why = "revision 3 is not ready after 2s: Deployment/web 0/1 (Unschedulable";
     assert!(late.err.contains(why) && late.err.contains("cause: Deployment/web: "), "{}", late.err);
     assert!(
         late.err.contains("health: Stuck → Progressing") || late.err.contains("→ Degraded"),

@@ -46,8 +46,11 @@ pub fn told(stage: &Stage, command: Command, code: i32) -> String {
     let is_progress =
         |line: &&str| line.starts_with("helm-guard: rollout: ") || line.starts_with("helm-guard: hook ");
     let text = text.lines().filter(|line| !is_progress(line)).collect::<Vec<_>>().join("\n");
+    // How old a revision is has one digit or two.
+    let padded = regex::Regex::new(r"\[DURATION\] {2,}").unwrap();
+    let text = padded.replace_all(&stage.normalise(&text), "[DURATION]   ").into_owned();
     // Blanks at the ends of lines are Helm's, and editors lose them.
-    stage.normalise(&text).lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 pub fn hold(version: Helm, case: &str, text: &str) {
