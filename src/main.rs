@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
 use helm_guard::{
     backup, bytes,
     ci::{self, System, checkout},
@@ -63,7 +62,7 @@ fn main() -> ExitCode {
     }
     let code = match command {
         Some(command) => runtime.block_on(helm_command(command, &argv[1..], &env, clock)),
-        None => match Cli::try_parse_from(own_argv(&argv, &env)) {
+        None => match cli::parse(own_argv(&argv, &env)) {
             Ok(Cli { command: cli::Command::Action }) => action(&env, clock),
             Ok(Cli { command: cli::Command::Unlock(args) }) => {
                 runtime.block_on(helm_guard::commands::unlock::unlock(&args, &env, &host(), clock)).into()
@@ -124,7 +123,7 @@ async fn helm_command(command: Command, tokens: &[String], env: &Env, clock: Clo
     };
     signals::let_come();
     if asks_for_help(tokens) {
-        return help(command, env);
+        return help(command, tokens, env);
     }
     let mut request = match Request::parse(command, tokens, env, &host()) {
         Ok(request) => request,
@@ -300,14 +299,18 @@ fn sinks(env: &Env) -> Sinks {
     }
 }
 
-/// helm-guard's flags, then Helm's own help.
-fn help(command: Command, env: &Env) -> ExitCode {
-    let shown = Cli::try_parse_from(["helm-guard", command.as_str(), "--help"]);
-    if let Err(help) = shown {
+/// helm-guard's flags; after `--help`, Helm's own help too. `-h` is one screen.
+fn help(command: Command, tokens: &[String], env: &Env) -> ExitCode {
+    let is_long = tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help");
+    let flag = if is_long { "--help" } else { "-h" };
+    if let Err(help) = cli::parse(["helm-guard", command.as_str(), flag].map(OsString::from)) {
         let _ = help.print();
     }
+    if !is_long {
+        return ExitCode::SUCCESS;
+    }
     let helm = env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map_or("helm", String::as_str);
-    // Without Helm the help above is all there is, and that is no failure of --help.
+    // Without Helm, `--help` shows the text above only, and succeeds.
     let launch = Launch { helm: helm.into(), memory: Decided::of(env), ..Launch::default() };
     let _ = launch.alone(&[command.as_str().to_owned(), "--help".to_owned()]).status();
     ExitCode::SUCCESS

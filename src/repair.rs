@@ -27,24 +27,24 @@ use crate::{
 /// What the user chose with `--repair`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Strategy {
-    /// The fitting one: rebase wherever it holds.
+    /// Choose the strategy: rebase if it is safe.
     #[default]
     Auto,
-    /// Let Helm merge from everything that may live, from whichever revision.
+    /// Let Helm merge from all objects that may exist, of all revisions.
     Rebase,
     /// Roll back to the last good revision first, without hooks.
     Rollback,
-    /// Mark the dead revision as deployed, if all that it wants lives as it says and is ready.
+    /// Mark the dead revision as deployed, if all its objects exist as it describes and are ready.
     Adopt,
     /// Only mark dead revisions as failed.
     MarkFailed,
     /// Delete the records of dead revisions.
     DeleteRecord,
-    /// Uninstall a first install that never finished; lists what it deletes, and refuses what the release did not create.
+    /// Uninstall a first install that never finished; list what is deleted, and refuse what the release did not create.
     Uninstall,
-    /// Only name objects in records by APIs that the cluster serves.
+    /// Only replace APIs in records that the cluster does not serve.
     MapApis,
-    /// Change nothing; Helm says what it says.
+    /// Change nothing; Helm may refuse.
     Off,
 }
 
