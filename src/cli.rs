@@ -6,6 +6,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(test)]
+mod configuration_tests;
 mod deploy;
 mod help;
 mod lock;
