@@ -154,7 +154,8 @@ impl Run<'_> {
             let dead: Vec<u32> = set_aside(history).map(|record| record.revision).collect();
             if !self.clear(release, mended, history).await {
                 self.warn(
-                    "not all that a dead install left could be looked at: the next deploy goes on".to_owned(),
+                    "not all objects that a dead install left could be read: the next deploy continues"
+                        .to_owned(),
                 );
                 continue;
             }

@@ -89,13 +89,15 @@ impl Run<'_> {
             let key = named(&key, &self.cluster.namespace);
             let said = match uid {
                 Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
-                    format!("{key} is there again, made anew")
+                    format!("{key} was created again")
                 }
                 Ok(_) if ended.code != Some(0) => {
-                    format!("{key} is not there: helm failed before it made it anew; the next deploy does")
+                    format!(
+                        "{key} does not exist: helm failed before it created it again; the next deploy creates it"
+                    )
                 }
-                Ok(_) => format!("{key} is not there, though helm succeeded: look at the chart"),
-                Err(why) => format!("{key} could not be looked at: {why}"),
+                Ok(_) => format!("{key} does not exist, although helm succeeded: check the chart"),
+                Err(why) => format!("{key} could not be read: {why}"),
             };
             self.reporter.emit(Event::Recreated(said));
         }

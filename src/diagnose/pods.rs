@@ -96,7 +96,10 @@ pub(super) fn out_of_memory(snapshot: &Snapshot) -> Vec<Cause> {
                 summary: format!("{} is killed: it takes more memory than {beyond}", seat.title()),
                 evidence: crash_evidence(snapshot, &seat),
                 remedy: vec![
-                    format!("raise resources.limits.memory of {}, or find what it keeps", seat.title()),
+                    format!(
+                        "raise resources.limits.memory of {}, or find what uses the memory",
+                        seat.title()
+                    ),
                     seat.logs_command(snapshot),
                 ],
                 ..Cause::default()

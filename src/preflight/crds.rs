@@ -17,7 +17,7 @@ pub async fn take_back(client: &Client, definition: &Definition) -> Result<(), S
     let get = async |path: &str| send(client, Method::GET, path, "application/json", None).await.0;
     let live = match get(&path).await {
         Ok(live) if live["metadata"]["uid"] == definition.uid.as_str() => live,
-        Ok(_) => return Err("somebody has made it anew".to_owned()),
+        Ok(_) => return Err("another client has created it again".to_owned()),
         Err(refusal) if refusal.code == 404 => return Ok(()),
         Err(refusal) => return Err(refusal.message),
     };

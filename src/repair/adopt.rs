@@ -237,9 +237,9 @@ fn ended(hook: &Hook) -> Option<String> {
     }
     let live = match &hook.live {
         Err(why) => return Some(format!("may not have ended: {why}")),
-        Ok(None) => return Some("began, and is gone: nobody knows how it ended".into()),
+        Ok(None) => return Some("started and is gone; its result is unknown".into()),
         Ok(Some(_)) if !hook.run.replaces_its_predecessor() => {
-            return Some("began, and what lives may be of an earlier run".into());
+            return Some("started, and the live object may be of an earlier run".into());
         }
         Ok(Some(live)) => live,
     };

@@ -37,7 +37,10 @@ async fn evidence(
     let text =
         codec::decode(record.stored.payload()).and_then(|json| codec::manifest(&json)).unwrap_or_default();
     if Manifest::is_own(&text) {
-        return Err(format!("revision {} has what a repair lent it, and was cut off", record.revision));
+        return Err(format!(
+            "revision {} has the temporary merge base of a repair that was killed",
+            record.revision
+        ));
     }
     // All that may live beside it: the last good revision, and what died after that.
     let good = history.last_good().map_or(0, |good| good.revision);

@@ -102,7 +102,7 @@ pub async fn live(cluster: &Cluster, key: &ObjectKey) -> Result<Option<Value>, S
             },
             // No object lives without its kind.
             Ok(None) => return Ok(None),
-            Err(_) => return Err("nobody knows whether the API server knows its kind".into()),
+            Err(_) => return Err("it is unknown whether the API server serves its kind".into()),
         },
     };
     if !api_paths::is_addressable(key) {
@@ -120,7 +120,7 @@ pub async fn live(cluster: &Cluster, key: &ObjectKey) -> Result<Option<Value>, S
 fn why(refusal: &Refusal) -> String {
     match refusal.code {
         0 => "the API server does not answer".into(),
-        403 => "it may not be looked at, or not be compared by a dry run".into(),
+        403 => "it may not be read, or not be compared by a dry run".into(),
         409 => "another manager owns fields of it".into(),
         code => format!("a dry run is refused: {code} {}", refusal.reason),
     }

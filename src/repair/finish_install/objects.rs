@@ -218,7 +218,7 @@ pub async fn survey(cluster: &Cluster, release: &str, history: &History, plan: &
 }
 
 /// Why a deletion was not done that is to be thought over again.
-pub const CHANGED: &str = "it was changed since it was looked at";
+pub const CHANGED: &str = "it was changed after it was read";
 
 /// In one phrase, and without the API server's own words, which may quote values.
 fn why(error: &kube::Error) -> String {
