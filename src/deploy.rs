@@ -1,4 +1,4 @@
-//! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
+//! A guarded Helm operation from lock to report: the stages in order, each with the result of the one before.
 
 pub mod cancel;
 pub mod conclude;

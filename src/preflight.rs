@@ -1,5 +1,5 @@
-//! Would the API server take what Helm is about to apply? What it says to a dry run becomes findings.
-//! Pure: who asks it, and when, is in `preflight/dry_run.rs`.
+//! The preflight: whether the API server would accept what Helm is about to apply. Its answers to dry runs become findings.
+//! Pure: `preflight/dry_run.rs` sends the requests.
 //!
 //! How sure a finding is, is decided in one place, `certainty.rs`: a deploy is refused only for a request that Helm will send
 //! and that cannot succeed in the state in which Helm sends it. All other findings warn.

@@ -1,4 +1,4 @@
-//! Which repair makes a release deployable: history in, steps out.
+//! The repair that makes a release deployable: takes the history, returns steps.
 //! Pure: the steps are done in `repair/execute.rs`.
 //!
 //! The rule behind all of it: Helm's next operation must start from a base that describes everything that may live

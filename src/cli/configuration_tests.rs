@@ -97,9 +97,9 @@ fn default(arg: &clap::Arg) -> String {
         return code("false");
     }
     let texts = [arg.get_help(), arg.get_long_help()].into_iter().flatten().map(ToString::to_string);
-    let described =
+    let mut described =
         texts.filter_map(|text| Some(text.split_once("[default: ")?.1.split(']').next()?.to_owned()));
-    described.last().map_or("–".to_owned(), |text| cell(&text))
+    described.next_back().map_or("–".to_owned(), |text| cell(&text))
 }
 
 /// The sentence of a flag.

@@ -1,4 +1,4 @@
-//! How a run ends before its time, and how long anything is waited for once it is asked to.
+//! How a run ends after a signal, and how long it then waits for each step.
 
 use std::time::Duration;
 

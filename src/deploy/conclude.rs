@@ -1,4 +1,4 @@
-//! What a run of Helm came to, and why.
+//! The outcome of a run of Helm, and its reason.
 
 use super::{
     Done, Mended, Run,

@@ -1,4 +1,4 @@
-//! Sets the records right when Helm is gone.
+//! Sets the records right after Helm has ended.
 
 use super::{Done, Mended, Run, cancel::in_time};
 use crate::{

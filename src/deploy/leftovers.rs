@@ -1,5 +1,5 @@
-//! An install over a dead one: makes way for it, and deletes afterwards what only the dead one made.
-//! What may go is decided in `repair/leftovers.rs`.
+//! An install over a dead one: prepares for it, and afterwards deletes what only the dead install created.
+//! `repair/leftovers.rs` decides what may be deleted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Takes the locks of a deploy, one after the other, and gives them back; says why there is none.
+//! Takes the locks of a deploy, one after the other, and gives them back; explains why a lock could not be taken.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! When the API server is asked whether it would take what Helm is about to apply, and what comes of its answers.
+//! When a deploy runs the preflight, and what follows from its findings.
 //!
 //! Helm says itself what it is about to do: its first write of a deploy is the new release's record, with the whole manifest in
 //! it. The fence holds that one request until the API server was asked about all objects; if it is bound to refuse one, the

@@ -1,5 +1,5 @@
-//! Makes one release deployable: looks, plans, proves, saves, and does what the plan says.
-//! What is to be done is decided in `repair.rs`.
+//! Makes a release deployable: reads its history, plans the repair, renders the chart, saves copies, and executes the plan.
+//! `repair.rs` decides what to do.
 
 use super::{
     Done, Run,

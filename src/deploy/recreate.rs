@@ -1,5 +1,5 @@
-//! StatefulSets that only a new one can change (`--recreate-statefulsets`): deleted before Helm makes them anew, looked for
-//! afterwards. Which they are is found by the preflight.
+//! StatefulSets that cannot be changed in place (`--recreate-statefulsets`): deletes them before Helm creates them again, and
+//! checks afterwards that they exist. The preflight finds them.
 
 use std::sync::Arc;
 

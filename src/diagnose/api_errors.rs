@@ -1,4 +1,4 @@
-//! What the API server refused: the deploy ended there.
+//! Causes: requests that the API server refused, which ended the deploy.
 //! Pure. The words are the API server's, seen by the fence; without a fence Helm quotes them.
 
 use super::{Cause, Refusal, Snapshot, between, messages, pods, says, values};

@@ -1,4 +1,4 @@
-//! What is deleted and does not go.
+//! Causes: objects that are being deleted and stay because of finalizers.
 //! Pure.
 
 use super::{Cause, Snapshot, label, list, text};

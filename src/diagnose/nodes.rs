@@ -1,4 +1,4 @@
-//! What nodes do to pods: a node that is away takes its pods with it, and one that runs short ends them.
+//! Causes: nodes that are unavailable or evict pods.
 //! Pure. The words are those of the kubelet and the controller that looks after nodes.
 
 use serde_json::Value;

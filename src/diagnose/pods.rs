@@ -1,4 +1,4 @@
-//! Pods that do not come up: not placed, not started, crashing, not answering.
+//! Causes: pods that are not scheduled, do not start, crash, or fail their probes.
 //! Pure. The words are those of the scheduler, the kubelet and the controllers.
 
 use super::{

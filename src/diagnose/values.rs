@@ -1,4 +1,4 @@
-//! Values that the chart, or Helm, does not take.
+//! Causes: values that the chart or Helm does not accept.
 //! Pure. The words are those of Helm 3 and 4.
 
 use super::{

@@ -1,4 +1,4 @@
-//! How sure a finding is. Every finding passes [`of`], and nothing else can make one certain.
+//! Whether a finding is certain. Every finding passes [`of`], and no other function can make one certain.
 //! Pure.
 //!
 //! The rule: a deploy is refused before anything is changed **only if Helm's own request, in the state in which Helm will

@@ -1,5 +1,5 @@
-//! Takes back the CRDs that Helm installed for a deploy which was refused then: those alone that Helm itself created a moment
-//! ago, known by their UID, and only while there is no object of them.
+//! Deletes the CRDs that Helm installed for a deploy that was then refused: only those that this Helm created, identified by
+//! their UID, and only while they have no objects.
 
 use http::Method;
 use kube::Client;

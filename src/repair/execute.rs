@@ -1,5 +1,5 @@
-//! Does the steps of a repair: edits records, saves copies first, asks which objects live.
-//! Which steps is decided in `repair.rs`.
+//! Executes the steps of a repair: saves copies, edits records, reads which objects exist.
+//! `repair.rs` decides the steps.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! How a first install that died is finished: Helm installs again over what lives.
+//! How a dead first install is finished: Helm installs again over the live objects.
 //! Pure: the objects are read and written in `finish_install/objects.rs`.
 //!
 //! An upgrade over such an install would never run its install hooks, and an uninstall deletes what cannot be made again: a

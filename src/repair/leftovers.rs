@@ -1,4 +1,4 @@
-//! What becomes of an object that only a dead install named, once another install is complete.
+//! What to do with an object that only a dead install contained, after another install has completed.
 //! Pure: objects are read and deleted in `finish_install/objects.rs`.
 //!
 //! Only what that install itself made may go. By the clocks of the API server alone: the object was stored after the record

@@ -1,5 +1,5 @@
-//! Which repair a release gets by itself, with no deploy behind it: history in, steps out.
-//! Pure: as `repair.rs`, whose answers these are wherever they do not need the new manifest.
+//! The repair of a release without a deploy: takes the history, returns steps.
+//! Pure: as `repair.rs`, whose answers are used where they do not need the new manifest.
 
 use super::{ASKED_FOR, Answer, Case, Plan, Question, Step, Strategy, adopt::Proof};
 use crate::{

@@ -1,5 +1,5 @@
-//! The uninstall of a first install that somebody asked for by its name: what it would delete is told first, and what the
-//! release did not make is no reason to go on.
+//! The strategy `uninstall` for a first install: lists what it would delete, and refuses if an object was not created by the
+//! release.
 //! Pure: what lives is read in `finish_install/objects.rs`.
 
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! Reads what the question of an adoption needs: what lives, and what Helm's apply would make of it by dry runs.
-//! Writes nothing. What it means is decided in `repair/adopt.rs`.
+//! Reads what an adoption depends on: the live objects, and what Helm's apply would change, by dry runs.
+//! Writes nothing. `repair/adopt.rs` decides.
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 

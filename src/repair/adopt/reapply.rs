@@ -1,5 +1,5 @@
-//! Asks the API server, by dry runs, whether what Helm has applied is what it wanted to apply: done again, would its apply
-//! change anything? Changes nothing. What the answers mean is decided in `repair/adopt.rs`.
+//! Repeats Helm's apply as a dry run, to see whether it would change a live object.
+//! Changes nothing. `repair/adopt.rs` decides what the answers mean.
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::Value;

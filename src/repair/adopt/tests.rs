@@ -213,7 +213,7 @@ fn each_hook_must_be_known_to_have_ended_well() {
             "its Job is gone, and nothing comes after it",
             vec![hook(&["post-upgrade"], at, "Running", "")],
             true,
-            "hook Job/post-upgrade it started and is gone; its result is unknown",
+            "hook Job/post-upgrade started and is gone; its result is unknown",
         ),
         (
             "nobody may look",
