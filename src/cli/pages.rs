@@ -132,7 +132,6 @@ pub(super) const PAGES: &[Page] = &[
             ("Roll back to revision 3", "helm-guard rollback web 3 -n shop --wait"),
         ],
         hidden: PREFLIGHT,
-        ..EMPTY
     },
     Page {
         path: "uninstall",
@@ -149,7 +148,6 @@ pub(super) const PAGES: &[Page] = &[
             ("Keep the history of the release", "helm-guard uninstall web -n shop --keep-history"),
         ],
         hidden: PREFLIGHT,
-        ..EMPTY
     },
     Page {
         path: "check",
@@ -183,7 +181,6 @@ pub(super) const PAGES: &[Page] = &[
             "redacted",
             "keepalive",
         ],
-        ..EMPTY
     },
     Page {
         path: "status",
