@@ -1,4 +1,4 @@
-//! The command line. helm-guard's own flags are long, stand anywhere among Helm's, and each has an environment variable.
+//! The command line. helm-guard's own flags are long, may stand anywhere among Helm's, and each has an environment variable.
 
 pub mod action_inputs;
 
@@ -6,89 +6,97 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(test)]
+mod configuration_tests;
 mod deploy;
+mod help;
 mod lock;
 mod log;
+mod pages;
 mod release;
 
 pub use deploy::{BackupFlags, Deploy, Fence, GuardFlags, Lock, OWN_FLAGS, Outdated, Preflight, RunFlags};
+pub use help::parse;
 pub use lock::{LockAcquire, LockCommand, LockRelease, LockRun, LockStatus, LockWanted};
 pub use log::{LogFlags, behind_the_command};
 pub use release::{
     AloneStrategy, Backup, Diagnose, History, KubernetesVersion, Repair, Restore, Settle, Status, Unlock,
 };
 
-/// Guards a Helm deploy: one at a time, repairs stuck releases, says why it failed.
+/// The groups of flags in the help of a command, beside clap's own `Options`.
+mod heading {
+    pub(super) const LOCK: &str = "Lock";
+    pub(super) const REPAIR: &str = "Repair";
+    pub(super) const PREFLIGHT: &str = "Preflight";
+    pub(super) const BACKUP: &str = "Backup";
+    pub(super) const PROGRESS: &str = "Progress";
+    pub(super) const OUTPUT: &str = "Output";
+    pub(super) const CLUSTER: &str = "Cluster";
+}
+
+/// Guard Helm deploys: one at a time, stuck releases repaired, failures explained
 #[derive(Debug, Parser)]
 #[command(name = "helm-guard", version, args_override_self = true, max_term_width = 110)]
-#[command(
-    after_help = "Exit codes: Helm's own; 64 bad usage, 69 cluster or Helm unavailable, 75 lock timeout, \
-    76 lock lost, 77 refused, 78 outdated (--outdated fail), 130/143 cancelled.\n\nExample:\n  helm-guard upgrade web ./chart --install -n shop -f values.yaml --wait"
-)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
+/// The commands. The first line of each is its line in the list; `pages.rs` has the rest of its help.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// `helm upgrade` under the lock, after repairing what is stuck. All Helm flags pass through
+    /// Upgrade a release under its lock; repair it first if it is stuck
     Upgrade(Deploy),
-    /// `helm install` under the lock
+    /// Install a release under its lock
     Install(Deploy),
-    /// `helm rollback` under the lock
+    /// Roll a release back under its lock
     Rollback(Deploy),
-    /// `helm uninstall` under the lock
+    /// Uninstall a release under its lock
     #[command(visible_aliases = ["delete"])]
     Uninstall(Deploy),
-    /// Ask the API server whether it would take an upgrade or first install, and change nothing
-    #[command(after_help = deploy::CHECK)]
+    /// Ask the API server whether it would accept a deploy; change nothing
     Check(Deploy),
-    /// Say how a release stands: its lock, its history, what a repair would do; without a name, which need somebody
-    #[command(visible_alias = "show", after_help = release::STATUS)]
+    /// Show a release, or list those that need attention
+    #[command(visible_alias = "show")]
     Status(Status),
-    /// List a release's revisions, and say which of them is the last good one
-    #[command(after_help = release::HISTORY)]
+    /// List the revisions of a release and the last good one
     History(History),
-    /// Say why a release does not work: causes, what shows them, what to do
-    #[command(long_about = release::DIAGNOSE)]
+    /// Explain why a release does not work: causes, evidence, commands
     Diagnose(Diagnose),
-    /// Repair a stuck release under the lock, without a deploy
-    #[command(long_about = release::REPAIR, after_help = release::REPAIR_CODES)]
+    /// Repair a stuck release under its lock, without a deploy
     Repair(Repair),
-    /// Save a release's records, and its manifest beside them
-    #[command(after_help = release::BACKUP)]
+    /// Save the records and the manifest of a release
     Backup(Backup),
-    /// Put records back from a backup file, under the lock
-    #[command(after_help = release::RESTORE)]
+    /// Restore records from a backup file, under the lock
     Restore(Restore),
-    /// Settle what a killed run of this job left: its pending record and its lock (the action's last step)
-    #[command(after_help = release::SETTLE)]
+    /// Finish the work of a killed run of this CI job
     Settle(Settle),
-    /// Free the lock of a release whose run is dead, and settle its record
-    #[command(long_about = release::UNLOCK, after_help = release::UNLOCK_CODES)]
+    /// Free the lock of a dead run, and set its record right
     Unlock(Unlock),
-    /// See the locks, or work under one with any command
-    #[command(subcommand, long_about = lock::LOCK)]
+    /// List locks, or run any command while holding one
+    #[command(subcommand)]
     Lock(LockCommand),
-    /// Read the command line from the GitHub Action's inputs and run it (the action's main step)
+    /// Run the command that the GitHub Action's inputs describe
     Action,
 }
 
-/// Which cluster, as Helm and kubectl have it.
+/// The cluster, by the flags that Helm and kubectl have for it.
 #[derive(Clone, Debug, Args)]
 pub struct ClusterFlags {
-    /// Kubeconfig file
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Context in it
-    #[arg(long, value_name = "NAME")]
-    pub kube_context: Option<String>,
-    /// Namespace
-    #[arg(short, long, value_name = "NAME")]
+    /// Namespace [default: the context's]
+    #[arg(short, long, value_name = "NAME", help_heading = heading::CLUSTER)]
     pub namespace: Option<String>,
+    /// Context in the kubeconfig
+    ///
+    /// [default: the current context]
+    #[arg(long, value_name = "NAME", help_heading = heading::CLUSTER)]
+    pub kube_context: Option<String>,
+    /// Kubeconfig file [default: $KUBECONFIG]
+    ///
+    /// Without that variable, ~/.kube/config is read.
+    #[arg(long, value_name = "FILE", help_heading = heading::CLUSTER)]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// `10m`, `1h30m`, `15s`, `500ms`.
@@ -117,9 +125,8 @@ pub fn from_variables(argv: &[String], env: &crate::env::Env) -> (usize, Vec<Str
     }
     let mut flags = Vec::new();
     for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
-        let name = format!("HELM_GUARD_{}", flag.to_ascii_uppercase().replace('-', "_"));
-        let known = OWN_FLAGS.iter().any(|own| own.name == flag);
-        if let Some(value) = env.get(&name).filter(|value| known && !value.is_empty()) {
+        let value = help::variable(flag).and_then(|name| env.get(&name));
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
             flags.push(format!("--{flag}={value}"));
         }
     }

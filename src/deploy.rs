@@ -1,4 +1,4 @@
-//! A guarded Helm operation from lock to report: one stage after the other, each with what the one before returned.
+//! A guarded Helm operation from lock to report: the stages in order, each with the result of the one before.
 
 pub mod cancel;
 pub mod conclude;
@@ -370,7 +370,7 @@ impl<'a> Run<'a> {
         let histories = self.settle(plans, signals, done).await;
         done.gone = histories.are_gone();
         if done.unsettled || histories.are_pending() {
-            let reason = "not all is settled: is another helm at work?";
+            let reason = "some records are not set right: another helm may be running";
             return End::new(Outcome::Failed, 1, reason, &["run the same command again"]);
         }
         if planned && !uninstalled {

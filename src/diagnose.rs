@@ -1,5 +1,5 @@
-//! Why a release does not work: what was seen of it becomes causes, the most telling first.
-//! Pure: the cluster is looked at in `diagnose/collect.rs`, Helm's requests are seen by the fence.
+//! The diagnosis of a release: derives causes from what was observed, the most likely first.
+//! Pure: `diagnose/collect.rs` reads the cluster, the fence sees Helm's requests.
 //!
 //! A rule is a function from what was seen to causes, and the list of rules is the ranking: what ended the deploy at once
 //! stands before what made it wait, and a sure sign before a guess. No rule looks at what another found, so each can be

@@ -1,5 +1,5 @@
-//! The fence between Helm and the API server: may this request pass now, and what is changed in it?
-//! Pure: requests are received in `fence/server.rs` and passed on in `fence/proxy.rs`, files are written in `fence/kubeconfig_dir.rs`.
+//! The fence between Helm and the API server: whether a request may pass, and what is changed in it.
+//! Pure: `fence/server.rs` receives requests, `fence/proxy.rs` passes them on, and `fence/kubeconfig_dir.rs` writes files.
 //!
 //! # What it promises
 //!

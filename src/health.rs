@@ -13,7 +13,7 @@ use crate::{manifest::ObjectKey, progress::ON_THE_WAY, workload::Workload};
 /// In one word. The worst of what was found counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Health {
-    /// A revision is pending, and nobody works on it.
+    /// A revision is pending, and no run works on it.
     Stuck,
     /// An object of the manifest is not there.
     Missing,
@@ -88,7 +88,7 @@ impl std::fmt::Display for Unseen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let why = match self.why {
             Blindness::Forbidden => "may not be listed",
-            Blindness::TooMuch => "are more than is looked at",
+            Blindness::TooMuch => "are more than helm-guard reads",
             Blindness::Unanswered => "could not be listed",
         };
         write!(f, "{} {why}", self.what)
@@ -139,7 +139,7 @@ pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], readine
 
 /// Why it is stuck.
 pub fn stuck(revision: u32) -> String {
-    format!("revision {revision} is pending, and nobody works on it")
+    format!("revision {revision} is pending, and no run works on it")
 }
 
 /// From everything that was found.
@@ -255,7 +255,7 @@ mod tests {
                 vec![unready(&["NotReady", "CrashLoopBackOff ×2"])],
                 "Degraded: Deployment/web has 1 of 3 ready: NotReady, CrashLoopBackOff ×2; ConfigMap/0 differs in .data.a",
             ),
-            (State::Stuck, vec![Live::Same], vec![], "Stuck: revision 7 is pending, and nobody works on it"),
+            (State::Stuck, vec![Live::Same], vec![], "Stuck: revision 7 is pending, and no run works on it"),
             (
                 State::Deployed,
                 vec![Live::Unknown("it may not be compared".into())],

@@ -1,4 +1,4 @@
-//! The lock of a release: who holds it, and whether this process may take it.
+//! The lock of a release: its holder, and whether this process may take it.
 //! Pure: the Lease itself is read and written in `lock/lease.rs`; time is passed in. The `lock` commands are beside it.
 
 pub mod ci_liveness;

@@ -2,10 +2,8 @@
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
-use clap::Parser;
 use helm_guard::{
-    bytes,
-    cli::{self, Cli},
+    bytes, cli,
     clock::Clock,
     commands::{self, session::complain, upgrade::asks_for_help},
     env::Env,
@@ -63,7 +61,7 @@ async fn run(argv: &[String], env: &Env, host: &str, clock: Clock) -> u8 {
     }
     // The others listen when they have something to set right; until then a signal just ends them.
     signals::let_come();
-    let command = match Cli::try_parse_from(own_argv(argv, env)) {
+    let command = match cli::parse(own_argv(argv, env)) {
         Ok(cli) => cli.command,
         Err(error) => {
             let _ = error.print();

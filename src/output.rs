@@ -12,10 +12,10 @@ pub enum Json {
 /// The formats of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Columns
+    /// A table
     #[default]
     Table,
-    /// More columns
+    /// A table with more columns
     Wide,
     /// JSON
     Json,

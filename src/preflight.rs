@@ -1,5 +1,5 @@
-//! Would the API server take what Helm is about to apply? What it says to a dry run becomes findings.
-//! Pure: who asks it, and when, is in `preflight/dry_run.rs`.
+//! The preflight: whether the API server would accept what Helm is about to apply. Its answers to dry runs become findings.
+//! Pure: `preflight/dry_run.rs` sends the requests.
 //!
 //! How sure a finding is, is decided in one place, `certainty.rs`: a deploy is refused only for a request that Helm will send
 //! and that cannot succeed in the state in which Helm sends it. All other findings warn.
@@ -384,7 +384,7 @@ fn conflict(key: &ObjectKey, refusal: &Refusal, base: Finding) -> Option<Finding
 
 /// `conflict with "kubectl" using apps/v1`.
 fn manager(message: &str) -> &str {
-    message.split('"').nth(1).unwrap_or("somebody else")
+    message.split('"').nth(1).unwrap_or("another client")
 }
 
 fn claim(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {
@@ -441,7 +441,7 @@ fn stateful_set(key: &ObjectKey, answer: &Answer, base: Finding) -> Finding {
         live: if one { scalar(Some(&first.1)) } else { String::new() },
         wanted: if one { scalar(Some(&first.2)) } else { String::new() },
         remedy: vec![
-            "back up its data first; pods and volumes stay, the set is made anew around them:".to_owned(),
+            "back up its data first; pods and volumes stay, and the StatefulSet is created again around them:".to_owned(),
             format!("kubectl get statefulset {name} -n {namespace} -o yaml > statefulset-{name}.yaml"),
             format!("kubectl delete statefulset {name} -n {namespace} --cascade=orphan"),
             "then run the same command again; --recreate-statefulsets does all this".to_owned(),

@@ -1,4 +1,4 @@
-//! Which repair makes a release deployable: history in, steps out.
+//! The repair that makes a release deployable: takes the history, returns steps.
 //! Pure: the steps are done in `repair/execute.rs`.
 //!
 //! The rule behind all of it: Helm's next operation must start from a base that describes everything that may live
@@ -27,24 +27,24 @@ use crate::{
 /// What the user chose with `--repair`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Strategy {
-    /// The fitting one: rebase wherever it holds.
+    /// Choose the strategy: rebase if it is safe.
     #[default]
     Auto,
-    /// Let Helm merge from everything that may live, from whichever revision.
+    /// Let Helm merge from all objects that may exist, of all revisions.
     Rebase,
     /// Roll back to the last good revision first, without hooks.
     Rollback,
-    /// Mark the dead revision as deployed, if all that it wants lives as it says and is ready.
+    /// Mark the dead revision as deployed, if all its objects exist as it describes and are ready.
     Adopt,
     /// Only mark dead revisions as failed.
     MarkFailed,
     /// Delete the records of dead revisions.
     DeleteRecord,
-    /// Uninstall a first install that never finished; lists what it deletes, and refuses what the release did not create.
+    /// Uninstall a first install that never finished; list what is deleted, and refuse what the release did not create.
     Uninstall,
-    /// Only name objects in records by APIs that the cluster serves.
+    /// Only replace APIs in records that the cluster does not serve.
     MapApis,
-    /// Change nothing; Helm says what it says.
+    /// Change nothing; Helm may refuse.
     Off,
 }
 
@@ -199,7 +199,7 @@ impl std::fmt::Display for Step {
             Self::Return { revision } => write!(f, "revision {revision} as it was"),
             Self::Delete { revision } => write!(f, "delete the record of revision {revision}"),
             Self::SetAside { revision, .. } => {
-                write!(f, "revision {revision} → set aside, so that helm installs over what lives")
+                write!(f, "revision {revision} → set aside, so that helm installs over the live objects")
             }
             Self::EndAside { revision } => write!(f, "revision {revision} → failed"),
             Self::MapApis { revision, changes } => {
@@ -397,7 +397,7 @@ impl<'a> Case<'a> {
                     steps.push(mark(base, Status::Superseded, None));
                 }
                 steps.push(mark(last.revision, Status::Deployed, adopt::description(last)));
-                let why = "all that it wants lives as it says and is ready, its hooks have ended, and nothing of older revisions \
+                let why = "all its objects exist and are ready, its hooks have ended, and no object of older revisions \
                            is left: only Helm's last save is missing";
                 let mut answer = self.plan("adopt", why, steps);
                 if let Answer::Repair(plan) = &mut answer {
@@ -460,7 +460,7 @@ impl<'a> Case<'a> {
         }
         let odd = |record: &Record| odd_records::needs_writing(record, true);
         let why = if self.question.history.records.iter().any(odd) {
-            "records that helm cannot read or write are written anew"
+            "records that helm cannot read or write are written again"
         } else {
             "the newest revision is fine; only the statuses of older ones are wrong"
         };
@@ -635,8 +635,7 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        let why =
-            "Helm merges from everything that may live, so that leftovers go and nothing wanted is deleted";
+        let why = "Helm merges from all objects that may exist, so it removes leftovers and deletes nothing that the new manifest contains";
         let mut answer = self.plan("rebase", why, steps);
         let hooks = last.unfinished_install_hooks();
         if let (Answer::Repair(plan), true, None) = (&mut answer, upgrade && !hooks.is_empty(), self.good) {

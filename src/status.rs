@@ -28,7 +28,7 @@ pub enum State {
     Deployed,
     /// Somebody works on it, or said so.
     Deploying,
-    /// A revision is pending, and nobody works on it.
+    /// A revision is pending, and no run works on it.
     Stuck,
     /// The last revision failed.
     Failed,

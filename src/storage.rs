@@ -88,7 +88,7 @@ impl Storage {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Somebody else changed or removed the record since it was read.
-    #[error("record {0} was changed by somebody else")]
+    #[error("record {0} was changed by another client")]
     Conflict(String),
     /// The body cannot be decoded or encoded.
     #[error("record {0}: {1}")]

@@ -80,7 +80,7 @@ pub fn decide(view: Option<&LeaseView>, life: Life, flags: &Flags, place: &LockR
     }
     match (flags.force, flags.consent) {
         (true, Consent::CannotAsk) => {
-            return refuse("--force needs --yes where nobody can be asked".into(), &[forced]);
+            return refuse("--force needs --yes without a terminal".into(), &[forced]);
         }
         (true, Consent::Declined) => return refuse("not confirmed; nothing was changed".into(), &[]),
         // Taken from a living one or a dead one: watching would change nothing.
@@ -125,17 +125,17 @@ pub fn orphan(history: &History, flags: &Flags, place: &LockRef) -> Verdict {
     match (flags.force, flags.consent) {
         (true, Consent::Given) => Verdict::Free { may_write: false },
         (true, Consent::CanAsk) => Verdict::Ask(format!(
-            "{found}, and nobody holds the lock: is its helm dead, and may it be marked?"
+            "{found}, and no run holds the lock: is its helm dead, and may the record be marked failed?"
         )),
         (true, Consent::Declined) => {
             Verdict::Refuse { why: "not confirmed; nothing was changed".into(), next: Vec::new() }
         }
         (true, Consent::CannotAsk) => Verdict::Refuse {
-            why: "--force needs --yes where nobody can be asked".into(),
+            why: "--force needs --yes without a terminal".into(),
             next: vec![place.unlock("", " --force --yes")],
         },
         (false, _) => Verdict::Refuse {
-            why: format!("{found}, and no lock tells whose it is: a helm without helm-guard may be at work"),
+            why: format!("{found}, and there is no lock: a helm without helm-guard may be running"),
             next: vec![
                 format!("helm-guard upgrade {} …, which repairs it", place.release),
                 place.unlock("", " --force"),

@@ -4,19 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{LogFlags, duration, ttl};
+use super::{
+    LogFlags, duration,
+    heading::{BACKUP, LOCK, OUTPUT, PREFLIGHT, PROGRESS, REPAIR},
+    ttl,
+};
 use crate::{helm::OwnFlag, repair::Strategy};
-
-pub(super) const CHECK: &str = "\
-The preflight of `helm-guard upgrade`, alone: no lock, nothing written. It takes RELEASE, CHART and the flags of `helm \
-upgrade`; a release that is not there yet is checked as a first install. Findings, and what to do about each, are printed; -o \
-json prints the whole report.
-
-Exit codes: 0 nothing is certain to fail; 1 the chart does not render; 64 bad usage; 69 cluster or Helm unavailable; 77 the \
-API server would refuse it.
-
-Example:
-  helm-guard check web ./chart -n shop -f values.yaml";
 
 /// A Helm command line with helm-guard's flags in it.
 #[derive(Debug, Args)]
@@ -24,7 +17,7 @@ pub struct Deploy {
     /// helm-guard's own flags
     #[command(flatten)]
     pub guard: GuardFlags,
-    /// As for Helm: RELEASE, CHART and any of Helm's flags
+    /// RELEASE and the arguments and flags of the Helm command
     #[arg(value_name = "HELM ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub helm: Vec<String>,
 }
@@ -32,126 +25,157 @@ pub struct Deploy {
 /// Whether to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Lock {
-    /// Take the Lease, refuse without it.
+    /// Take the lock, a Lease in the release's namespace; without it, do not deploy.
     On,
-    /// Nobody is kept out. For clusters without Leases.
+    /// Do not lock. For clusters without the Lease API.
     Off,
 }
 
-/// What an outdated run does.
+/// What to do when a newer run of the same workflow and ref exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Outdated {
-    /// It does not deploy, and that is well: exit code 0.
+    /// Skip the deploy and exit 0.
     Skip,
-    /// It does not deploy: exit code 78.
+    /// Skip the deploy and exit 78.
     Fail,
-    /// It deploys, over what is newer.
+    /// Deploy anyway, over the newer run.
     Allow,
 }
 
-/// What is done about what the API server would refuse.
+/// What to do about an object that the API server would refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Preflight {
-    /// What is certain to fail is refused before anything is changed.
+    /// Refuse a deploy that cannot succeed.
     #[default]
     Enforce,
-    /// Whatever the API server refuses now is refused, also where it may be otherwise when Helm asks.
+    /// Also refuse what the API server refuses now but may accept later.
     Strict,
-    /// It is said, and Helm runs.
+    /// Only warn.
     Warn,
-    /// Nobody asks.
+    /// No preflight.
     Off,
 }
 
-/// Whether Helm works behind the fence.
+/// Whether Helm reaches the cluster through the fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fence {
-    /// Helm reaches the API server only through this program, and only while the lock is held.
+    /// Helm reaches the API server only through helm-guard, which refuses writes when the lock is lost.
     On,
-    /// Helm talks to the API server itself.
+    /// Helm connects to the API server directly.
     Off,
 }
 
-/// Where backups go, how many stay, and what is in them.
+/// The flags of backups: directory, number, and redaction.
 #[derive(Clone, Debug, Args)]
 pub struct BackupFlags {
-    /// Where backups of a release go, and copies of records before they are changed [default: helm-guard/backups in the user's state directory; in CI a directory of the job]
-    #[arg(long = "backup-dir", value_name = "DIR")]
+    /// Directory for backups and copies of records
+    ///
+    /// A backup is saved before each deploy, and a copy of each record before it is changed. [default: helm-guard/backups in the
+    /// user's state directory; in CI a directory of the job]
+    #[arg(long = "backup-dir", value_name = "DIR", help_heading = BACKUP)]
     pub dir: Option<PathBuf>,
-    /// How many backups of a release are kept there; with 0 none is made before a deploy
-    #[arg(long = "backup-keep", value_name = "NUMBER", default_value = "10")]
+    /// Number of backups to keep
+    ///
+    /// This many backups of a release stay in the directory; older ones are deleted. With 0, no backup is made before a deploy.
+    #[arg(long = "backup-keep", value_name = "NUMBER", default_value = "10", help_heading = BACKUP)]
     pub keep: u32,
     /// Leave values and Secrets out of backups
-    #[arg(long = "backup-redact", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    ///
+    /// A redacted backup can be kept as an artifact. Only statuses are restored from it.
+    #[arg(long = "backup-redact", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true, help_heading = BACKUP)]
     pub redacted: bool,
 }
 
-/// What whatever works on a release under its lock has in common.
+/// The flags that every command which changes a release under its lock has.
 #[derive(Clone, Debug, Args)]
 pub struct RunFlags {
-    /// A holder silent for this long is dead
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl)]
+    /// A lock holder that does not renew for this long is dead
+    ///
+    /// From 1s to 10m. A short duration frees the lock of a dead run sooner; a long one survives longer outages of the API server.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = ttl, help_heading = LOCK, hide_short_help = true)]
     pub lease_duration: Duration,
-    /// Let Helm reach the cluster only through a local proxy that shuts when the lock is lost
-    #[arg(long, value_enum, default_value = "on")]
+    /// Let Helm reach the cluster only through a local proxy
+    ///
+    /// The proxy refuses Helm's writes when the lock is lost.
+    #[arg(long, value_enum, value_name = "on|off", default_value = "on", help_heading = LOCK, hide_short_help = true)]
     pub fence: Fence,
     /// Backups
     #[command(flatten)]
     pub backups: BackupFlags,
-    /// Say what is being waited for at least this often
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    /// Print what Helm waits for at least this often
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration, help_heading = PROGRESS, hide_short_help = true)]
     pub keepalive: Duration,
-    /// How long Helm may take to stop after a signal before it is killed; setting the records right comes after that
-    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = duration)]
+    /// How long Helm may take to stop after a signal
+    ///
+    /// After that time Helm is killed. Then helm-guard sets the records right and gives the lock back, so the CI system has to wait
+    /// some seconds longer than this before it kills the job.
+    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = duration, hide_short_help = true)]
     pub stop_timeout: Duration,
-    /// Write a JSON report here
-    #[arg(long, value_name = "FILE")]
+    /// Write a JSON report to this file
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub report: Option<PathBuf>,
-    /// Write what GitHub's job summary has here, as Markdown: for a merge request, or wherever there is no such summary
-    #[arg(long, value_name = "FILE")]
+    /// Write a Markdown summary to this file
+    ///
+    /// It has the text of the job summary of GitHub.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub summary: Option<PathBuf>,
-    /// Write the outputs here, as NAME=VALUE lines: a dotenv report of GitLab's
-    #[arg(long, value_name = "FILE")]
+    /// Write outputs to this file as NAME=VALUE
+    ///
+    /// One output a line. GitLab reads such a file as a dotenv report.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub dotenv: Option<PathBuf>,
     /// How much is logged
     #[command(flatten)]
     pub log: LogFlags,
 }
 
-/// helm-guard's own flags; each is also `HELM_GUARD_<NAME>`.
+/// helm-guard's own flags of the commands that run Helm; each is also `HELM_GUARD_<NAME>`.
 #[derive(Clone, Debug, Args)]
 pub struct GuardFlags {
     /// Helm binary [default: $HELM_BIN, else helm]
+    ///
+    /// Helm 3 or Helm 4.
     #[arg(long, value_name = "PATH")]
     pub helm_bin: Option<PathBuf>,
     /// Take the release's lock first
-    #[arg(long, value_enum, default_value = "on")]
+    #[arg(long, value_enum, value_name = "on|off", default_value = "on", help_heading = LOCK)]
     pub lock: Lock,
     /// Name of the Lease [default: helm-guard-RELEASE]
-    #[arg(long, value_name = "NAME")]
+    ///
+    /// Releases whose locks have one name are deployed one at a time.
+    #[arg(long, value_name = "NAME", help_heading = LOCK, hide_short_help = true)]
     pub lock_name: Option<String>,
-    /// How long to wait for the lock; never bounds the deploy
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    /// How long to wait for the lock
+    ///
+    /// It does not limit the deploy itself.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration, help_heading = LOCK)]
     pub lock_timeout: Duration,
-    /// What a run does that a newer one of its workflow and ref has outdated
-    #[arg(long, value_enum, default_value = "skip")]
+    /// Action if a newer run exists
+    ///
+    /// What to do when a newer run of the same workflow and ref exists.
+    #[arg(long, value_enum, value_name = "MODE", default_value = "skip", help_heading = LOCK)]
     pub outdated: Outdated,
     /// How to repair a stuck release
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, value_enum, value_name = "STRATEGY", default_value = "auto", help_heading = REPAIR)]
     pub repair: Strategy,
-    /// Whether what the API server would refuse stops an upgrade or install before anything is changed
-    #[arg(long, value_enum, default_value = "enforce")]
+    /// Check all objects first
+    ///
+    /// What to do if the API server would refuse an object. Before anything is changed, each object is sent to the API server as a dry
+    /// run, and what the workloads refer to is looked up.
+    #[arg(long, value_enum, value_name = "MODE", default_value = "enforce", help_heading = PREFLIGHT)]
     pub preflight: Preflight,
-    /// Delete StatefulSets whose change the API server refuses; pods and volumes stay, and Helm makes the sets anew. Claims of a
-    /// template that grew keep their size: the log names the command for each
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
+    /// Recreate StatefulSets if necessary
+    ///
+    /// Delete StatefulSets whose change the API server refuses. Their pods and volumes stay, and Helm creates the StatefulSets again.
+    /// Claims of a template that grew keep their size: the log names the command for each.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", hide_default_value = true, hide_possible_values = true, help_heading = PREFLIGHT)]
     pub recreate_statefulsets: bool,
-    /// How it works under the lock
+    /// The flags of every command that changes a release under its lock
     #[command(flatten)]
     pub run: RunFlags,
 }
 
-/// The own flags as the argument splitter needs them.
+/// The own flags, as the splitter of command lines needs them.
 pub const OWN_FLAGS: [OwnFlag; 20] = [
     OwnFlag { name: "helm-bin", takes_value: true },
     OwnFlag { name: "lock", takes_value: true },

@@ -2,16 +2,21 @@
 
 use clap::Args;
 
+use super::heading::OUTPUT;
 use crate::display::Volume;
 
 /// How much is logged, as flags.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct LogFlags {
-    /// Log only warnings, the outcome, the cause and what to do; also `helm-guard -q COMMAND`
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", hide_default_value = true, hide_possible_values = true, overrides_with = "verbose")]
+    /// Log only warnings and the result
+    ///
+    /// The result is the outcome, the cause of a failure and what to do. `helm-guard -q COMMAND` is the same.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = OUTPUT, hide_default_value = true, hide_possible_values = true, overrides_with = "verbose")]
     pub quiet: bool,
-    /// Also log backups, Helm's version and the duration of each stage; also `helm-guard -v COMMAND`
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", hide_default_value = true, hide_possible_values = true, overrides_with = "quiet")]
+    /// Log more, such as the duration of each stage
+    ///
+    /// Also backups and the version of Helm. `helm-guard -v COMMAND` is the same.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_name = "BOOL", help_heading = OUTPUT, hide_default_value = true, hide_possible_values = true, overrides_with = "quiet")]
     pub verbose: bool,
 }
 

@@ -1,165 +1,50 @@
-//! The commands about releases as they stand.
+//! The commands that show and repair releases.
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{BackupFlags, ClusterFlags, RunFlags, duration};
+use super::{
+    BackupFlags, ClusterFlags, RunFlags, duration,
+    heading::{BACKUP, LOCK, OUTPUT},
+};
 use crate::output::{Format, Json};
 use crate::{release::removed_apis, repair::Strategy};
-
-pub(super) const STATUS: &str = "\
-States: `none`; `deployed`; `failed`; `uninstalled`; `uninstalling`; `stuck`, which nobody works on; `deploying`, whose \
-lock somebody holds. A holder is watched for at most its lease duration; in a list only with --check.
-
-Health is the worst of what is found: Stuck; Missing, an object is not there; Degraded, a workload is not ready and its pods \
-say why; Progressing, it is not ready yet; Drifted (OutOfSync), a dry run of applying the manifest would change what lives; \
-Unknown, nobody may look; Healthy. Nothing is changed for it.
-
-A list reads labels and no records, so it takes a moment for thousands of releases. With --kubernetes-version it reads one record \
-of each release, which takes about a second for a thousand, and also lists the releases whose record has objects of APIs that \
-this version of Kubernetes removed: once the cluster is upgraded, Helm fails on such a record, unless helm-guard deploys. Without a HELM_DRIVER it looks in Secrets \
-and in ConfigMaps. Where all namespaces may not be listed at once, those are that may be.
-
-Exit codes: 0 said; 64 bad usage; 69 cluster unavailable; 77 no permission.
-
-Examples:
-  helm-guard status -A                  # who needs somebody?
-  helm-guard status -A --kubernetes-version 1.25  # who will, once the cluster is upgraded?
-  helm-guard status web -n shop
-  helm-guard status web -n shop -o json";
-
-pub(super) const HISTORY: &str = "\
-Good is a revision whose record says that its install, upgrade or rollback completed: `superseded` alone does not.
-
-Exit codes: 0 listed; 1 no such release; 64 bad usage; 69 cluster unavailable; 77 no permission.
-
-Example:
-  helm-guard history web -n shop -o json";
-
-pub(super) const BACKUP: &str = "\
-Prints the path of the list of records, which `helm-guard restore` reads; the manifest of the revision that works is beside it, \
-with the ending .yaml. A redacted backup has no values, no Secrets and nothing in which one of them stands: it tells how the \
-release stood, and only statuses are restored from it.
-
-Exit codes: 0 saved; 1 no such release; 64 bad usage; 69 cluster unavailable; 77 no permission.
-
-Example:
-  helm-guard restore $(helm-guard backup web -n shop)";
-
-pub(super) const RESTORE: &str = "\
-The whole file is looked at first: records of one release, each readable and what its name says. Else nothing is written.
-
-Records go back to the namespace and the storage that they are of, each as it was; the cluster's other objects stay as they \
-are. Of a redacted backup only statuses go back.
-
-Exit codes: 0 restored; 1 not all could be restored; 64 bad usage; 69 cluster unavailable; 75 lock timeout; 76 lock lost; \
-77 refused, nothing was changed; 130/143 cancelled.
-
-Example:
-  helm-guard restore backups/shop.web-3f9a1c07.json";
-
-pub(super) const SETTLE: &str = "\
-Exit codes: 0 nothing is left to settle; 1 not all could be settled; 64 bad usage.";
-
-pub(super) const DIAGNOSE: &str = "\
-Say why a release does not work: its pods, Jobs, hooks, claims and events, and the last words of Helm in its record, become \
-causes, the most telling first, each with what shows it and the commands that help. Where no known cause fits, what was seen \
-is shown. Reads only, and takes no lock; a kind that may not be read is left out.
-
-Logs are bounded, and values of Secrets and of the release are taken out of them.
-
-Exit codes: 0 said; 64 bad usage; 69 cluster unavailable; 77 no permission.";
-
-pub(super) const REPAIR: &str = "\
-Repair a stuck release under the lock, without a deploy and so without a chart.
-
-By default only records are set right: what is pending becomes `failed` (or `deployed`, when all but Helm's last save was \
-done), and the last good revision is `deployed` again if nothing is. Nothing that lives is touched; the next \
-`helm-guard upgrade` cleans up what dead revisions left. A copy of the records is saved first.
-
-All was done if Helm's own apply, made again as a dry run, would change nothing, every object is ready, the hooks are known \
-to have ended, and nothing is left that only older revisions had. --strategy adopt marks the revision `deployed` then, and \
-else says what is missing and changes nothing; it also takes one that Helm itself gave up.
-
-What was rolled back to, or marked `deployed`, is then waited for, for --rollout-timeout, and looked at: every workload of it is \
-to be ready, and every object there.
-
-A record that names APIs which the cluster does not serve stops every deploy. Its objects are named by the versions that are \
-served, where there are such and the objects live; others leave it. --strategy map-apis does this alone, and with \
---kubernetes-version ahead of the cluster's upgrade. Nothing else of a record changes.
-
-A release whose holder is alive is left alone: its lock is waited for, for --lock-timeout.
-
-At a terminal each stuck release is shown, with its history and the ways to repair it that fit, and you choose. Without a \
-release those of the namespace are gone through, with -A those of all; one whose holder is alive is not among them. Scripts say \
---yes, and a --strategy.
-
-Often there is no need for it: `helm-guard upgrade` repairs by itself.";
-
-pub(super) const REPAIR_CODES: &str = "\
-Examples:
-  helm-guard repair web -n shop --dry-run            # what would be done?
-  helm-guard repair web -n shop                      # set the records right
-  helm-guard repair web -n shop --strategy adopt     # deployed, if all of it is there and ready
-  helm-guard repair web -n shop --strategy rollback  # and go back to the last good revision
-  helm-guard repair web -n shop --strategy map-apis --kubernetes-version 1.25
-  helm-guard repair -A                               # choose for each that is stuck
-  helm-guard repair -A --yes                         # set the records of all right
-
-Exit codes: 0 nothing is pending; 1 a repair failed, or what it brought back is not ready in time; 64 bad usage; 69 cluster or Helm unavailable; 75 lock timeout; \
-76 lock lost; 77 refused, nothing was changed; 130/143 cancelled.";
-
-pub(super) const UNLOCK: &str = "\
-Free the lock of a release whose run is dead, and settle its record.
-
-The holder is watched for one lease duration. If it renews it is alive, and its lock stays; if it is silent it is dead: \
-its lock is freed, its pending record is marked `failed` (or `deployed`, when all but Helm's last save was done) after a copy \
-is saved, and what the release then is, is read again and said.
-
-The lock ID stands in the message of whoever waits, and in `helm-guard lock status`. It makes sure that the lock that is \
-freed is the one you looked at, and not that of the next run.
-
---force takes the lock from a living run too, which stops its Helm. It asks at a terminal, and needs --yes elsewhere. The \
-record is settled only when that run can write no more, one lease duration later.
-
-Often there is no need for it: `helm-guard upgrade` takes over from a dead run by itself.";
-
-pub(super) const UNLOCK_CODES: &str = "\
-Examples:
-  helm-guard unlock web -n shop                        # who holds it?
-  helm-guard unlock web -n shop --id 3f9a1c07          # free it, if that run is dead
-  helm-guard unlock web -n shop --id 3f9a1c07 --force  # free it, whatever that run does
-
-Exit codes: 0 nobody holds the lock and nothing is pending; 1 freed, but a record could not be settled; 64 bad usage; \
-69 cluster unavailable, or the records cannot be read; 77 refused, nothing was changed; 130/143 cancelled.";
 
 /// `status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Release name [default: every release that is stuck, failed, half uninstalled or being deployed]
+    /// Release name [default: all that need attention]
+    ///
+    /// Without a name, releases that are stuck, failed, partly uninstalled or being deployed are listed.
     pub release: Option<String>,
-    /// In all namespaces
+    /// List the releases of all namespaces
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
-    /// List what is well, too
+    /// Also list healthy releases
     #[arg(long, conflicts_with = "release")]
     pub all: bool,
-    /// Watch the holders of locks in a list for their lease durations, and say whether they are alive
+    /// In a list, check whether lock holders are alive
+    ///
+    /// Watch each holder for its lease duration: one that renews its lock is alive.
     #[arg(long)]
     pub check: bool,
-    /// Say in a list how each release fares, too: its record is read, and each of its objects is compared
+    /// In a list, also show the health of each release
+    ///
+    /// The record of each release is read, and each of its objects is compared with the cluster.
     #[arg(long)]
     pub health: bool,
-    /// Say which releases have objects of APIs that this version of Kubernetes does not have, by default the cluster's own:
-    /// in a list, one record of each release is read for it
+    /// Show releases with APIs that this version removed
+    ///
+    /// Show which releases have objects of APIs that this version of Kubernetes removed. Without a value, the version of the cluster
+    /// is used. In a list, one record of each release is read for this.
     #[arg(long, num_args = 0..=1, default_missing_value = "cluster", value_name = "VERSION")]
     pub kubernetes_version: Option<KubernetesVersion>,
-    /// Format
-    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    /// Format: table, wide, json or yaml
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT", help_heading = OUTPUT)]
     pub output: Format,
     /// Name of the Lease [default: helm-guard-RELEASE]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = LOCK)]
     pub lock_name: Option<String>,
     /// The cluster
     #[command(flatten)]
@@ -188,11 +73,13 @@ impl std::str::FromStr for KubernetesVersion {
 pub struct Diagnose {
     /// Release name
     pub release: String,
-    /// Format
-    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    /// Format: table, wide, json or yaml
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT", help_heading = OUTPUT)]
     pub output: Format,
-    /// Also save what was looked at as JSON, without what is secret, for those who are asked for help
-    #[arg(long, value_name = "FILE")]
+    /// Also save the evidence as JSON, without secrets
+    ///
+    /// The file holds what was read from the cluster, without secrets, for support.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub save: Option<PathBuf>,
     /// The cluster
     #[command(flatten)]
@@ -204,8 +91,8 @@ pub struct Diagnose {
 pub struct History {
     /// Release name
     pub release: String,
-    /// Format
-    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
+    /// Format: table, wide, json or yaml
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT", help_heading = OUTPUT)]
     pub output: Format,
     /// The cluster
     #[command(flatten)]
@@ -215,41 +102,51 @@ pub struct History {
 /// `repair`.
 #[derive(Clone, Debug, Args)]
 pub struct Repair {
-    /// Release name [default: every stuck release, one after the other]
+    /// Release name [default: all stuck releases]
     pub release: Option<String>,
-    /// In all namespaces
+    /// Repair releases of all namespaces
     #[arg(short = 'A', long, conflicts_with_all = ["namespace", "release"])]
     pub all_namespaces: bool,
-    /// How to repair it [default: auto; at a terminal, ask]
-    #[arg(long, value_enum)]
+    /// How to repair [default: ask, or auto]
+    ///
+    /// Without this flag, helm-guard asks at a terminal; elsewhere it uses auto.
+    #[arg(long, value_enum, value_name = "STRATEGY")]
     pub strategy: Option<AloneStrategy>,
-    /// Do not ask: repair every stuck release in the one way
+    /// Do not ask; use one strategy for all
     #[arg(short, long)]
     pub yes: bool,
-    /// Also replace the APIs that this version of Kubernetes has removed, ahead of the cluster's upgrade to it
-    #[arg(long, value_name = "VERSION", value_parser = removed_apis::minor)]
+    /// Also replace APIs that this version removed
+    ///
+    /// Also replace, in records, the APIs that this version of Kubernetes removed, before the cluster is upgraded to it.
+    #[arg(long, value_name = "1.N", value_parser = removed_apis::minor)]
     pub kubernetes_version: Option<u32>,
-    /// Only say what would be done; takes no lock and writes nothing
+    /// Show what would be done; write nothing
+    ///
+    /// A dry run takes no lock.
     #[arg(long, requires = "release")]
     pub dry_run: bool,
-    /// How long to wait until what is rolled back to, or marked deployed, is ready; 0s does not wait
+    /// How long to wait for readiness
+    ///
+    /// After a rollback or an adoption, helm-guard waits until the revision that it brought back is ready. 0s does not wait.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub rollout_timeout: Duration,
-    /// Format of a dry run
-    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
-    pub output: Format,
-    /// Helm binary, for --strategy rollback and uninstall [default: $HELM_BIN, else helm]
-    #[arg(long, value_name = "PATH")]
+    /// Helm binary [default: $HELM_BIN, else helm]
+    ///
+    /// Only the strategies rollback and uninstall run Helm.
+    #[arg(long, value_name = "PATH", hide_short_help = true)]
     pub helm_bin: Option<PathBuf>,
     /// Name of the Lease [default: helm-guard-RELEASE]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = LOCK, hide_short_help = true)]
     pub lock_name: Option<String>,
     /// How long to wait for the lock
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration, help_heading = LOCK)]
     pub lock_timeout: Duration,
-    /// How it works under the lock
+    /// The flags of every command that changes a release under its lock
     #[command(flatten)]
     pub run: RunFlags,
+    /// Format of a dry run
+    #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT", help_heading = OUTPUT)]
+    pub output: Format,
     /// The cluster
     #[command(flatten)]
     pub cluster: ClusterFlags,
@@ -258,20 +155,20 @@ pub struct Repair {
 /// The strategies that need no new manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AloneStrategy {
-    /// Adopt it where that is certain, else mark it failed; nothing that lives is touched.
+    /// Adopt the dead revision if that is safe, else mark it failed; no object is changed.
     #[default]
     Auto,
-    /// Mark the dead revision deployed if all that it wants lives as it says and is ready, and change nothing else.
+    /// Mark the dead revision deployed, if all its objects exist as it describes and are ready; change nothing else.
     Adopt,
-    /// Only set records right, also for an uninstall that died.
+    /// Only mark dead revisions as failed, also those of a dead uninstall.
     MarkFailed,
-    /// Roll back to the last good revision, without hooks; what dead revisions left is removed.
+    /// Roll back to the last good revision, without hooks, and remove what dead revisions left.
     Rollback,
-    /// Delete the records of dead revisions; what they created stays.
+    /// Delete the records of dead revisions; the objects that they created stay.
     DeleteRecord,
-    /// Uninstall a first install that never finished; lists what it deletes, and refuses what the release did not create.
+    /// Uninstall a first install that never finished; list what is deleted, and refuse what the release did not create.
     Uninstall,
-    /// Only name the objects in records by APIs that the cluster serves; statuses stay as they are.
+    /// Only replace APIs in records that the cluster does not serve; statuses stay as they are.
     MapApis,
 }
 
@@ -294,26 +191,32 @@ impl From<AloneStrategy> for Strategy {
 pub struct Unlock {
     /// Release name
     pub release: String,
-    /// ID of the lock to free, and of no other
+    /// ID of the lock to free; no other lock is freed
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// Free it from a living holder too, and settle a pending record that no lock explains
+    /// Also free the lock of a living run
+    ///
+    /// This stops the Helm of that run. It also sets a pending record right for which there is no lock.
     #[arg(long)]
     pub force: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
-    /// Only say what would be done; the holder is watched, and nothing is written
+    /// Show what would be done; write nothing
+    ///
+    /// The holder is watched.
     #[arg(long)]
     pub dry_run: bool,
     /// Name of the Lease [default: helm-guard-RELEASE]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = LOCK)]
     pub lock_name: Option<String>,
-    /// Where copies of records go before they are changed [default: helm-guard/backups in the user's state directory; in CI a directory of the job]
-    #[arg(long, value_name = "DIR")]
+    /// Directory for copies of records
+    ///
+    /// A copy of each record is saved before it is changed. [default: helm-guard/backups in the user's state directory; in CI a directory of the job]
+    #[arg(long, value_name = "DIR", help_heading = BACKUP)]
     pub backup_dir: Option<PathBuf>,
-    /// Print what was done as JSON
-    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    /// Print the result as JSON
+    #[arg(short, long, value_enum, value_name = "json", hide_possible_values = true, help_heading = OUTPUT)]
     pub output: Option<Json>,
     /// The cluster
     #[command(flatten)]
@@ -336,20 +239,22 @@ pub struct Backup {
 /// `restore`.
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// Backup file, as its path was reported
+    /// Backup file
+    ///
+    /// `helm-guard backup` and each run that saves a backup print its path.
     pub file: PathBuf,
+    /// How long to wait for the lock
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration, help_heading = LOCK)]
+    pub lock_timeout: Duration,
     /// The cluster
     #[command(flatten)]
     pub cluster: ClusterFlags,
-    /// How long to wait for the lock
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
-    pub lock_timeout: Duration,
 }
 
 /// `settle`.
 #[derive(Debug, Args)]
 pub struct Settle {
-    /// State file of the run to settle [default: all of this job of GitHub or GitLab]
+    /// State file of the run [default: all of this CI job]
     pub state: Option<PathBuf>,
     /// The cluster
     #[command(flatten)]

@@ -90,7 +90,7 @@ async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), CommandError
         say(&match &args.release {
             Some(release) => format!("no release {release} in {place}"),
             None if args.all => format!("no release in {place}"),
-            None => format!("no release in {place} needs anybody; --all lists those that are well"),
+            None => format!("no release in {place} needs attention; --all also lists healthy releases"),
         });
     }
     if !entries.is_empty() || matches!(args.output, Format::Json | Format::Yaml) {

@@ -46,8 +46,7 @@ pub(crate) async fn note(
         unseen.push(format!("the records of {unread} releases could not be read for their APIs"));
     }
     if served.is_none() {
-        unseen
-            .push("what the cluster serves could not be listed: custom kinds were not looked at".to_owned());
+        unseen.push("the APIs of the cluster could not be listed: custom kinds were not checked".to_owned());
     }
     Ok(unseen)
 }

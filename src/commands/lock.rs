@@ -80,7 +80,7 @@ pub(crate) async fn rows(
 ) -> Result<Vec<Row>, CommandError> {
     if check && leases.iter().any(|lease| lease::view(lease).holder.is_some()) {
         let longest = leases.iter().map(|lease| belief(&lease::view(lease))).max().unwrap_or_default();
-        say(&format!("watching who renews, for at most {}", duration(longest.as_secs_f64())));
+        say(&format!("watching the lock holder for at most {}", duration(longest.as_secs_f64())));
     }
     let lives = leases.iter().map(|lease| async move {
         let (view, life) = life(cluster, lease, check, clock).await?;
@@ -170,7 +170,7 @@ pub(crate) async fn take(
         None => {
             say(&format!("waiting for the lock: held by {}", who(holder)));
             say(&format!(
-                "hint: to end that hold: {}",
+                "hint: to free the lock: {}",
                 wanted.place.unlock(crate::lock::holder::id(holder), "")
             ));
             said = Some(waited);
@@ -244,7 +244,7 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, CommandError> {
     let found = lease::find(cluster.client.clone(), &place.namespace, &place.lease).await?;
     let view = found.as_ref().map(lease::view).unwrap_or_default();
     let Some(mut holder) = view.holder else {
-        say(&format!("lease {} in namespace {}: nobody holds it", place.lease, place.namespace));
+        say(&format!("lease {} in namespace {}: no run holds it", place.lease, place.namespace));
         return Ok(0);
     };
     if let Some((first, rest)) = view.members.split_first().filter(|(first, _)| first.lock_id == args.id) {

@@ -82,14 +82,14 @@ impl<'a> InteractiveRepair<'a> {
     /// Looks for what is stuck, and watches the holders of its locks.
     ///
     /// # Errors
-    /// With the exit code, when it cannot be listed, or there is nobody to ask.
+    /// With the exit code, when the releases cannot be listed, or there is no terminal to ask.
     async fn begin(args: &'a Repair, env: &'a Env, clock: Clock, signals: Signals) -> Result<Self, u8> {
         let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if !(can_ask || args.yes) {
             let next = ["name the release", "or --yes, with a --strategy, for all that are stuck"];
             return Err(CommandError::new(
                 exit::REFUSED,
-                "there is nobody to ask which repair is meant",
+                "no terminal to ask for a strategy: use --yes or --strategy",
                 &next,
             )
             .tell());

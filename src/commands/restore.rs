@@ -30,7 +30,7 @@ fn copies(args: &Restore) -> Result<(Backup, Subject), CommandError> {
     let refuse = |why: String| {
         let next = [
             "take another backup, of before or after it",
-            "helm-guard status RELEASE -n NAMESPACE says how the release stands",
+            "helm-guard status RELEASE -n NAMESPACE shows the state of the release",
         ];
         let file = args.file.display();
         CommandError::new(exit::REFUSED, format!("backup {file}: {why}; nothing was restored"), &next)
@@ -39,10 +39,7 @@ fn copies(args: &Restore) -> Result<(Backup, Subject), CommandError> {
         std::io::ErrorKind::FileTooLarge => refuse("it is larger than any backup".to_owned()),
         std::io::ErrorKind::PermissionDenied => {
             let mut refusal = refuse(error.to_string());
-            refusal.next.insert(
-                0,
-                "look at what is in it, copy it to a file of your own, and restore the copy".to_owned(),
-            );
+            refusal.next.insert(0, "read it, copy it to a file of your own, and restore the copy".to_owned());
             refusal
         }
         _ => refuse(error.to_string()),
@@ -133,7 +130,7 @@ impl Work {
                 "warning: several revisions are deployed: revision {newest} is newer than the backup"
             ));
             say(&format!(
-                "hint: helm-guard rollback {} -n {namespace} REVISION makes the cluster what one of them says",
+                "hint: helm-guard rollback {} -n {namespace} REVISION brings the cluster to the state of one of them",
                 self.release
             ));
         }
@@ -160,7 +157,7 @@ impl Work {
         let (code, next) = match &error {
             StoreError::LockLost(_) => (exit::LOCK_LOST, "run the same command again".to_owned()),
             StoreError::Conflict(_) | StoreError::Codec(..) => {
-                (exit::REFUSED, "is another helm at work? run it again".to_owned())
+                (exit::REFUSED, "another helm may be running: run the command again".to_owned())
             }
             error => error.advice(self.driver, "your Role", "get, list, create, update"),
         };

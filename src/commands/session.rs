@@ -56,7 +56,7 @@ impl From<LockError> for CommandError {
                 error.to_string(),
                 &[
                     "add this rule to your Role, or ClusterRole for -A: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [list]}",
-                    "or name the release: that needs no more than a deploy",
+                    "or name the release: that needs only the permissions of a deploy",
                 ],
             ),
             LockError::Forbidden { .. } => Self::new(

@@ -265,7 +265,7 @@ async fn records(
             let created = store.create(&copy.stored).await;
             created.with_context(|| format!("records of release {release}"))?;
             note(format!(
-                "{release}: revision {} restored: the run was killed while it wrote it anew",
+                "{release}: revision {} restored: the run was killed while it wrote the record again",
                 copy.revision
             ));
         }

@@ -127,7 +127,10 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         Some(found) => {
             let view = lease::view(found);
             if view.holder.is_some() {
-                say(&format!("watching who renews, for at most {}", duration(belief(&view).as_secs_f64())));
+                say(&format!(
+                    "watching the lock holder for at most {}",
+                    duration(belief(&view).as_secs_f64())
+                ));
             }
             let (view, life) = life(&cluster, found, true, clock).await?;
             Some(Row::new(&place.namespace, &place.lease, &view, life, lease::deployed(found)))

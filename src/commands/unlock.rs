@@ -193,7 +193,7 @@ impl Work<'_> {
             return settled;
         }
         if !held.is_held() {
-            let error = anyhow::anyhow!("the lock was lost to somebody else meanwhile");
+            let error = anyhow::anyhow!("another run has taken the lock meanwhile");
             return settled.and(Err(Stop::Unfinished(error)));
         }
         let released = held.release(false).await.context("the lock runs out by itself");
@@ -300,7 +300,7 @@ impl Work<'_> {
     /// Nobody holds it. A pending record is settled only if somebody answers for it, and under the lock.
     async fn vacant(&mut self) -> Result<(), Stop> {
         self.report.outcome = "vacant";
-        say(&format!("lease {} in namespace {}: nobody holds it", self.place.lease, self.place.namespace));
+        say(&format!("lease {} in namespace {}: no run holds it", self.place.lease, self.place.namespace));
         let history = self.history().await?;
         loop {
             match orphan(&history, &self.flags, &self.place) {
@@ -328,7 +328,7 @@ impl Work<'_> {
         let held = match lease::acquire(client, &wanted, self.clock, &mut queue, stop, |_, _| {}).await {
             Ok(acquired) => acquired.held,
             Err(LockError::Timeout { holder, .. }) => {
-                let why = format!("somebody took the lock meanwhile: {}", who(&holder));
+                let why = format!("another run took the lock meanwhile: {}", who(&holder));
                 return Err(Stop::Refused { why, next: vec![self.place.unlock(id(&holder), "")] });
             }
             Err(LockError::Stopped { .. }) => {
@@ -354,8 +354,11 @@ impl Work<'_> {
                 if self.look(&history) {
                     return Ok(());
                 }
-                say(&format!("hint: if nobody is at work any more: {}", self.place.unlock("", " --force")));
-                let why = "its record is left as it is: whoever took the lock may be at work";
+                say(&format!(
+                    "hint: if no command works under it any more: {}",
+                    self.place.unlock("", " --force")
+                ));
+                let why = "its record is left as it is: a command may still work under the lock";
                 return Err(Stop::Unfinished(anyhow::anyhow!(why)));
             }
             self.wait(held, theirs).await?;
@@ -364,7 +367,8 @@ impl Work<'_> {
     }
 
     async fn wait(&mut self, held: &Held, limit: Duration) -> Result<(), Stop> {
-        let bar = watching(&format!("waiting {} until its former holder can write no more", in_words(limit)));
+        let bar =
+            watching(&format!("waiting {}: until then the former holder may still write", in_words(limit)));
         let ended = tokio::select! {
             signal = self.signals.next() => Err(Stop::Cancelled(signal)),
             why = held.lost() => Err(Stop::Unfinished(anyhow::anyhow!("the lock was lost: {why}"))),
@@ -444,7 +448,7 @@ impl Work<'_> {
             Ok(())
         } else {
             Err(Stop::Unfinished(anyhow::anyhow!(
-                "a record became pending meanwhile: another helm is at work"
+                "a record became pending meanwhile: another helm is running"
             )))
         }
     }

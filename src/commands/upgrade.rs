@@ -1,13 +1,11 @@
 //! `upgrade`, `install`, `rollback` and `uninstall`: Helm's command, guarded.
 
-use std::{os::unix::process::CommandExt, sync::Arc};
-
-use clap::Parser;
+use std::{ffi::OsString, os::unix::process::CommandExt, sync::Arc};
 
 use super::session::{complain, listen, misused, sinks};
 use crate::{
     ci::checkout,
-    cli::Cli,
+    cli,
     clock::Clock,
     deploy,
     env::Env,
@@ -26,7 +24,7 @@ pub async fn run(command: Command, tokens: &[String], env: &Env, host: &str, clo
     };
     signals::let_come();
     if asks_for_help(tokens) {
-        return help(command, env);
+        return help(command, tokens, env);
     }
     let mut request = match Request::parse(command, tokens, env, host) {
         Ok(request) => request,
@@ -68,14 +66,18 @@ pub(super) fn reporter(request: &Request, env: &Env, clock: Clock) -> Arc<Report
     Arc::new(Reporter::new(sinks, clock))
 }
 
-/// helm-guard's flags, then Helm's own help.
-fn help(command: Command, env: &Env) -> u8 {
-    let shown = Cli::try_parse_from(["helm-guard", command.as_str(), "--help"]);
-    if let Err(help) = shown {
+/// helm-guard's flags; after `--help`, Helm's own help too. `-h` is one screen.
+fn help(command: Command, tokens: &[String], env: &Env) -> u8 {
+    let is_long = tokens.iter().take_while(|token| *token != "--").any(|token| token == "--help");
+    let flag = if is_long { "--help" } else { "-h" };
+    if let Err(help) = cli::parse(["helm-guard", command.as_str(), flag].map(OsString::from)) {
         let _ = help.print();
     }
+    if !is_long {
+        return 0;
+    }
     let helm = env.get("HELM_BIN").filter(|bin| !bin.is_empty()).map_or("helm", String::as_str);
-    // Without Helm the help above is all there is, and that is no failure of --help.
+    // Without Helm, `--help` shows the text above only, and succeeds.
     let launch = Launch { helm: helm.into(), memory: Decided::of(env), ..Launch::default() };
     let _ = launch.alone(&[command.as_str().to_owned(), "--help".to_owned()]).status();
     0

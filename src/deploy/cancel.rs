@@ -1,4 +1,4 @@
-//! How a run ends before its time, and how long anything is waited for once it is asked to.
+//! How a run ends after a signal, and how long it then waits for each step.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ pub(super) fn stopped_repair(error: &anyhow::Error) -> End {
     }
     let reason = format!("the repair stopped: {error:#}");
     let next = match error.downcast_ref() {
-        Some(StoreError::Conflict(_)) => "is another helm at work? run it again",
+        Some(StoreError::Conflict(_)) => "another helm may be running: run the command again",
         Some(StoreError::Lost { .. }) => "helm-guard restore puts it back from the copy that is named above",
         Some(StoreError::Codec(..)) => {
             "--repair delete-record deletes the records of dead revisions, with a copy of each"
@@ -107,6 +107,6 @@ mod tests {
         assert_eq!((lost.outcome, lost.code), (Outcome::LockLost, exit::LOCK_LOST));
         let end = stopped_repair(&StoreError::Conflict("web.v2".into()).into());
         assert_eq!((end.outcome, end.code), (Outcome::Failed, 1));
-        assert!(end.reason.contains("record web.v2 was changed by somebody else"), "{}", end.reason);
+        assert!(end.reason.contains("record web.v2 was changed by another client"), "{}", end.reason);
     }
 }

@@ -1,4 +1,4 @@
-//! What a run of Helm came to, and why.
+//! The outcome of a run of Helm, and its reason.
 
 use super::{
     Done, Mended, Run,
@@ -73,9 +73,9 @@ impl Run<'_> {
         let command = self.request.invocation.command.as_str();
         let reason = reason.unwrap_or_else(|| match ended.signal {
             Some(signal) => {
-                format!("helm {command} {release} was ended by signal {signal}, which somebody else sent")
+                format!("helm {command} {release} was ended by signal {signal} from another process")
             }
-            None => format!("helm {command} {release} failed without a word"),
+            None => format!("helm {command} {release} failed without an error message"),
         });
         End { outcome: Outcome::Failed, code, reason, next }
     }

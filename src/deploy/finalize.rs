@@ -1,4 +1,4 @@
-//! Sets the records right when Helm is gone.
+//! Sets the records right after Helm has ended.
 
 use super::{Done, Mended, Run, cancel::in_time};
 use crate::{
@@ -25,7 +25,7 @@ impl Run<'_> {
         let settled = in_time(signals, self.settle_all(plans, &mut histories)).await;
         done.unsettled |= settled != Some(true);
         if settled.is_none() {
-            let why = "the API server does not answer: not all is settled, the next run repairs what is left";
+            let why = "the API server does not answer: some records are not set right; the next run repairs the release";
             self.reporter.emit(Event::Warning(why.to_owned()));
         }
         Histories::new(plans.len(), histories)
@@ -64,7 +64,7 @@ impl Run<'_> {
             let (left, steps): (Vec<_>, Vec<_>) = steps.partition(|step| may_be_anothers(step, &history));
             for revision in left.iter().filter_map(Step::revision) {
                 let why = format!(
-                    "--lock off: revision {revision} is left as it is, another run may be at work on it"
+                    "--lock off: revision {revision} is left as it is, because another run may work on it"
                 );
                 self.reporter.emit(Event::Warning(why));
             }

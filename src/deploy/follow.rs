@@ -1,4 +1,4 @@
-//! Follows a release while Helm works on it: watches feed the board, the board is told and drawn.
+//! Follows a release while Helm works on it: watches update the progress, which is printed and drawn.
 //!
 //! All that it starts ends with it. Nobody waits for it: a cluster that does not answer is one of which nothing is said.
 

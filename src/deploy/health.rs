@@ -1,5 +1,5 @@
-//! How the release fares before a run and after it, for the report.
-//! What it means is decided in `health.rs`.
+//! The health of the release before and after a run, for the report.
+//! `health.rs` decides what it means.
 
 use super::{Mended, Run, cancel::in_time, finalize::Histories};
 use crate::{

@@ -1,5 +1,4 @@
-//! Helm as a child process: its output passed through live, progress while it works, stopped gently. How it is started is in
-//! `helm/launch.rs`.
+//! Helm as a child process: passes its output through, shows progress, stops it gracefully. `helm/launch.rs` starts it.
 
 use std::{
     collections::VecDeque,

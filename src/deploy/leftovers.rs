@@ -1,5 +1,5 @@
-//! An install over a dead one: makes way for it, and deletes afterwards what only the dead one made.
-//! What may go is decided in `repair/leftovers.rs`.
+//! An install over a dead one: prepares for it, and afterwards deletes what only the dead install created.
+//! `repair/leftovers.rs` decides what may be deleted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -154,7 +154,8 @@ impl Run<'_> {
             let dead: Vec<u32> = set_aside(history).map(|record| record.revision).collect();
             if !self.clear(release, mended, history).await {
                 self.warn(
-                    "not all that a dead install left could be looked at: the next deploy goes on".to_owned(),
+                    "not all objects that a dead install left could be read: the next deploy continues"
+                        .to_owned(),
                 );
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Takes the locks of a deploy, one after the other, and gives them back; says why there is none.
+//! Takes the locks of a deploy, one after the other, and gives them back; explains why a lock could not be taken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -65,7 +65,7 @@ pub(super) async fn take_locks(
     let mut locks = Vec::new();
     if request.guard.lock == crate::cli::Lock::Off {
         if request.task != Task::Check {
-            reporter.emit(Event::Warning("--lock off: nobody else is kept out".into()));
+            reporter.emit(Event::Warning("--lock off: other deploys are not prevented".into()));
         }
         return Ok(locks);
     }
@@ -162,9 +162,9 @@ fn outdated(newer: &Newer, request: &Request) -> End {
     let code = if request.guard.outdated == cli::Outdated::Fail { exit::OUTDATED } else { 0 };
     // GitLab does not tell a job that a person retried from one that it retried itself.
     let next = if request.owner.run_attempt.is_empty() {
-        "to deploy this one all the same: --outdated allow"
+        "to deploy it anyway: --outdated allow"
     } else {
-        "to deploy this one all the same: run it again, or --outdated allow"
+        "to deploy it anyway: run it again, or --outdated allow"
     };
     End::new(Outcome::Outdated, code, newer.why(), &[next])
 }
@@ -207,7 +207,7 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
             if message.contains("because it is being terminated") =>
         {
             let look = format!("kubectl get namespace {namespace} -o jsonpath='{{.status.conditions}}'");
-            let reason = format!("namespace {namespace} is being deleted and takes nothing new");
+            let reason = format!("namespace {namespace} is being deleted and accepts no new objects");
             let next = "run it again, with --create-namespace, when the namespace is gone";
             End::new(Outcome::Refused, exit::REFUSED, reason, &[&look, next])
         }
@@ -217,7 +217,7 @@ fn no_lock(error: lease::LockError, server: &str) -> End {
                 Outcome::Refused,
                 exit::REFUSED,
                 error.to_string(),
-                &[rule, "or --lock off, and nobody is kept out"],
+                &[rule, "or use --lock off, which does not prevent other deploys"],
             )
         }
         lease::LockError::NoNamespace(namespace) => {

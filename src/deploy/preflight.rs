@@ -1,4 +1,4 @@
-//! When the API server is asked whether it would take what Helm is about to apply, and what comes of its answers.
+//! When a deploy runs the preflight, and what follows from its findings.
 //!
 //! Helm says itself what it is about to do: its first write of a deploy is the new release's record, with the whole manifest in
 //! it. The fence holds that one request until the API server was asked about all objects; if it is bound to refuse one, the
@@ -152,7 +152,7 @@ fn sentence(certain: &[Finding]) -> String {
     };
     let first = certain.first().map(|first| first.sentence()).unwrap_or_default();
     let why = match certain.first().map(|first| first.id) {
-        Some("timeout-too-short") => "helm would give up on it",
+        Some("timeout-too-short") => "helm would stop waiting for it",
         Some("right-missing") => "a right is missing",
         Some("record-too-large") => "the record would not fit",
         _ => "the API server would refuse it",
@@ -581,7 +581,7 @@ async fn alone(cluster: &Cluster, absent: &BTreeSet<String>) -> Result<(), Strin
 
 fn came_between(path: &str) -> String {
     format!(
-        "helm-guard: nothing was changed: while helm started, {path} was created by somebody else, or cannot be looked at any \
+        "helm-guard: nothing was changed: while helm started, {path} was created by another client, or cannot be read any \
          more: run the same command again"
     )
 }

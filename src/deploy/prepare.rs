@@ -1,5 +1,5 @@
-//! Makes one release deployable: looks, plans, proves, saves, and does what the plan says.
-//! What is to be done is decided in `repair.rs`.
+//! Makes a release deployable: reads its history, plans the repair, renders the chart, saves copies, and executes the plan.
+//! `repair.rs` decides what to do.
 
 use super::{
     Done, Run,
@@ -85,13 +85,14 @@ impl Run<'_> {
             sets: Vec::new(),
         };
         let precious = precious(&self.cluster, release, &history);
-        let precious = unless_stopped(signals, "looking at what lives", precious).await?;
+        let precious = unless_stopped(signals, "reading the live objects", precious).await?;
         let alone = self.request.task == Task::Repair;
         let apis = self.unserved(release, &history, mended.rollback_to);
         let apis = unless_stopped(signals, "looking at what the cluster serves", apis).await?;
         let (strategy, history_max) = (self.request.guard.repair, self.request.history_max);
         let proof = self.proof(release, &history);
-        let proof = unless_stopped(signals, "comparing what lives with the last revision", proof).await?;
+        let proof =
+            unless_stopped(signals, "comparing the live objects with the last revision", proof).await?;
         let answer = if alone {
             repair::standalone::plan(&history, strategy, history_max, &precious, &proof)
         } else {
@@ -115,7 +116,7 @@ impl Run<'_> {
             }
             Answer::Repair(plan) => {
                 let survey = survey(&self.cluster, release, &history, &plan);
-                let survey = unless_stopped(signals, "looking at what lives", survey).await?;
+                let survey = unless_stopped(signals, "reading the live objects", survey).await?;
                 repair::uninstall::told(plan, &survey, alone)
             }
             answer => answer,
@@ -149,7 +150,7 @@ impl Run<'_> {
         }
         if alone
             && let Some(fares) =
-                unless_stopped(signals, "looking at what lives", self.fares(&history)).await?
+                unless_stopped(signals, "reading the live objects", self.fares(&history)).await?
         {
             self.reporter.emit(Event::FaredBefore(fares));
         }

@@ -1,4 +1,4 @@
-//! While Helm works on a release: who looks at it, and from when on.
+//! Which watches follow a release while Helm works on it, and when they start.
 
 use std::{convert::Infallible, sync::Mutex, time::Duration};
 

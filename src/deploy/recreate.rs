@@ -1,5 +1,5 @@
-//! StatefulSets that only a new one can change (`--recreate-statefulsets`): deleted before Helm makes them anew, looked for
-//! afterwards. Which they are is found by the preflight.
+//! StatefulSets that cannot be changed in place (`--recreate-statefulsets`): deletes them before Helm creates them again, and
+//! checks afterwards that they exist. The preflight finds them.
 
 use std::sync::Arc;
 
@@ -89,13 +89,15 @@ impl Run<'_> {
             let key = named(&key, &self.cluster.namespace);
             let said = match uid {
                 Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {
-                    format!("{key} is there again, made anew")
+                    format!("{key} was created again")
                 }
                 Ok(_) if ended.code != Some(0) => {
-                    format!("{key} is not there: helm failed before it made it anew; the next deploy does")
+                    format!(
+                        "{key} does not exist: helm failed before it created it again; the next deploy creates it"
+                    )
                 }
-                Ok(_) => format!("{key} is not there, though helm succeeded: look at the chart"),
-                Err(why) => format!("{key} could not be looked at: {why}"),
+                Ok(_) => format!("{key} does not exist, although helm succeeded: check the chart"),
+                Err(why) => format!("{key} could not be read: {why}"),
             };
             self.reporter.emit(Event::Recreated(said));
         }

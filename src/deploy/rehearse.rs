@@ -1,4 +1,4 @@
-//! Helm's own rendering of a deploy before it runs, for objects for which a deploy would be refused.
+//! Helm's own rendering of a deploy before it runs, to confirm a refusal.
 //!
 //! Where helm-guard renders the chart itself (a stuck release, a check, no fence) it uses `helm template`, which knows no
 //! revision. What comes out differs from Helm's own run where a template uses that, or makes up values. So Helm does the deploy

@@ -1,5 +1,5 @@
-//! Waits for what a repair without a deploy brought back, and looks whether it is there.
-//! Which revision that is, is decided in `repair/standalone.rs`.
+//! Waits until the revision that a repair without a deploy brought back is ready, and checks its objects.
+//! `repair/standalone.rs` decides which revision that is.
 
 use std::{
     convert::Infallible,

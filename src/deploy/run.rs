@@ -1,4 +1,4 @@
-//! Runs Helm behind the fence, says how far it is, and looks at the release before Helm hides why it failed.
+//! Runs Helm behind the fence, reports progress, and reads the release before Helm's rollback hides the cause of a failure.
 
 use std::{
     sync::{Mutex, PoisonError},

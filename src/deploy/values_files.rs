@@ -1,4 +1,4 @@
-//! Values in files that a command line names: what they hold may be quoted in an error, and must not be shown.
+//! The values in files of the command line: an error may quote them, so they are redacted.
 
 use std::{fs::File, io::Read};
 

@@ -1,4 +1,4 @@
-//! What the API server refused: the deploy ended there.
+//! Causes: requests that the API server refused, which ended the deploy.
 //! Pure. The words are the API server's, seen by the fence; without a fence Helm quotes them.
 
 use super::{Cause, Refusal, Snapshot, between, messages, pods, says, values};
@@ -167,7 +167,7 @@ pub(super) fn credentials(snapshot: &Snapshot) -> Vec<Cause> {
             let plain = Said { object: String::new(), ..*said };
             cause(
                 &plain,
-                "the API server takes the credentials no more: they ran out, or were revoked",
+                "the API server no longer accepts the credentials: they expired or were revoked",
                 remedy(),
             )
         })
@@ -203,7 +203,7 @@ pub(super) fn namespace_leaves(snapshot: &Snapshot) -> Vec<Cause> {
             format!("kubectl get namespace {name} -o jsonpath='{{.status.conditions}}'   # what keeps it"),
             "run it again, with --create-namespace, when the namespace is gone".to_owned(),
         ];
-        Some(cause(&plain, "the namespace is being deleted and takes nothing new", remedy))
+        Some(cause(&plain, "the namespace is being deleted and accepts no new objects", remedy))
     });
     refused.take(1).collect()
 }
@@ -296,7 +296,7 @@ pub(super) fn stateful_set(snapshot: &Snapshot) -> Vec<Cause> {
             format!(
                 "kubectl delete statefulset {name} -n {namespace} --cascade=orphan   # pods and volumes stay"
             ),
-            "run the same deploy again: it creates the StatefulSet anew, which takes its pods over"
+            "run the same deploy again: it creates the StatefulSet again, which takes its pods over"
                 .to_owned(),
         ];
         cause(said, summary, remedy)
@@ -463,7 +463,7 @@ pub(super) fn changed(snapshot: &Snapshot) -> Vec<Cause> {
         let summary = if words.contains("uid") {
             "it was deleted and created again while helm worked on it"
         } else {
-            "somebody else changed it while helm worked on it"
+            "another client changed it while helm worked on it"
         };
         let remedy = vec![
             "run the same command again: nothing is wrong with the object".to_owned(),
@@ -508,7 +508,7 @@ pub(super) fn admission(snapshot: &Snapshot) -> Vec<Cause> {
             }
         };
         let why = why.trim_start_matches([':', ' ']);
-        let remedy = vec!["change the object as it asks, or ask who owns that policy".to_owned()];
+        let remedy = vec!["change the object as it asks, or ask the owner of that policy".to_owned()];
         Some(cause(said, format!("{who} refuses it: {why}"), remedy))
     });
     refused.collect()

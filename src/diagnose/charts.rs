@@ -66,7 +66,7 @@ pub(super) fn credentials(snapshot: &Snapshot) -> Vec<Cause> {
     let summary = if is_denied {
         format!("{host} does not allow this account to read the chart")
     } else {
-        format!("{host} wants credentials for the chart")
+        format!("{host} requires credentials for the chart")
     };
     let remedy = if is_registry {
         vec![
@@ -393,7 +393,7 @@ mod tests {
         for (error, wants, away) in [
             (
                 "GET \"http://r.example/v2/p/web/tags/list\": basic credential not found",
-                "r.example wants credentials for the chart",
+                "r.example requires credentials for the chart",
                 "",
             ),
             (
@@ -403,7 +403,7 @@ mod tests {
             ),
             (
                 "looks like \"http://r.example/s\" is not a valid chart repository or cannot be reached: failed to fetch http://r.example/s/index.yaml : 401 Unauthorized",
-                "r.example wants credentials for the chart",
+                "r.example requires credentials for the chart",
                 "",
             ),
             (

@@ -1,4 +1,4 @@
-//! Looks at what a release has in the cluster, for its diagnosis. What it means is decided in `diagnose.rs`.
+//! Reads what a release has in the cluster, for its diagnosis. `diagnose.rs` decides what it means.
 //! Bounded in requests, objects and bytes; a kind that may not be read is only named. What is secret stays here.
 
 use std::{collections::BTreeSet, time::Duration};

@@ -1,4 +1,4 @@
-//! Containers that are not as they should be, each with its pod and what it belongs to.
+//! Containers in trouble, each with its pod and its workload.
 //! Pure. Init containers and sidecars count as containers.
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! What is deleted and does not go.
+//! Causes: objects that are being deleted and stay because of finalizers.
 //! Pure.
 
 use super::{Cause, Snapshot, label, list, text};
@@ -29,7 +29,7 @@ pub(super) fn blocked(snapshot: &Snapshot) -> Vec<Cause> {
                 format!("kubectl get {kind} {name} -n {namespace} -o yaml   # does the controller of the finalizer run?"),
                 format!(
                     "if that controller is gone for good: kubectl patch {kind} {name} -n {namespace} --type=merge -p \
-                     '{{\"metadata\":{{\"finalizers\":null}}}}'   # what it was to clean up stays"
+                     '{{\"metadata\":{{\"finalizers\":null}}}}'   # what the finalizer would clean up stays"
                 ),
             ],
             ..Cause::default()

@@ -1,4 +1,4 @@
-//! What Helm refuses by itself.
+//! Causes: errors of Helm itself.
 //! Pure. The words are those of Helm 3 and 4.
 
 use super::{Cause, Snapshot};

@@ -92,7 +92,7 @@ pub(super) fn not_found(snapshot: &Snapshot) -> Vec<Cause> {
 }
 
 pub(super) fn denied(snapshot: &Snapshot) -> Vec<Cause> {
-    found(snapshot, Why::Denied, "may not be pulled: the registry wants a login, or another one", |seat| {
+    found(snapshot, Why::Denied, "may not be pulled: the registry requires a login, or another one", |seat| {
         let secrets: Vec<&str> =
             super::list(seat.pod, "/spec/imagePullSecrets").iter().map(|one| text(one, "/name")).collect();
         vec![if secrets.is_empty() {

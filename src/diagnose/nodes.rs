@@ -1,4 +1,4 @@
-//! What nodes do to pods: a node that is away takes its pods with it, and one that runs short ends them.
+//! Causes: nodes that are unavailable or evict pods.
 //! Pure. The words are those of the kubelet and the controller that looks after nodes.
 
 use serde_json::Value;
@@ -28,7 +28,7 @@ pub(super) fn not_ready(snapshot: &Snapshot) -> Vec<Cause> {
             evidence,
             remedy: vec![
                 format!("kubectl describe node {name}"),
-                format!("if the machine is gone for good: kubectl delete node {name}   # its pods are made anew elsewhere"),
+                format!("if the machine is gone for good: kubectl delete node {name}   # its pods are created again on other nodes"),
             ],
             ..Cause::default()
         }
@@ -107,7 +107,7 @@ fn means(reason: &str, message: &str) -> (String, &'static str) {
     match (reason, short) {
         ("Evicted", Some(resource)) => (
             format!("evicted: its node runs short of {resource}"),
-            "give its containers resources.requests of what they take: who takes more than that goes first",
+            "give its containers resources.requests of what they use: a pod that uses more than it requests is evicted first",
         ),
         // `Pod ephemeral local storage usage exceeds …`, `Usage of EmptyDir volume "cache" exceeds the limit "1Gi".`
         ("Evicted", None) if message.contains("exceed") => (
@@ -118,7 +118,7 @@ fn means(reason: &str, message: &str) -> (String, &'static str) {
             "ended, to make room for one that is more important".to_owned(),
             "give it a priorityClassName that fits, or the cluster more room",
         ),
-        _ => (format!("ended by its node: {reason}: {message}"), "look at what the node says of itself:"),
+        _ => (format!("ended by its node: {reason}: {message}"), "read the status of the node:"),
     }
 }
 

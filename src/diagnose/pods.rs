@@ -1,4 +1,4 @@
-//! Pods that do not come up: not placed, not started, crashing, not answering.
+//! Causes: pods that are not scheduled, do not start, crash, or fail their probes.
 //! Pure. The words are those of the scheduler, the kubelet and the controllers.
 
 use super::{
@@ -96,7 +96,10 @@ pub(super) fn out_of_memory(snapshot: &Snapshot) -> Vec<Cause> {
                 summary: format!("{} is killed: it takes more memory than {beyond}", seat.title()),
                 evidence: crash_evidence(snapshot, &seat),
                 remedy: vec![
-                    format!("raise resources.limits.memory of {}, or find what it keeps", seat.title()),
+                    format!(
+                        "raise resources.limits.memory of {}, or find what uses the memory",
+                        seat.title()
+                    ),
                     seat.logs_command(snapshot),
                 ],
                 ..Cause::default()

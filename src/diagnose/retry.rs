@@ -1,4 +1,4 @@
-//! Is it right to run the same Helm command once more?
+//! Whether to run the same Helm command once more.
 //! Pure: `deploy.rs` does it, once, under the lock that it still holds.
 //!
 //! Only where all that failed is a race that Helm lost: somebody wrote an object between Helm's reading and its writing, and

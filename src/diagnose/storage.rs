@@ -103,7 +103,7 @@ pub(super) fn missing(snapshot: &Snapshot) -> Vec<Cause> {
         let name = between(message, "persistentvolumeclaim \"", "\" not found")?;
         Some(Cause {
             object: owner(snapshot, pod),
-            summary: format!("its pod wants claim {name}, which does not exist"),
+            summary: format!("its pod needs claim {name}, which does not exist"),
             evidence: vec![format!("Pod/{}: {message}", text(pod, "/metadata/name"))],
             remedy: vec![
                 format!("kubectl get pvc -n {}", snapshot.namespace),

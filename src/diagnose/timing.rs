@@ -1,4 +1,4 @@
-//! Helm gave up, and nothing is wrong: it had too little time.
+//! Cause: Helm's timeout was too short, and nothing else is wrong.
 //! Pure.
 
 use jiff::Timestamp;

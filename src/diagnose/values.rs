@@ -1,4 +1,4 @@
-//! Values that the chart, or Helm, does not take.
+//! Causes: values that the chart or Helm does not accept.
 //! Pure. The words are those of Helm 3 and 4.
 
 use super::{
@@ -199,7 +199,7 @@ pub(super) fn not_yaml(snapshot: &Snapshot) -> Vec<Cause> {
     let (file, why) = told.split_once(": ").unwrap_or((told, ""));
     let why = why.rsplit("yaml: ").next().unwrap_or(why);
     let mut remedy = vec![format!(
-        "helm template {} CHART --debug   # prints what it renders to; the line is counted there",
+        "helm template {} CHART --debug   # prints the rendered text, to which the line number refers",
         super::messages::shell(&snapshot.release)
     )];
     let unquoted = [

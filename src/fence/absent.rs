@@ -1,4 +1,4 @@
-//! Objects of which it is known that they are not there, while a first install asks for each of them.
+//! Objects that are known not to exist, for the reads of a first install.
 //!
 //! Before an install writes anything Helm reads each object of the chart, one after the other, so that it does not take another's
 //! for its own (`existingResourceConflict`, action/validate.go of Helm 3.22 and 4.3): as many round trips as there are objects.

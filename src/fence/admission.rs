@@ -1,5 +1,4 @@
-//! What Helm does ahead of the record of a new revision, while somebody waits to look at that. Pure: who passes requests on is
-//! `fence/proxy.rs`.
+//! Holds Helm's first write of a new revision back until the preflight has finished. Pure: `fence/proxy.rs` passes requests on.
 //!
 //! Helm makes room in its history first, and installs the CRDs of a chart. The deletes of old records wait here, answered as if
 //! they were done, until it is known that the record may be written; then they are done, and if one fails the record's create

@@ -1,4 +1,4 @@
-//! Bodies of requests and answers: streamed, with as much of their beginning as somebody wants to see.
+//! Bodies of requests and answers: streamed, with a copy of their beginning up to a limit.
 
 use std::{convert::Infallible, task::Poll};
 

@@ -1,5 +1,5 @@
-//! The fence's own directory: Helm's kubeconfig, and what Helm's client remembers of the API server.
-//! What is in the kubeconfig is decided in `fence.rs`.
+//! The fence's own directory: Helm's kubeconfig, and the discovery cache of Helm's client.
+//! `fence.rs` decides what is in the kubeconfig.
 
 use std::{
     fs::DirBuilder,

@@ -1,4 +1,4 @@
-//! Objects that the preflight has seen a moment ago, and of which Helm asks next whether they are there.
+//! Objects that the preflight has just read, for Helm's reads of the same objects.
 //!
 //! An upgrade of Helm 4 reads each object before its server-side apply, and of the answer it takes only whether there was one
 //! (`Client.update`, kube/client.go of Helm 4.3: `if _, err := helper.Get(…)`). The apply then creates the object or changes

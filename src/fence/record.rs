@@ -1,4 +1,4 @@
-//! Is a write one of a release record? And what does an answer of the API server say?
+//! Recognizes writes of release records, and reads answers of the API server.
 //! Pure: in JSON, and in Kubernetes' protobuf as far as its envelope and first fields go.
 
 use http::{Method, uri::PathAndQuery};

@@ -1,4 +1,4 @@
-//! The fence as a whole: put up for one run of Helm, taken down after it.
+//! The server of the fence: started for one run of Helm, stopped after it.
 
 use std::{
     convert::Infallible,

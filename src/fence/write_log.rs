@@ -1,4 +1,4 @@
-//! What Helm wrote, and what became of it. Pure: who writes here is `fence/proxy.rs`.
+//! The log of Helm's writes and their results. Pure: `fence/proxy.rs` adds the entries.
 
 use serde::Serialize;
 use std::collections::VecDeque;

@@ -176,7 +176,10 @@ mod tests {
         let server = MockServer::start().await;
         let endless = page(&[deployment("web", 2)], "next");
         Mock::given(path(DEPLOYMENTS)).respond_with(endless).mount(&server).await;
-        assert_eq!(seen(&server).await, (vec![], vec!["deployments are more than is looked at".to_owned()]));
+        assert_eq!(
+            seen(&server).await,
+            (vec![], vec!["deployments are more than helm-guard reads".to_owned()])
+        );
         assert!(Blindness::TooMuch.lasts() && Blindness::Forbidden.lasts() && !Blindness::Unanswered.lasts());
     }
 

@@ -1,5 +1,5 @@
-//! The word of the CI system that a holder's run is over, weighed against what its Lease shows: who renews is alive.
-//! Pure: looks and answers are passed in.
+//! Whether a holder is dead: what the CI system says about its run, weighed against its Lease. A holder that renews is alive.
+//! Pure: observations and answers are passed in.
 
 use std::time::Duration;
 

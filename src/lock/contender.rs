@@ -1,5 +1,6 @@
-//! What a run learns of others before it has the lock: is the holder's CI run over, is a newer run of its line alive?
-//! Asks beside the looks at the Lease, never before them. What the answers mean is decided in `ci.rs`, `over.rs`, `line.rs`.
+//! What a run that waits for the lock asks the CI system: is the holder's run over, is a newer run alive?
+//! The questions are asked in parallel to the reads of the Lease, never before them. `ci.rs`,
+//! `ci_liveness.rs` and `run_history.rs` decide what the answers mean.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The holder of a lock, as its Lease tells, and how it is named. Pure.
+//! The holder of a lock, as its Lease describes it, and how messages name it. Pure.
 
 use super::lease_name;
 use crate::{

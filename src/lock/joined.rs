@@ -1,4 +1,4 @@
-//! The members of a hold: its holder, and the processes that work under it because they were told its lock ID.
+//! The members of a hold: its holder, and the processes that work under it by its lock ID.
 //! Pure: whether a process has ended is looked up by the caller.
 //!
 //! The Lease's own renew time is the holder's: it says nothing of a member. So each member notes when it renewed last, and

@@ -1,5 +1,5 @@
 //! The Lease behind the lock: every write is a compare-and-swap on resource version and UID.
-//! What to do about what is read is decided in `lock.rs`.
+//! `lock.rs` decides what follows from what is read.
 
 mod hold;
 mod object;

@@ -1,4 +1,4 @@
-//! The protocol of the Lease: what an answer of the API server means for who asked, and what comes next.
+//! The protocol of the Lease: what an answer of the API server means, and the next step.
 //! Pure: `lock/lease.rs` sends and waits, and `tests/lock_model` puts these functions through every order of events.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The line of runs before a lock: which of them came last, whose Helm has started, what was deployed; and whether a run
-//! is outdated by another. Numbers compare only within one release, repository, workflow file and ref.
+//! The history of runs that is kept in the Lease: the newest run, the runs that started their Helm, the last deploy; and whether
+//! one run makes another outdated. Numbers compare only within one release, repository, workflow file and ref.
 //! Pure. It is kept in an annotation of the Lease, which anybody may have written: what does not parse is nothing.
 
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! Who besides the API server itself judges an object that is applied: webhooks and admission policies. They are asked even
-//! where an apply changes nothing, and what they say may be another than last time.
+//! Webhooks and admission policies, which judge an object in addition to the API server. They are called even if an apply
+//! changes nothing, and their answer may differ from the last one.
 //! Pure: they are read in `preflight/unchanged.rs`.
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Where objects of the usual kinds live in the API. Kinds that are not here are asked about.
+//! The API paths of the usual kinds. Other kinds are looked up in the cluster's discovery.
 //! Pure: the kinds of Kubernetes itself and their names do not change.
 
 use crate::manifest::ObjectKey;

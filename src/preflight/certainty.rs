@@ -1,4 +1,4 @@
-//! How sure a finding is. Every finding passes [`of`], and nothing else can make one certain.
+//! Whether a finding is certain. Every finding passes [`of`], and no other function can make one certain.
 //! Pure.
 //!
 //! The rule: a deploy is refused before anything is changed **only if Helm's own request, in the state in which Helm will
@@ -166,8 +166,8 @@ fn doubt(ground: &Ground<'_>, situation: &Situation<'_>) -> Option<String> {
         }),
         Ground::Patience { lives } => match lives {
             Some(false) => acts().or_else(mutates),
-            Some(true) => Some("it lives, and may not start anew".to_owned()),
-            None => Some("it is not known whether it lives".to_owned()),
+            Some(true) => Some("it exists, and its pods may not start again".to_owned()),
+            None => Some("it is unknown whether it exists".to_owned()),
         },
     }
 }

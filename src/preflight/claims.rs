@@ -70,7 +70,9 @@ pub fn kept(claim: &Claim, namespace: &str, live: &Value, expands: Option<bool>)
              '{{\"spec\":{{\"resources\":{{\"requests\":{{\"storage\":\"{wanted}\"}}}}}}}}'"
         ),
     };
-    Some(format!("PersistentVolumeClaim/{name} keeps its {is}, and the new set wants {wanted}; {what}"))
+    Some(format!(
+        "PersistentVolumeClaim/{name} keeps its {is}, and the new StatefulSet requests {wanted}; {what}"
+    ))
 }
 
 /// Of a storage class.
@@ -174,7 +176,7 @@ mod tests {
         let claim = |wanted: &str| Claim { name: "data-db-0".into(), wanted: wanted.into() };
         let live = |class: &str| set(&format!("{{{class}resources: {{requests: {{storage: 1Gi}}}}}}"));
         let fast = live("storageClassName: fast, ");
-        let patch = "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new set wants 2Gi; to make it larger: \
+        let patch = "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new StatefulSet requests 2Gi; to make it larger: \
                      kubectl patch pvc data-db-0 -n shop -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"2Gi\"}}}}'";
         for (what, wanted, live, expands, expected) in [
             ("it can", "2Gi", &fast, Some(true), patch),
@@ -185,7 +187,7 @@ mod tests {
                 "2Gi",
                 &fast,
                 Some(false),
-                "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new set wants 2Gi; it cannot be made larger \
+                "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new StatefulSet requests 2Gi; it cannot be made larger \
                  (its storage class fast does not allow it): move its data to a new one",
             ),
             (
@@ -193,7 +195,7 @@ mod tests {
                 "2Gi",
                 &live(""),
                 None,
-                "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new set wants 2Gi; it cannot be made larger \
+                "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new StatefulSet requests 2Gi; it cannot be made larger \
                  (it has no storage class): move its data to a new one",
             ),
             (
@@ -201,7 +203,7 @@ mod tests {
                 "500Mi",
                 &fast,
                 Some(true),
-                "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new set wants 500Mi; a claim cannot be made smaller: \
+                "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new StatefulSet requests 500Mi; a claim cannot be made smaller: \
                  move its data to a new one",
             ),
         ] {

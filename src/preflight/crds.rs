@@ -1,5 +1,5 @@
-//! Takes back the CRDs that Helm installed for a deploy which was refused then: those alone that Helm itself created a moment
-//! ago, known by their UID, and only while there is no object of them.
+//! Deletes the CRDs that Helm installed for a deploy that was then refused: only those that this Helm created, identified by
+//! their UID, and only while they have no objects.
 
 use http::Method;
 use kube::Client;
@@ -17,7 +17,7 @@ pub async fn take_back(client: &Client, definition: &Definition) -> Result<(), S
     let get = async |path: &str| send(client, Method::GET, path, "application/json", None).await.0;
     let live = match get(&path).await {
         Ok(live) if live["metadata"]["uid"] == definition.uid.as_str() => live,
-        Ok(_) => return Err("somebody has made it anew".to_owned()),
+        Ok(_) => return Err("another client has created it again".to_owned()),
         Err(refusal) if refusal.code == 404 => return Ok(()),
         Err(refusal) => return Err(refusal.message),
     };

@@ -1,5 +1,5 @@
-//! Asks the API server, by dry runs, whether it would take what Helm is about to apply in the way Helm will apply it, and
-//! looks up what workloads refer to. Changes nothing, but for StatefulSets that are to be made anew.
+//! Sends what Helm is about to apply to the API server as dry runs, in the way Helm will apply it, and looks up what workloads
+//! refer to. Changes nothing, except StatefulSets that are to be recreated.
 //! What the answers mean is decided in `preflight.rs`.
 
 use std::{

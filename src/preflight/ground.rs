@@ -1,4 +1,4 @@
-//! What a refusal of the API server's depends on: the object and the request, the object as it lives, or what others share.
+//! What a refusal of the API server depends on: the object and the request, the live object, or shared state.
 //! Pure. By code and reason where these say it, else by the words of Kubernetes' own admission plugins.
 
 use super::{Answer, Refusal, api_paths, certainty::Ground};

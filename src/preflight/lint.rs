@@ -1,4 +1,4 @@
-//! What `helm lint` has against a chart.
+//! The findings of `helm lint` about a chart.
 //! Pure: `deploy/preflight.rs` runs it.
 
 use super::Finding;

@@ -1,4 +1,4 @@
-//! In which order Helm sends the requests of a deploy: what comes before the request for an object?
+//! The order in which Helm sends the requests of a deploy, and what comes before the request for an object.
 //! Pure.
 //!
 //! Hooks of the first event run one after the other by weight and name, each until it has ended; then the objects are applied

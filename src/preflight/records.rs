@@ -1,4 +1,4 @@
-//! What becomes of Helm's records: does the next one fit its object, and does the history limit take away the last good one?
+//! Findings about Helm's records: whether the next one fits its object, and whether the history limit deletes the last good one.
 //! Pure.
 
 use super::{

@@ -1,4 +1,4 @@
-//! The API server's words as they may be shown: it quotes values, and some of them are secret.
+//! Redacts messages of the API server, which quote values, some of them secret.
 //! Pure.
 
 use serde_json::Value;

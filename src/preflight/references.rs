@@ -1,5 +1,5 @@
-//! What a rendered workload needs and nobody checks when it is applied: Secrets, ConfigMaps and keys in them, accounts,
-//! claims, classes. The API server takes it without, and its pods never start.
+//! What a rendered workload refers to: Secrets, ConfigMaps and keys in them, accounts, claims, classes. The API server accepts
+//! a workload without them, and its pods never start.
 //!
 //! What is missing before a deploy may be there when a pod needs it: a hook or a controller of the release makes it. Then
 //! nobody knows yet, and it is looked at again when Helm has ended.

@@ -123,7 +123,7 @@ pub fn needed(plan: &Plan<'_>, resources: &Resources<'_>) -> Needed {
     };
     for key in plan.manifest.keys() {
         if plan.looks_first {
-            need(key, &["get"], true, true, "helm looks at each object before it applies it");
+            need(key, &["get"], true, true, "helm reads each object before it applies it");
         }
         if plan.unasked.contains(key) {
             need(key, &["patch"], true, true, "helm applies each object, changed or not");
@@ -134,7 +134,7 @@ pub fn needed(plan: &Plan<'_>, resources: &Resources<'_>) -> Needed {
     }
     let before = plan.before.into_iter().flat_map(Manifest::keys);
     for key in before.filter(|key| !plan.manifest.contains(key)) {
-        need(key, &["delete"], true, false, "the release has no more of it, and helm removes what it had");
+        need(key, &["delete"], true, false, "the new manifest does not contain it, and helm removes it");
     }
     for (key, hook) in &plan.hooks.objects {
         let is_definition = key.kind == "CustomResourceDefinition";
@@ -159,7 +159,7 @@ pub fn needed(plan: &Plan<'_>, resources: &Resources<'_>) -> Needed {
                 name: String::new(),
             };
             all.entry(right)
-                .or_insert(Purpose { certain: false, what: "helm looks at it while it waits (--wait)" });
+                .or_insert(Purpose { certain: false, what: "helm reads it while it waits (--wait)" });
         }
     }
     for (verb, name) in plan.records.written() {
@@ -448,7 +448,7 @@ mod tests {
             verb,
             name: String::new(),
         };
-        let waits = Purpose { certain: false, what: "helm looks at it while it waits (--wait)" };
+        let waits = Purpose { certain: false, what: "helm reads it while it waits (--wait)" };
         let keeps = Purpose { certain: true, what: "helm keeps the release's records in it" };
         let all = [
             (right("shop", "apps", "replicasets", "list"), waits),

@@ -98,10 +98,8 @@ fn cannot_fit(key: &ObjectKey, least: &Least, timeout: u64) -> Late {
 }
 
 fn may_not_fit(key: &ObjectKey, limit: &Least, timeout: u64) -> Late {
-    let finding = Finding {
-        cause: format!("{}, longer than helm waits: helm gives up first", limit.why),
-        ..base(key, limit, timeout)
-    };
+    let finding =
+        Finding { cause: format!("{}, longer than helm waits", limit.why), ..base(key, limit, timeout) };
     Late { key: key.clone(), finding, cannot_fit: false, is_new: false }
 }
 

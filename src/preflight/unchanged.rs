@@ -1,4 +1,4 @@
-//! Objects of an upgrade that need no dry run, and how the others live: read by lists.
+//! Objects of an upgrade that need no dry run, and the live state of the others, read by lists.
 //!
 //! A dry run of an object is left out only where it is known what it would say. That is so for a server-side apply, where
 //! * the manifest of the last revision, which completed and applied it on the server's side, has the same object;

@@ -1,5 +1,5 @@
-//! May a revision be called deployed though its Helm died before it said so? What lives in, yes or no out.
-//! Pure: what lives is read in `adopt/look.rs`.
+//! Whether a dead revision may be marked `deployed`: takes the live objects, returns yes or the reasons against it.
+//! Pure: `adopt/look.rs` reads the live objects.
 //!
 //! Helm saves `deployed` when it has applied the manifest, waited, and run the hooks. So a revision is what it would have
 //! become if Helm's apply, done again from all that may live, would change nothing; if every object is ready; if nothing
@@ -237,9 +237,9 @@ fn ended(hook: &Hook) -> Option<String> {
     }
     let live = match &hook.live {
         Err(why) => return Some(format!("may not have ended: {why}")),
-        Ok(None) => return Some("began, and is gone: nobody knows how it ended".into()),
+        Ok(None) => return Some("started and is gone; its result is unknown".into()),
         Ok(Some(_)) if !hook.run.replaces_its_predecessor() => {
-            return Some("began, and what lives may be of an earlier run".into());
+            return Some("started, and the live object may be of an earlier run".into());
         }
         Ok(Some(live)) => live,
     };

@@ -1,5 +1,5 @@
-//! Does the steps of a repair: edits records, saves copies first, asks which objects live.
-//! Which steps is decided in `repair.rs`.
+//! Executes the steps of a repair: saves copies, edits records, reads which objects exist.
+//! `repair.rs` decides the steps.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -107,7 +107,7 @@ impl Hands<'_> {
                     _ => format!("{was} → failed"),
                 };
                 let base = if objects > 0 {
-                    format!(", for this run the base of the merge with {objects} objects")
+                    format!(", temporary merge base for this run, with {objects} objects")
                 } else {
                     String::new()
                 };
@@ -128,8 +128,9 @@ impl Hands<'_> {
                     manifest: Some(set_aside::marked(&json)?),
                     ..Edit::default()
                 };
-                let said =
-                    format!("revision {revision}: {was} → set aside, so that helm installs over what lives");
+                let said = format!(
+                    "revision {revision}: {was} → set aside, so that helm installs over the live objects"
+                );
                 (Some(self.store.edit(&record, &edit, now).await?), said)
             }
             Step::EndAside { .. } => {

@@ -1,4 +1,4 @@
-//! How a first install that died is finished: Helm installs again over what lives.
+//! How a dead first install is finished: Helm installs again over the live objects.
 //! Pure: the objects are read and written in `finish_install/objects.rs`.
 //!
 //! An upgrade over such an install would never run its install hooks, and an uninstall deletes what cannot be made again: a
@@ -119,7 +119,8 @@ impl Case<'_> {
             .filter(|revision| !deleted(*revision))
             .collect();
         steps.push(Step::SetAside { revision: last.revision, of });
-        let why = format!("{why}; helm installs over what lives and adopts it, and nothing is uninstalled");
+        let why =
+            format!("{why}; helm installs over the live objects and adopts them, and nothing is uninstalled");
         let mut answer = self.plan("finish-install", why, steps);
         let again = last.body.as_ref().map_or(&[][..], |body| &body.hooks).iter();
         let again: Vec<String> =

@@ -1,4 +1,4 @@
-//! What becomes of an object that only a dead install named, once another install is complete.
+//! What to do with an object that only a dead install contained, after another install has completed.
 //! Pure: objects are read and deleted in `finish_install/objects.rs`.
 //!
 //! Only what that install itself made may go. By the clocks of the API server alone: the object was stored after the record
@@ -114,12 +114,12 @@ pub fn was_made_by_helm(live: &Value) -> bool {
 /// # Errors
 /// With the reason.
 pub fn was_made_since(live: &Value, since: Option<i64>) -> Result<(), &'static str> {
-    let Some(since) = since else { return Err("nobody can tell whether the install made it") };
+    let Some(since) = since else { return Err("it is unknown whether the install created it") };
     let metadata = &live["metadata"];
     let seconds =
         |time: &Value| time.as_str().and_then(|time| Some(time.parse::<jiff::Timestamp>().ok()?.as_second()));
     let Some(created) = seconds(&metadata["creationTimestamp"]) else {
-        return Err("nobody can tell whether the install made it");
+        return Err("it is unknown whether the install created it");
     };
     let writers = || writers(live);
     let only_helm = was_made_by_helm(live);
@@ -245,7 +245,7 @@ mod tests {
         let unknown = judge(&key, &live("Secret"), release, None, false);
         assert_eq!(
             unknown,
-            Verdict::Stays("nobody can tell whether the install made it"),
+            Verdict::Stays("it is unknown whether the install created it"),
             "records in a database"
         );
     }

@@ -200,7 +200,7 @@ fn document(part: &str, object: &Value, was: &str) -> String {
         out.push_str(line);
         out.push('\n');
     }
-    out.push_str(&format!("# Was {was}; written anew by helm-guard\n"));
+    out.push_str(&format!("# Was {was}; written again by helm-guard\n"));
     // JSON is YAML that no version of YAML reads in another way.
     let json = serde_json::to_string_pretty(object).unwrap_or_default();
     for letter in json.chars() {

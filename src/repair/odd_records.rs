@@ -1,4 +1,4 @@
-//! Records that Helm reads and cannot work with, though no revision died: what is done before Helm starts.
+//! Records that Helm can read but not work with, although no revision died: what to do before Helm starts.
 //! Pure: the records are written in `repair/execute.rs`.
 //!
 //! What plain Helm makes of them, 3.22 and 4.3 alike: a manifest in force that is not YAML ends every upgrade and rollback

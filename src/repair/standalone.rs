@@ -1,5 +1,5 @@
-//! Which repair a release gets by itself, with no deploy behind it: history in, steps out.
-//! Pure: as `repair.rs`, whose answers these are wherever they do not need the new manifest.
+//! The repair of a release without a deploy: takes the history, returns steps.
+//! Pure: as `repair.rs`, whose answers are used where they do not need the new manifest.
 
 use super::{ASKED_FOR, Answer, Case, Plan, Question, Step, Strategy, adopt::Proof};
 use crate::{
@@ -48,7 +48,7 @@ pub fn plan(
     match strategy {
         Strategy::Auto if last.is_some_and(|last| last.status() == Status::Uninstalling) => refuse(
             case.finding(),
-            "an uninstall that died can be finished or be undone, and only its owner knows which",
+            "a dead uninstall can be finished or undone, and only you can decide which",
             FINISH_UNINSTALL,
         ),
         Strategy::Rebase => refuse(
@@ -59,8 +59,7 @@ pub fn plan(
         Strategy::Auto if *proof == Proof::Holds => asked(Strategy::Adopt, Command::Upgrade, false),
         Strategy::Auto => match asked(Strategy::MarkFailed, Command::Upgrade, false) {
             Answer::Repair(plan) if plan.why == ASKED_FOR => {
-                let why =
-                    "the records are set right, and nothing that lives is touched; the next deploy cleans up";
+                let why = "only records change, no live object does; the next deploy removes leftovers";
                 let not_adopted = match proof {
                     Proof::Fails(reasons) => format!(" (not adopted: {})", reasons.join("; ")),
                     Proof::None | Proof::Holds => String::new(),
@@ -216,7 +215,7 @@ mod tests {
                 Auto,
                 "1 uninstalling",
                 false,
-                "refused: an uninstall that died can be finished or be undone, and only its owner knows which",
+                "refused: a dead uninstall can be finished or undone, and only you can decide which",
             ),
             ("marked, who asks for it", MarkFailed, stuck, false, "mark-failed: 2 failed"),
             ("a failed one is in nobody's way", Auto, "1 deployed, 2 failed", false, "nothing"),

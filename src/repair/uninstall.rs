@@ -1,5 +1,5 @@
-//! The uninstall of a first install that somebody asked for by its name: what it would delete is told first, and what the
-//! release did not make is no reason to go on.
+//! The strategy `uninstall` for a first install: lists what it would delete, and refuses if an object was not created by the
+//! release.
 //! Pure: what lives is read in `finish_install/objects.rs`.
 
 use serde_json::Value;
@@ -34,7 +34,7 @@ impl Survey {
             _ if !is_marked(live, release) => Err("it does not carry the release's marks"),
             Some(_) => was_made_since(live, since),
             None if was_made_by_helm(live) => Ok(()),
-            None => Err("nobody can tell whether the install made it"),
+            None => Err("it is unknown whether the install created it"),
         };
         if let Err(why) = made {
             self.foreign.push(format!("{key} ({why})"));
@@ -56,7 +56,7 @@ pub fn told(plan: Plan, survey: &Survey, alone: bool) -> Answer {
         };
     }
     let deletes = match survey.deletes.len() {
-        0 => "nothing of it lives".to_owned(),
+        0 => "none of its objects exists".to_owned(),
         _ => format!("it deletes {}", some(&survey.deletes)),
     };
     Answer::Repair(Plan { why: format!("{}; {deletes}", plan.why), ..plan })

@@ -211,8 +211,8 @@ fn cause(state: State, shown: &Sighting, lock: Option<&Row>) -> String {
         (State::Deploying, Some(LockState::Alive)) => holder("is alive"),
         (State::Deploying, _) => holder("holds the lock"),
         (_, Some(LockState::Dead)) => holder("is dead"),
-        (State::Stuck, _) => format!("{revision}, and nobody holds its lock"),
-        (State::Uninstalling, _) => format!("{revision}, and nobody goes on with it"),
+        (State::Stuck, _) => format!("{revision}, and no run holds its lock"),
+        (State::Uninstalling, _) => format!("{revision}, and no run continues it"),
         _ => revision,
     }
 }
@@ -361,13 +361,13 @@ mod tests {
                 "a plain helm died",
                 "1 deployed, 2 pending-upgrade",
                 None,
-                "stuck: revision 2 is pending-upgrade, and nobody holds its lock: helm-guard repair web -n shop",
+                "stuck: revision 2 is pending-upgrade, and no run holds its lock: helm-guard repair web -n shop",
             ),
             (
                 "below what works",
                 "1 pending-upgrade, 2 deployed",
                 None,
-                "stuck: revision 1 is pending-upgrade, and nobody holds its lock: helm-guard repair web -n shop",
+                "stuck: revision 1 is pending-upgrade, and no run holds its lock: helm-guard repair web -n shop",
             ),
             (
                 "its run is dead",
@@ -393,7 +393,7 @@ mod tests {
                 "half gone",
                 "1 uninstalling",
                 None,
-                "uninstalling: revision 1 is uninstalling, and nobody goes on with it: helm-guard uninstall web -n shop",
+                "uninstalling: revision 1 is uninstalling, and no run continues it: helm-guard uninstall web -n shop",
             ),
         ] {
             let locks: Vec<Row> = lock.cloned().into_iter().collect();

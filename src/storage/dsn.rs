@@ -133,7 +133,7 @@ impl Database {
         self.all_hosts()?;
         self.tls_mode()?;
         if self.get("sslrootcert") == Some("system") && self.tls() != Tls::VerifyFull {
-            return Err("sslrootcert=system wants sslmode=verify-full".into());
+            return Err("sslrootcert=system needs sslmode=verify-full".into());
         }
         match self.get("connect_timeout").map(str::parse::<i64>) {
             Some(Err(_)) => Err("connect_timeout is not a number of seconds".into()),

@@ -66,7 +66,7 @@ fn connection_strings_are_read_as_helms_client_reads_them() {
         ),
         (
             "host=db sslmode=require sslrootcert=system",
-            "HELM_DRIVER_SQL_CONNECTION_STRING: sslrootcert=system wants sslmode=verify-full",
+            "HELM_DRIVER_SQL_CONNECTION_STRING: sslrootcert=system needs sslmode=verify-full",
         ),
         (
             "service=prod",

@@ -156,7 +156,7 @@ fn a_pending_record_that_no_lock_explains_needs_a_person_or_force_and_yes() {
         (
             "1 deployed, 2 pending-upgrade",
             "",
-            "refuse: revision 2 is pending-upgrade, and no lock tells whose",
+            "refuse: revision 2 is pending-upgrade, and there is no lock: a helm",
         ),
         ("1 deployed, 2 pending-upgrade", "--yes", "refuse: revision 2 is pending-upgrade"),
         ("1 deployed, 2 pending-upgrade", "--force", "refuse: --force needs --yes"),

@@ -62,7 +62,7 @@ fn unobserved(object: &Value) -> Option<String> {
         Some(observed) => observed < number(object, "/metadata/generation"),
         None => workload,
     };
-    is_behind.then(|| "its controller has not looked at it yet".into())
+    is_behind.then(|| "its controller has not seen it yet".into())
 }
 
 fn deployment(object: &Value) -> Option<String> {
@@ -162,12 +162,12 @@ mod tests {
         (
             "one whose controller sleeps",
             "apiVersion: apps/v1, kind: Deployment, metadata: {generation: 3}, spec: {replicas: 2}, status: {observedGeneration: 2, replicas: 2, updatedReplicas: 2, readyReplicas: 2, availableReplicas: 2}",
-            "its controller has not looked at it yet",
+            "its controller has not seen it yet",
         ),
         (
             "one that nobody has looked at",
             "apiVersion: apps/v1, kind: Deployment, metadata: {generation: 1}, spec: {replicas: 0}",
-            "its controller has not looked at it yet",
+            "its controller has not seen it yet",
         ),
         (
             "one that is paused",
@@ -293,7 +293,7 @@ mod tests {
         (
             "one whose controller is behind",
             "apiVersion: example.com/v1, kind: Database, metadata: {generation: 4}, status: {observedGeneration: 3}",
-            "its controller has not looked at it yet",
+            "its controller has not seen it yet",
         ),
         ("a Deployment of somebody else", "apiVersion: example.com/v1, kind: Deployment", ""),
         ("what has no such thing", "apiVersion: v1, kind: ConfigMap", ""),

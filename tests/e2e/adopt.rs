@@ -1,4 +1,4 @@
-//! Adoption: a revision whose Helm died is marked deployed, if all that it wants lives as it says and is ready; else it says
+//! Adoption: a revision whose Helm died is marked deployed, if all its objects exist and are ready; else it says
 //! why not. Where Helm dies is chosen at a gate in front of the API server.
 
 use std::time::Duration;

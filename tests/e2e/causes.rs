@@ -40,13 +40,13 @@ fn what_cannot_begin(version: Helm) {
     let told = any.fails(any.deploy(&objects, &["--timeout=20s", "--lock=off"]));
     has(
         &told.first("namespace-terminating"),
-        &["is being deleted and takes nothing new", "status.conditions"],
+        &["is being deleted and accepts no new objects", "status.conditions"],
     );
     record_deploy(&any, version, "namespace-terminating", &told, None);
     // The lock is the first that is refused.
     let said = Stage::run(any.deploy(&objects, &[]));
     assert_eq!(said.code, Some(77), "{}", said.err);
-    has(&said.err, &["is being deleted and takes nothing new", "status.conditions"]);
+    has(&said.err, &["is being deleted and accepts no new objects", "status.conditions"]);
     let free = r#"{"metadata":{"finalizers":null}}"#;
     namespace.kubectl(["patch", "configmap", "kept", "--type=merge", "-p", free]).unwrap();
 }
@@ -90,7 +90,7 @@ fn a_lost_race_is_run_again_once(version: Helm) {
     };
 
     let told = any.ends(deploy(&with("2"), 1), 0);
-    has(&told.said.err, &["somebody else changed it", "once more"]);
+    has(&told.said.err, &["another client changed it", "once more"]);
     assert_eq!(seen.load(Ordering::SeqCst), 2, "{}", told.said.err);
     any.stage.assert_history(&["superseded", "failed", "deployed"]);
     assert_eq!(any.stage.namespace.kubectl(["get", "cm", "keep", "-o", "jsonpath={.data.a}"]).unwrap(), "2");

@@ -224,14 +224,14 @@ fn charts_that_are_not_there(version: Helm) {
     );
     let secret = format!("--repo=http://{server}/secret");
     let denied = "chart-credentials";
-    broken.of(denied, denied, "web", &[&secret], &["wants credentials for the chart", "--password-stdin"]);
+    broken.of(denied, denied, "web", &[&secret], &["requires credentials for the chart", "--password-stdin"]);
     let secret = format!("oci://{server}/secret/web");
     broken.of(
         "",
         denied,
         &secret,
         &["--plain-http", "--version=1.0.0"],
-        &["wants credentials", "helm registry login"],
+        &["requires credentials", "helm registry login"],
     );
     let unsigned = "chart-not-verified";
     broken.of(unsigned, unsigned, "web", &[&repo, "--verify"], &["provenance"]);

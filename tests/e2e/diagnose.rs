@@ -516,7 +516,7 @@ fn refused_writes(version: Helm) {
             &["it has 1Gi, of class kwok-volume"],
         ),
         ("immutable-field", "ConfigMap/frozen", frozen("2"), &["field is immutable"]),
-        ("changed-meanwhile", "configmaps/keep", stale, &["somebody else changed it"]),
+        ("changed-meanwhile", "configmaps/keep", stale, &["another client changed it"]),
     ] {
         let told = any.fails(any.deploy(&with(change), &["--timeout=20s"]));
         let first = told.first(id);

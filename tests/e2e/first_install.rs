@@ -383,7 +383,7 @@ fn with_records_in_a_database_all_that_is_left_is_named(version: Helm) {
         said.err
     );
     for left in ["ConfigMap/dead", "StatefulSet/old"] {
-        let why = format!("{left} of the dead install stays: nobody can tell whether the install made it");
+        let why = format!("{left} of the dead install stays: it is unknown whether the install created it");
         assert!(said.err.contains(&why), "{why}\n{}", said.err);
     }
     story.stage.assert_history(&["failed", "deployed"]);

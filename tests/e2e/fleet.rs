@@ -70,7 +70,7 @@ fn the_whole_fleet(version: Helm) {
     assert!(listed[0].ends_with(&format!(" holds the lock (lock {id}): ")), "{}", listed[0]);
     assert_eq!(listed[1], format!("{f} failed: revision 2 is failed: "));
     let repair = format!("helm-guard repair web -n {s}");
-    let cause = "revision 2 is pending-upgrade, and nobody holds its lock";
+    let cause = "revision 2 is pending-upgrade, and no run holds its lock";
     assert_eq!(listed[2], format!("{s} stuck: {cause}: {repair}"));
     let alive = entries(&alive, &names);
     assert!(alive[0].ends_with(&format!(" is alive (lock {id}): ")), "{alive:?}");
@@ -85,7 +85,7 @@ fn the_whole_fleet(version: Helm) {
         assert!(mended.len() == 1 && mended[0].contains(" failed: "), "{mended:?}");
     }
     let said = status(&well, &[]);
-    assert!(said.err.contains("needs anybody; --all lists"), "{}", said.err);
+    assert!(said.err.contains("needs attention; --all also lists"), "{}", said.err);
     assert_eq!(entries(&said, &names), [] as [&str; 0]);
     let all = entries(&status(&well, &["--all"]), &names);
     assert_eq!(all, [format!("{w} deployed: revision 3 is deployed: ")]);
@@ -214,7 +214,7 @@ fn a_walk_through_what_is_stuck(version: Helm) {
     let lock = Stage::ok(stage.own(&["lock", "acquire", "busy", "--ttl=5m"])).out;
     let mut walk = stage.own(&["repair", "--yes"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(walk.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let watches = lines.any(|line| line.contains("watching who renews, for at most 5m 00s"));
+    let watches = lines.any(|line| line.contains("watching the lock holder for at most 5m 00s"));
     interrupt(&walk);
     assert_eq!((watches, walk.wait().unwrap().code()), (true, Some(130)));
     Stage::ok(stage.own(&["lock", "release", "busy", "--id", lock.trim()]));
@@ -231,7 +231,7 @@ fn a_walk_through_what_is_stuck(version: Helm) {
     kill(&mut holder);
     held.unwrap();
     assert_eq!(nobody.code, Some(77), "{}", nobody.err);
-    assert!(nobody.err.contains("there is nobody to ask"), "{}", nobody.err);
+    assert!(nobody.err.contains("no terminal to ask"), "{}", nobody.err);
     assert_eq!(code, Some(0), "{screen}");
     let left_alone = format!("busy in namespace {}: left alone: ", stage.namespace.name());
     assert!(screen.contains(&left_alone) && screen.contains("every workload is ready"), "{screen}");

@@ -192,7 +192,7 @@ fn changed_meanwhile(stage: Stage, is_immutable: bool, method: &'static str) {
     let said = Stage::run(guard);
     drop(gate);
     assert_eq!(said.code, Some(1), "{}", said.err);
-    assert!(said.err.contains("was changed by somebody else"), "{}", said.err);
+    assert!(said.err.contains("was changed by another client"), "{}", said.err);
     let record = stage.namespace.kubectl_json(["get", "secret", &name(2)]).unwrap();
     assert_eq!(record["metadata"]["labels"]["written"], "meanwhile", "{}", said.err);
     stage.assert_history(&["deployed", "pending-upgrade"]);

@@ -143,8 +143,8 @@ fn a_fixed_field_of_a_stateful_set_is_found_and_the_set_made_anew(version: Helm)
 
     let said = reported(&stage, &new, &["--recreate-statefulsets", "--wait", "--timeout=60s"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
-    assert!(said.err.contains("StatefulSet/db is there again, made anew"), "{}", said.err);
-    let keeps = "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new set wants 2Gi; ";
+    assert!(said.err.contains("StatefulSet/db was created again"), "{}", said.err);
+    let keeps = "PersistentVolumeClaim/data-db-0 keeps its 1Gi, and the new StatefulSet requests 2Gi; ";
     assert!(said.err.contains(keeps), "{}", said.err);
     assert_ne!(uid("statefulset/db"), set);
     assert_eq!((uid("pod/db-0"), uid("pvc/data-db-0")), (pod, claim), "{}", said.err);
@@ -179,7 +179,7 @@ fn two_sets_of_one_name_are_both_made_anew() {
     };
     assert_eq!((copies(stage.backups()), copies(stage.backups().with_file_name("repairs"))), (0, 2));
     assert!(before[0] != uid(&stage) && before[1] != uid(&other), "{}", said.err);
-    let again = |place: &str| said.err.contains(&format!("StatefulSet/db{place} is there again, made anew"));
+    let again = |place: &str| said.err.contains(&format!("StatefulSet/db{place} was created again"));
     let there = format!(" in namespace {}", other.namespace.name());
     assert!(again("") && again(&there), "{}", said.err);
 }

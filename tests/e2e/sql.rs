@@ -40,7 +40,7 @@ fn a_release_in_a_database(version: Helm) {
     let stage = Stage::in_sql("sql", version);
     // Helm has made no table yet.
     let said = Stage::ok(stage.own(&["status", "-A"]));
-    assert!(said.err.contains("no release in any namespace needs anybody"), "{}", said.err);
+    assert!(said.err.contains("no release in any namespace needs attention"), "{}", said.err);
     assert!(Stage::run(stage.own(&["history", "web"])).err.contains("no release web"));
     upgraded(&stage, "GOOD");
     stage.stick(
@@ -173,7 +173,7 @@ fn a_row_that_somebody_else_changes(version: Helm) {
     let said = Said::from(repair.wait_with_output().unwrap());
     waited.unwrap();
     assert_eq!(said.code, Some(1), "{}", said.err);
-    let conflict = "record sh.helm.release.v1.web.v2 was changed by somebody else";
+    let conflict = "record sh.helm.release.v1.web.v2 was changed by another client";
     assert!(said.err.contains(conflict), "{}", said.err);
     assert_eq!(
         rows(&stage, "SELECT createdAt FROM releases_v1 WHERE version = 2"),

@@ -1,4 +1,4 @@
-//! A lock that is held: renewed in the background, watched by whoever acts under it, given back.
+//! A lock that this process holds: renewed in the background, watched by the code that acts under it, given back.
 //! What an answer to a renewal means is decided in `lock/protocol.rs`.
 
 use std::{

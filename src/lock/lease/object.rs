@@ -1,5 +1,5 @@
-//! A Lease as the API server keeps it, and what `lock.rs` wants to see of it: holder, notes in the annotations, line of runs.
-//! Sends nothing.
+//! The Lease object and the values that `lock.rs` reads from it: holder, annotations, run history.
+//! Pure: sends nothing.
 
 use std::{collections::BTreeMap, time::Duration};
 

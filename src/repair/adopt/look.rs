@@ -1,5 +1,5 @@
-//! Reads what the question of an adoption needs: what lives, and what Helm's apply would make of it by dry runs.
-//! Writes nothing. What it means is decided in `repair/adopt.rs`.
+//! Reads what an adoption depends on: the live objects, and what Helm's apply would change, by dry runs.
+//! Writes nothing. `repair/adopt.rs` decides.
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
@@ -37,7 +37,10 @@ async fn evidence(
     let text =
         codec::decode(record.stored.payload()).and_then(|json| codec::manifest(&json)).unwrap_or_default();
     if Manifest::is_own(&text) {
-        return Err(format!("revision {} has what a repair lent it, and was cut off", record.revision));
+        return Err(format!(
+            "revision {} has the temporary merge base of a repair that was killed",
+            record.revision
+        ));
     }
     // All that may live beside it: the last good revision, and what died after that.
     let good = history.last_good().map_or(0, |good| good.revision);

@@ -1,5 +1,5 @@
-//! Asks the API server, by dry runs, whether what Helm has applied is what it wanted to apply: done again, would its apply
-//! change anything? Changes nothing. What the answers mean is decided in `repair/adopt.rs`.
+//! Repeats Helm's apply as a dry run, to see whether it would change a live object.
+//! Changes nothing. `repair/adopt.rs` decides what the answers mean.
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::Value;
@@ -102,7 +102,7 @@ pub async fn live(cluster: &Cluster, key: &ObjectKey) -> Result<Option<Value>, S
             },
             // No object lives without its kind.
             Ok(None) => return Ok(None),
-            Err(_) => return Err("nobody knows whether the API server knows its kind".into()),
+            Err(_) => return Err("it is unknown whether the API server serves its kind".into()),
         },
     };
     if !api_paths::is_addressable(key) {
@@ -120,7 +120,7 @@ pub async fn live(cluster: &Cluster, key: &ObjectKey) -> Result<Option<Value>, S
 fn why(refusal: &Refusal) -> String {
     match refusal.code {
         0 => "the API server does not answer".into(),
-        403 => "it may not be looked at, or not be compared by a dry run".into(),
+        403 => "it may not be read, or not be compared by a dry run".into(),
         409 => "another manager owns fields of it".into(),
         code => format!("a dry run is refused: {code} {}", refusal.reason),
     }

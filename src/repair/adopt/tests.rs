@@ -171,7 +171,7 @@ fn each_hook_must_be_known_to_have_ended_well() {
             "its Job is gone",
             vec![hook(&["pre-upgrade"], at, "Running", "")],
             false,
-            "hook Job/pre-upgrade began, and is gone: nobody knows how it ended",
+            "hook Job/pre-upgrade started and is gone; its result is unknown",
         ),
         (
             "it never began",
@@ -213,7 +213,7 @@ fn each_hook_must_be_known_to_have_ended_well() {
             "its Job is gone, and nothing comes after it",
             vec![hook(&["post-upgrade"], at, "Running", "")],
             true,
-            "hook Job/post-upgrade began, and is gone: nobody knows how it ended",
+            "hook Job/post-upgrade started and is gone; its result is unknown",
         ),
         (
             "nobody may look",
@@ -237,12 +237,12 @@ fn each_hook_must_be_known_to_have_ended_well() {
     }))
     .unwrap();
     let proof = judge(&Evidence { hooks: vec![old], ..evidence() });
-    assert_eq!(said(&proof), "hook Job/x began, and what lives may be of an earlier run");
+    assert_eq!(said(&proof), "hook Job/x started, and the live object may be of an earlier run");
     // What is new proves nothing as long as something of it is missing.
     let missing = vec![Object { key: key("ConfigMap", "one"), live: None, applied: Applied::Same }];
     let hooks = vec![hook(&["pre-upgrade"], at, "Running", "")];
     let proof = judge(&Evidence { hooks, objects: missing, is_new: true, ..evidence() });
-    assert!(said(&proof).contains("nobody knows how it ended"), "{}", said(&proof));
+    assert!(said(&proof).contains("its result is unknown"), "{}", said(&proof));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The objects of a dead install in the cluster: reads them, takes fields off them, deletes them, each only if it is still as
-//! it was looked at. What is to be done is decided in `finish_install.rs` and `leftovers.rs`.
+//! The objects of a dead install in the cluster: reads them, removes fields from them and deletes them, each only if it has not
+//! changed after it was read. `finish_install.rs` and `leftovers.rs` decide what to do.
 
 use std::time::Duration;
 
@@ -218,7 +218,7 @@ pub async fn survey(cluster: &Cluster, release: &str, history: &History, plan: &
 }
 
 /// Why a deletion was not done that is to be thought over again.
-pub const CHANGED: &str = "it was changed since it was looked at";
+pub const CHANGED: &str = "it was changed after it was read";
 
 /// In one phrase, and without the API server's own words, which may quote values.
 fn why(error: &kube::Error) -> String {

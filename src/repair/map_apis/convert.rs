@@ -1,4 +1,4 @@
-//! An object of an API version that is gone, as the version that took its place has it.
+//! Converts an object of a removed API version to the version that replaced it.
 //! Pure. Kubernetes' own kinds whose fields differ between the two are here; all others keep their fields.
 //!
 //! Helm merges from the fields that the old manifest has, so what moved to another place must stand there, else it would stay

@@ -1,5 +1,5 @@
-//! Reads what the cluster serves of the APIs that records name, and which of the objects live.
-//! Writes nothing. What comes of it is decided in `repair/map_apis.rs`.
+//! Reads which of the APIs in records the cluster serves, and which of the objects exist.
+//! Writes nothing. `repair/map_apis.rs` decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 

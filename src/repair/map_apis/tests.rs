@@ -103,7 +103,7 @@ fn what_is_written_in_another_way_or_has_other_fields_is_written_anew() {
         "shop",
     );
     let text = text.unwrap();
-    assert!(text.starts_with("---\n# Was policy/v1beta1; written anew by helm-guard\n{"), "{text}");
+    assert!(text.starts_with("---\n# Was policy/v1beta1; written again by helm-guard\n{"), "{text}");
     assert!(text.contains("\\u0085\\u007fé😀"), "{text}");
     assert_eq!(Manifest::parse(&text, "shop").unwrap().objects[0].1, content);
 }
