@@ -300,6 +300,10 @@ pub(crate) fn told(error: &kube::Error) -> String {
 }
 
 #[cfg(test)]
+#[path = "cluster/mock_tests.rs"]
+pub(crate) mod mock;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

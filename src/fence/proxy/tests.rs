@@ -3,7 +3,6 @@
 use std::{
     io,
     net::Ipv4Addr,
-    path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -15,7 +14,7 @@ use tokio::{
 use super::*;
 use crate::{
     clock::Clock,
-    cluster::{Cluster, Target},
+    cluster::mock::connect,
     fence::{
         server::{Fence, Place},
         write_log::Writes,
@@ -33,17 +32,6 @@ struct Play {
     _directory: tempfile::TempDir,
 }
 
-async fn cluster(directory: &Path, server: &str, more: &str) -> Cluster {
-    let file = directory.join("kubeconfig");
-    let text = format!(
-        "{{current-context: c, clusters: [{{name: c, cluster: {{server: '{server}'{more}}}}}], \
-         users: [{{name: u, user: {{token: secret-token}}}}], \
-         contexts: [{{name: c, context: {{cluster: c, user: u, namespace: shop}}}}]}}"
-    );
-    std::fs::write(&file, text).unwrap();
-    Cluster::connect(&Target { kubeconfig: vec![file], ..Target::default() }).await.unwrap()
-}
-
 async fn play() -> Play {
     let (play, mut warm) = warm().await;
     // Nothing is sent over this one.
@@ -57,7 +45,7 @@ async fn warm() -> (Play, TcpStream) {
     let directory = tempfile::tempdir().unwrap();
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", server.local_addr().unwrap());
-    let cluster = cluster(directory.path(), &url, "").await;
+    let cluster = connect(&format!("server: '{url}'"), "token: secret-token").await;
     let (lock, claim) = Teller::new();
     let home = directory.path().join("home");
     let place = Place { home: &home, cache: None, lock_id: "0a1b2c3d", original: None };
@@ -220,11 +208,10 @@ async fn a_write_under_way_is_cut_off_when_the_lock_is_doubtful() {
 
 #[tokio::test]
 async fn the_gate_is_asked_again_when_a_connection_has_been_made() {
-    let directory = tempfile::tempdir().unwrap();
     // The way to the API server takes as long as this proxy wants.
     let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let more = format!(", proxy-url: 'http://{}'", proxy.local_addr().unwrap());
-    let cluster = cluster(directory.path(), "https://api.example", &more).await;
+    let cluster = connect(&format!("server: 'https://api.example'{more}"), "token: secret-token").await;
     let open = Arc::new(AtomicBool::new(true));
     let gate = open.clone();
     let service = cluster.wire.gated(Arc::new(move || gate.load(Ordering::SeqCst))).short;
