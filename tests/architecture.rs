@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 77] = [
+const ACTING: [(&str, &str); 78] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -58,6 +58,7 @@ const ACTING: [(&str, &str); 77] = [
     ("helm/terminal.rs", "starts and signals processes, looks at the terminal"),
     ("lock/contender.rs", "asks in the background, lets time pass"),
     ("lock/lease.rs", "writes the Lease"),
+    ("lock/lease/contest.rs", "reads the Lease and claims it, lets time pass"),
     ("lock/lease/hold.rs", "renews the Lease and gives it back"),
     ("lock/lease/object.rs", "is about the API server's type"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
