@@ -8,12 +8,15 @@ use std::{
 
 use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any};
 use crate::{
-    deploy::{follow::Follower, helm_process},
+    deploy::{
+        follow::Follower,
+        helm_process::{Ended, HelmProcess},
+    },
     diagnose::collect::{Scope, Seen},
     fence::{proxy::Peek, server::Fence},
     helm::{
         Command,
-        shutdown::{Manner, Stop},
+        shutdown::{SignalBehavior, Stop},
     },
     lock::{Times, lease},
     progress::Board,
@@ -30,7 +33,7 @@ impl Run<'_> {
         plans: &[(String, Mended<'_>)],
         signals: &Signals,
         seen: &mut Seen,
-    ) -> std::io::Result<helm_process::Ended> {
+    ) -> std::io::Result<Ended> {
         let board = Mutex::default();
         let mut follower = None;
         let ended = self.worked(plans, signals, seen, &board, &mut follower).await;
@@ -49,7 +52,7 @@ impl Run<'_> {
         seen: &mut Seen,
         board: &'a Mutex<Board>,
         follower: &mut Option<Follower<'a>>,
-    ) -> std::io::Result<helm_process::Ended> {
+    ) -> std::io::Result<Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         let over =
             |mended: &Mended<'_>| mended.plan.as_ref().is_some_and(|plan| plan.installs_over().is_some());
@@ -75,11 +78,11 @@ impl Run<'_> {
         };
         let invocation = &self.request.invocation;
         self.peek(release, plans);
-        let manner = Manner::of(invocation.command, invocation.atomic());
+        let on_signal = SignalBehavior::of(invocation.command, invocation.atomic());
         let attended = async {
             tokio::select! {
                 biased;
-                ended = self.child(&argv, manner, signals, tick) => ended,
+                ended = self.child(&argv, on_signal, signals, tick) => ended,
                 never = self.attend(release, seen, signals) => match never {},
                 never = self.accompany(release, board, follower) => match never {},
             }
@@ -121,10 +124,10 @@ impl Run<'_> {
     pub(super) async fn child(
         &self,
         argv: &[String],
-        manner: Manner,
+        on_signal: SignalBehavior,
         signals: &Signals,
         tick: impl AsyncFn(Duration),
-    ) -> std::io::Result<helm_process::Ended> {
+    ) -> std::io::Result<Ended> {
         let guard = &self.request.guard;
         let lost = async {
             match self.locks.first() {
@@ -135,25 +138,20 @@ impl Run<'_> {
                 None => std::future::pending().await,
             }
         };
-        let (reporter, interval) = (self.reporter, self.interval());
         // Behind the fence a lost lock needs no haste. Before a database there is none: there Helm must have ended before
         // anybody else may have the lock.
         let times = Times::new(guard.run.lease_duration);
         let is_unfenced = self.fence.is_none() || self.is_in_sql();
         let unfenced = is_unfenced.then(|| times.duration.saturating_sub(times.give_up_after));
-        let stop = Stop::new(manner, guard.run.stop_timeout, unfenced);
-        helm_process::run(
-            &self.launch,
+        let process = HelmProcess {
+            launch: &self.launch,
             argv,
-            reporter,
-            signals.clone(),
-            lost,
-            self.clock,
-            interval,
-            stop,
-            tick,
-        )
-        .await
+            reporter: self.reporter,
+            clock: self.clock,
+            keepalive: self.interval(),
+            stop: Stop::new(on_signal, guard.run.stop_timeout, unfenced),
+        };
+        process.run(signals.clone(), lost, tick).await
     }
 
     /// How often it is said what is waited for. A person who watches a status line sees a stale one at once.
