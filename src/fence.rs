@@ -22,6 +22,7 @@
 
 pub mod absent;
 pub mod admission;
+pub mod answers;
 pub mod body;
 pub mod kubeconfig_dir;
 pub mod namespace;

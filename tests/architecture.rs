@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 78] = [
+const ACTING: [(&str, &str); 79] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -47,6 +47,7 @@ const ACTING: [(&str, &str); 78] = [
     ("deploy/stdin_values.rs", "reads standard input"),
     ("deploy/values_files.rs", "reads files of values"),
     ("diagnose/collect.rs", "reads what lives of a release"),
+    ("fence/answers.rs", "looks at the time that has passed"),
     ("fence/kubeconfig_dir.rs", "writes Helm's kubeconfig"),
     ("fence/openapi_cache.rs", "keeps descriptions of the API"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),

@@ -15,19 +15,18 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::{client::legacy, rt::TokioIo};
 use tokio::{
     io::copy_bidirectional,
-    sync::{OnceCell, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use tower::BoxError;
 
 use super::{
-    Description, Verdict,
-    absent::{self, Absent},
+    Description, Verdict, absent,
     admission::Ahead,
+    answers::{Answers, Known, answered, said},
     body::{begin, full, passed_on},
     namespace::{self, Meets},
-    present::Present,
     record::{self, ENOUGH, OfRecord},
-    repeated::{self, Answer, Asked, Read, Repeated},
+    repeated::Answer,
     write_log::{Log, Written},
 };
 use crate::{
@@ -68,9 +67,6 @@ impl std::fmt::Debug for Peek {
 /// Who peeks, if anybody.
 pub type Peeker = Arc<Mutex<Option<Arc<Peek>>>>;
 
-/// How long what the API server says that it is may be told again. Helm asks twice, when it starts.
-const SAME_SERVER: Duration = Duration::from_secs(5);
-
 /// Most bytes of a record's body that are inspected: no API server takes more.
 const INSPECTED: usize = 4 << 20;
 
@@ -106,16 +102,8 @@ pub struct Proxy {
     pub hidden: Hidden,
     /// How long Helm's deletes of hooks may still wait for looks, all of them together.
     pub patience: Arc<Mutex<Duration>>,
-    /// The read that Helm may send again at once.
-    pub repeated: Mutex<Repeated>,
-    /// Objects that are not there, while a first install asks for them.
-    pub absent: Mutex<Absent>,
-    /// Objects of which Helm asks only whether they are there.
-    pub present: Mutex<Present>,
-    /// What the API server says that it is, and when it did. `None`: it did not.
-    pub version: OnceCell<Option<(Answer, Duration)>>,
-    /// When the fence was put up.
-    pub started: tokio::time::Instant,
+    /// What is answered without a request to the API server.
+    pub answers: Answers,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -145,24 +133,13 @@ impl Proxy {
                 asked.push(description);
             }
         }
-        let read = Read::of(request.method(), &inside, request.headers());
-        let number = match self.repeated().ask(read.as_ref(), self.started.elapsed()) {
-            Asked::Known(answer) => return repeat(*answer),
-            Asked::Open(number) => number,
-        };
-        if request.method() == Method::GET
-            && inside.path() == "/version"
-            && let Some(answer) = self.version().await
-        {
-            return repeat(answer);
-        }
-        if let Some(object) = self.present().ask(read.as_ref(), inside.path(), self.started.elapsed()) {
-            return answered(StatusCode::OK, object.to_string());
-        }
         let is_write = super::is_write(request.method(), request.headers());
-        if self.absent().ask(read.as_ref(), is_write, inside.path()) {
-            return answered(StatusCode::NOT_FOUND, absent::not_found(inside.path()));
-        }
+        let known =
+            self.answers.known(request.method(), &inside, request.headers(), is_write, || self.ask_version());
+        let read = match known.await {
+            Known::Answer(answer) => return answer,
+            Known::Ask(read) => read,
+        };
         let (method, path) = (request.method().clone(), inside.path().to_owned());
         let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let meets = hidden.as_ref().map_or(Meets::Nothing, |name| namespace::meets(&method, &path, name));
@@ -206,7 +183,7 @@ impl Proxy {
             self.records.send_modify(|count| *count += 1);
         }
         if let Some(read) = read {
-            return self.keep(number, read, answer).await;
+            return self.answers.keep(read, answer).await;
         }
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
@@ -248,11 +225,11 @@ impl Proxy {
 
     /// Opens the connection for writes while Helm starts: its first write finds it.
     pub async fn warm(&self) {
-        self.version.get_or_init(|| self.ask_version()).await;
+        drop(self.answers.version(|| self.ask_version()).await);
     }
 
     /// What the API server is: what anybody may ask, and costs it nothing.
-    async fn ask_version(&self) -> Option<(Answer, Duration)> {
+    async fn ask_version(&self) -> Option<Answer> {
         let mut request = Request::new(full(Bytes::new()));
         *request.uri_mut() = Uri::from_static("/version");
         super::rewrite(request.headers_mut(), &self.lock_id);
@@ -262,22 +239,7 @@ impl Proxy {
         // Only a connection whose answer was read is used again.
         let body = body.collect().await.ok()?.to_bytes();
         let answer = Answer { status: parts.status, headers: parts.headers, body };
-        (answer.status == StatusCode::OK).then(|| (answer, self.started.elapsed()))
-    }
-
-    /// The same for Helm, which asks for it when it starts: one answer of a moment ago, or one that is on its way. It does not
-    /// change while an API server runs.
-    async fn version(&self) -> Option<Answer> {
-        let (answer, at) = self.version.get_or_init(|| self.ask_version()).await.as_ref()?;
-        (self.started.elapsed().saturating_sub(*at) <= SAME_SERVER).then(|| answer.clone())
-    }
-
-    fn repeated(&self) -> std::sync::MutexGuard<'_, Repeated> {
-        self.repeated.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn absent(&self) -> std::sync::MutexGuard<'_, Absent> {
-        self.absent.lock().unwrap_or_else(PoisonError::into_inner)
+        (answer.status == StatusCode::OK).then_some(answer)
     }
 
     /// Lists the names in the usual collections of a namespace, all at once. What may not be listed is asked for by its name.
@@ -295,33 +257,10 @@ impl Proxy {
                 return None;
             }
             let text = answer.into_body().collect().await.ok()?.to_bytes();
-            self.absent().listed(&collection, &serde_json::from_slice(&text).ok()?);
+            self.answers.learn_names(&collection, &serde_json::from_slice(&text).ok()?);
             Some(())
         });
         drop(futures::future::join_all(lists).await);
-    }
-
-    fn present(&self) -> std::sync::MutexGuard<'_, Present> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps the answer to a read for as long as Helm may repeat it.
-    async fn keep(&self, number: u64, read: Read, answer: Response<Body>) -> Response<Body> {
-        if answer.status() != StatusCode::OK {
-            return answer;
-        }
-        let (parts, body) = answer.into_parts();
-        match begin(body, repeated::LARGEST).await {
-            Ok((whole, body)) => {
-                // Else more may follow.
-                if whole.len() < repeated::LARGEST {
-                    let kept = Answer { status: parts.status, headers: parts.headers.clone(), body: whole };
-                    self.repeated().keep(number, read, &kept, self.started.elapsed());
-                }
-                Response::from_parts(parts, body)
-            }
-            Err(error) => said(StatusCode::BAD_GATEWAY, &error.to_string()),
-        }
     }
 
     /// Before a write that hides why Helm failed, whoever wants to know looks.
@@ -400,7 +339,7 @@ impl Proxy {
     ) -> Result<Request<Body>, Response<Body>> {
         let inspector = if creates { self.ahead().take() } else { None };
         let Some(inspector) = inspector else { return Ok(request) };
-        let absent = self.absent().end();
+        let absent = self.answers.end_absences();
         let (parts, body) = request.into_parts();
         let read = begin(body, INSPECTED).await;
         let (beginning, body) = read.map_err(|error| said(StatusCode::BAD_REQUEST, &error.to_string()))?;
@@ -409,7 +348,7 @@ impl Proxy {
         if payload.is_some() || !absent.is_empty() {
             let inspected = (inspector.0)(payload.unwrap_or_default(), absent).await;
             let found = inspected.map_err(|why| said(StatusCode::FORBIDDEN, &why))?;
-            self.present().fill(found, self.started.elapsed());
+            self.answers.learn_objects(found);
         }
         let postponed = self.ahead().postponed();
         for (path, delete) in postponed {
@@ -523,23 +462,6 @@ async fn join(theirs: OnUpgrade, ours: OnUpgrade) {
     if let (Ok(theirs), Ok(ours)) = tokio::join!(theirs, ours) {
         let _ = copy_bidirectional(&mut TokioIo::new(theirs), &mut TokioIo::new(ours)).await;
     }
-}
-
-fn repeat(answer: Answer) -> Response<Body> {
-    let mut again = Response::new(full(answer.body));
-    (*again.status_mut(), *again.headers_mut()) = (answer.status, answer.headers);
-    again
-}
-
-fn said(code: StatusCode, message: &str) -> Response<Body> {
-    answered(code, super::status(code.as_u16(), message))
-}
-
-fn answered(code: StatusCode, text: String) -> Response<Body> {
-    let mut answer = Response::new(full(text));
-    *answer.status_mut() = code;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
 }
 
 /// The API server did not answer. Helm's client asks again, some times, if it is told when; that is right for what only

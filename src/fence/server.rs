@@ -13,13 +13,14 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OnceCell, mpsc, watch},
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
 
 use super::{
     Description, VARIABLES,
     admission::{Ahead, Inspector},
+    answers::Answers,
     kubeconfig_dir::Home,
     openapi_cache::Memory,
     proxy::{Attention, Hidden, Moment, PAUSE, Peek, Peeker, Proxy},
@@ -157,11 +158,7 @@ impl Fence {
             attention: attention.clone(),
             hidden: hidden.clone(),
             patience: Arc::new(Mutex::new(PAUSE)),
-            repeated: Mutex::default(),
-            present: Mutex::default(),
-            absent: Mutex::default(),
-            version: OnceCell::new(),
-            started: tokio::time::Instant::now(),
+            answers: Answers::new(),
         });
         let serving = proxy.clone();
         let server = tokio::spawn(async move {
