@@ -27,6 +27,7 @@ pub mod body;
 pub mod kubeconfig_dir;
 pub mod namespace;
 pub mod openapi_cache;
+pub mod pauses;
 pub mod present;
 pub mod proxy;
 pub mod record;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 79] = [
+const ACTING: [(&str, &str); 80] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -50,6 +50,7 @@ const ACTING: [(&str, &str); 79] = [
     ("fence/answers.rs", "looks at the time that has passed"),
     ("fence/kubeconfig_dir.rs", "writes Helm's kubeconfig"),
     ("fence/openapi_cache.rs", "keeps descriptions of the API"),
+    ("fence/pauses.rs", "lets a write of Helm wait"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),
     ("fence/server.rs", "receives Helm's requests"),
     ("health/drift.rs", "asks for dry runs"),

@@ -13,7 +13,7 @@ use crate::{
         helm_process::{Ended, HelmProcess},
     },
     diagnose::collect::{Scope, Seen},
-    fence::{proxy::Peek, server::Fence},
+    fence::{pauses::RollbackProbe, server::Fence},
     helm::{
         Command,
         shutdown::{SignalBehavior, Stop},
@@ -77,7 +77,7 @@ impl Run<'_> {
             self.reporter.emit(Event::Progress { elapsed, writes, waiting_for });
         };
         let invocation = &self.request.invocation;
-        self.peek(release, plans);
+        self.probe_rollback(release, plans);
         let on_signal = SignalBehavior::of(invocation.command, invocation.atomic());
         let attended = async {
             tokio::select! {
@@ -165,11 +165,11 @@ impl Run<'_> {
         if let Some(fence) =
             self.fence.as_ref().filter(|_| self.request.invocation.command != Command::Uninstall)
         {
-            let mut moments = fence.moments();
-            while let Some(moment) = moments.recv().await {
+            let mut snapshots = fence.snapshots();
+            while let Some(snapshot) = snapshots.recv().await {
                 let look = async {
                     let scope = self.scope(release).await;
-                    seen.look(&self.cluster, scope, moment.gives_up).await;
+                    seen.look(&self.cluster, scope, snapshot.gives_up).await;
                 };
                 tokio::select! {
                     biased;
@@ -188,14 +188,14 @@ impl Run<'_> {
 
     /// An automatic rollback hides why it was needed. Where the fence does not see the record that says so, the first write
     /// after it tells: before each there is a look at the newest row.
-    fn peek(&self, release: &str, plans: &[(String, Mended<'_>)]) {
+    fn probe_rollback(&self, release: &str, plans: &[(String, Mended<'_>)]) {
         let Some(fence) = self.fence.as_ref().filter(|_| self.is_in_sql()) else { return };
         if !self.request.invocation.atomic() {
             return;
         }
         let before = plans.iter().filter_map(|(_, mended)| mended.before.last).max();
         let (store, release) = (self.store.clone(), release.to_owned());
-        fence.peek(Peek(Box::new(move || {
+        fence.probe(RollbackProbe(Box::new(move || {
             let (store, release) = (store.clone(), release.clone());
             Box::pin(async move {
                 let newest = store.newest(&release).await.ok().flatten();

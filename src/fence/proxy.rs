@@ -1,22 +1,14 @@
 //! Answers Helm's requests, which `fence/server.rs` receives, by passing them on. Whether one may pass is decided in `fence.rs`.
 //! Bodies stream through in both directions; at most [`ENOUGH`] bytes of a create and [`WORDS`] of a refusal are held.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::{client::legacy, rt::TokioIo};
-use tokio::{
-    io::copy_bidirectional,
-    sync::{mpsc, oneshot, watch},
-};
+use tokio::{io::copy_bidirectional, sync::watch};
 use tower::BoxError;
 
 use super::{
@@ -25,6 +17,7 @@ use super::{
     answers::{Answers, Known, answered, said},
     body::{begin, full, passed_on},
     namespace::{self, Meets},
+    pauses::Pauses,
     record::{self, ENOUGH, OfRecord},
     repeated::Answer,
     write_log::{Log, Written},
@@ -38,34 +31,6 @@ use crate::{
 pub const WORDS: usize = 64 << 10;
 /// How many descriptions that Helm asked for are remembered.
 const REMEMBERED: usize = 1000;
-
-/// Helm is about to write what changes the cluster so that the cause of a failure is hard to see afterwards. It waits until
-/// this is dropped, but not for long.
-#[derive(Debug)]
-pub struct Moment {
-    /// It gives up: it saves that it failed, and may then roll back. Else it takes a Job or a pod away.
-    pub gives_up: bool,
-    _pause: oneshot::Sender<Infallible>,
-}
-
-/// The longest pause.
-pub(super) const PAUSE: Duration = Duration::from_secs(4);
-
-/// Who is told of moments, if anybody.
-pub type Attention = Arc<Mutex<Option<mpsc::UnboundedSender<Moment>>>>;
-
-/// Has Helm given up by now? Asked before each of its writes, until it has: for records in a database, which the fence does
-/// not see.
-pub struct Peek(pub Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>);
-
-impl std::fmt::Debug for Peek {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Peek")
-    }
-}
-
-/// Who peeks, if anybody.
-pub type Peeker = Arc<Mutex<Option<Arc<Peek>>>>;
 
 /// Most bytes of a record's body that are inspected: no API server takes more.
 const INSPECTED: usize = 4 << 20;
@@ -90,18 +55,14 @@ pub struct Proxy {
     pub helm: watch::Sender<Option<String>>,
     /// What Helm does ahead of its next record, which is looked at.
     pub ahead: Arc<Mutex<Ahead>>,
-    /// Looks at records that are elsewhere.
-    pub peeker: Peeker,
+    /// The writes of Helm that wait until the release was looked at.
+    pub pauses: Pauses,
     /// How many records it created.
     pub records: watch::Sender<u64>,
     /// Descriptions that Helm asked for.
     pub asked: Arc<Mutex<Vec<Description>>>,
-    /// Who is told of moments.
-    pub attention: Attention,
     /// The namespace that Helm does not know of until it creates it.
     pub hidden: Hidden,
-    /// How long Helm's deletes of hooks may still wait for looks, all of them together.
-    pub patience: Arc<Mutex<Duration>>,
     /// What is answered without a request to the API server.
     pub answers: Answers,
 }
@@ -153,9 +114,9 @@ impl Proxy {
             // Helm broke off in the middle of its request.
             Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        let gives_up = gives_up || (is_write && self.has_given_up().await);
+        let gives_up = gives_up || (is_write && self.pauses.is_rollback_seen().await);
         if gives_up || record::takes_log(&method, &path) {
-            self.pause(gives_up).await;
+            self.pauses.pause(gives_up).await;
         }
         let request = match (meets, hidden) {
             (Meets::Create, Some(name)) => match self.create_hidden(request, &name).await {
@@ -261,39 +222,6 @@ impl Proxy {
             Some(())
         });
         drop(futures::future::join_all(lists).await);
-    }
-
-    /// Before a write that hides why Helm failed, whoever wants to know looks.
-    async fn pause(&self, gives_up: bool) {
-        let attention = self.attention.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (pause, over) = oneshot::channel();
-        let told = attention.is_some_and(|to| to.send(Moment { gives_up, _pause: pause }).is_ok());
-        if !told {
-            return;
-        }
-        if gives_up {
-            let _ = tokio::time::timeout(PAUSE, over).await;
-            return;
-        }
-        // A chart may have many hooks: a slow API server must not hold Helm up at each of them.
-        let left = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-        let started = tokio::time::Instant::now();
-        let _ = tokio::time::timeout(left, over).await;
-        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-        *patience = patience.saturating_sub(started.elapsed());
-    }
-
-    /// Whether a look at records that are elsewhere says that Helm has given up, for the first time. Where they do not answer,
-    /// nobody looks again: each of Helm's writes would wait for that.
-    async fn has_given_up(&self) -> bool {
-        let peek = self.peeker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(peek) = peek else { return false };
-        let seen = tokio::time::timeout(PAUSE, (peek.0)()).await;
-        if seen == Ok(false) {
-            return false;
-        }
-        let is_first = self.peeker.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
-        is_first && seen.is_ok()
     }
 
     /// Makes a request one to the API server. Also says whether it writes a release record, and whether that says that Helm

@@ -23,7 +23,8 @@ use super::{
     answers::Answers,
     kubeconfig_dir::Home,
     openapi_cache::Memory,
-    proxy::{Attention, Hidden, Moment, PAUSE, Peek, Peeker, Proxy},
+    pauses::{FailureSnapshot, Pauses, RollbackProbe},
+    proxy::{Hidden, Proxy},
     record::Definition,
     write_log::{Log, Written},
 };
@@ -56,9 +57,7 @@ pub struct Fence {
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
     records: watch::Receiver<u64>,
-    attention: Attention,
     ahead: Arc<Mutex<Ahead>>,
-    peeker: Peeker,
     hidden: Hidden,
     files: Files,
 }
@@ -138,9 +137,7 @@ impl Fence {
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
         let (records, records_seen) = watch::channel(0);
-        let attention = Attention::default();
         let ahead = Arc::<Mutex<Ahead>>::default();
-        let peeker = Peeker::default();
         let hidden = Hidden::default();
         let proxy = Arc::new(Proxy {
             secret,
@@ -153,11 +150,9 @@ impl Fence {
             helm,
             records,
             ahead: ahead.clone(),
-            peeker: peeker.clone(),
+            pauses: Pauses::default(),
             asked: asked.clone(),
-            attention: attention.clone(),
             hidden: hidden.clone(),
-            patience: Arc::new(Mutex::new(PAUSE)),
             answers: Answers::new(),
         });
         let serving = proxy.clone();
@@ -174,9 +169,7 @@ impl Fence {
             written,
             helm: helm_seen,
             records: records_seen,
-            attention,
             ahead,
-            peeker,
             hidden,
             files,
         })
@@ -202,11 +195,9 @@ impl Fence {
         self.records.clone()
     }
 
-    /// Whoever asks for them is told of moments, and with that answers for their pauses.
-    pub fn moments(&self) -> mpsc::UnboundedReceiver<Moment> {
-        let (sender, moments) = mpsc::unbounded_channel();
-        *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        moments
+    /// The moments at which the release is to be looked at. Helm waits at each of them, from now on.
+    pub fn snapshots(&self) -> mpsc::UnboundedReceiver<FailureSnapshot> {
+        self.proxy.pauses.snapshots()
     }
 
     /// The next record that Helm creates is looked at first, and no other.
@@ -232,9 +223,9 @@ impl Fence {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).defined()
     }
 
-    /// From now on somebody looks before each write whether Helm has given up.
-    pub fn peek(&self, peek: Peek) {
-        *self.peeker.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(peek));
+    /// From now on this probe says before each write whether Helm has given up.
+    pub fn probe(&self, probe: RollbackProbe) {
+        self.proxy.pauses.probe(probe);
     }
 
     /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.

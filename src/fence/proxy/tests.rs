@@ -4,6 +4,7 @@ use std::{
     io,
     net::Ipv4Addr,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use tokio::{
@@ -16,6 +17,7 @@ use crate::{
     clock::Clock,
     cluster::mock::connect,
     fence::{
+        pauses::{PAUSE, RollbackProbe},
         server::{Fence, Place},
         write_log::Writes,
     },
@@ -313,7 +315,7 @@ async fn records_that_do_not_answer_hold_no_write_up_for_long() {
     let play = play().await;
     let looks = Arc::new(std::sync::atomic::AtomicUsize::default());
     let counted = looks.clone();
-    play.fence.peek(Peek(Box::new(move || {
+    play.fence.probe(RollbackProbe(Box::new(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         Box::pin(std::future::pending())
     })));
@@ -334,7 +336,7 @@ async fn records_that_do_not_answer_hold_no_write_up_for_long() {
 #[tokio::test]
 async fn looks_before_hooks_are_deleted_have_one_budget() {
     let play = play().await;
-    let mut moments = play.fence.moments();
+    let mut moments = play.fence.snapshots();
     let started = tokio::time::Instant::now();
     for hook in ["a", "b", "c"] {
         let path = format!("/apis/batch/v1/namespaces/shop/jobs/{hook}");
