@@ -13,6 +13,7 @@ pub mod kubeconfig_files;
 pub mod lives;
 pub mod pem;
 pub mod proxied;
+pub(crate) mod raw_request;
 pub mod retry;
 pub mod route;
 pub mod tls_client;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 80] = [
+const ACTING: [(&str, &str); 85] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -17,6 +17,7 @@ const ACTING: [(&str, &str); 80] = [
     ("cluster/go_url.rs", "is about the addresses of std::net"),
     ("cluster/kubeconfig_files.rs", "reads kubeconfigs and what a pod is given"),
     ("cluster/lives.rs", "lists objects as they live"),
+    ("cluster/raw_request.rs", "sends requests to the API server"),
     ("cluster/retry.rs", "lets time pass before a request is sent again"),
     ("cluster/tls_client.rs", "reads client certificates again for each connection"),
     ("cluster/transport.rs", "opens connections to the API server"),
@@ -64,9 +65,13 @@ const ACTING: [(&str, &str); 80] = [
     ("lock/lease/hold.rs", "renews the Lease and gives it back"),
     ("lock/lease/object.rs", "is about the API server's type"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
+    ("preflight/assess.rs", "asks the API server, in bounded time"),
     ("preflight/claims/look.rs", "reads the claims of a StatefulSet"),
     ("preflight/crds.rs", "deletes CRDs of a refused deploy"),
     ("preflight/dry_run.rs", "asks the API server by dry runs"),
+    ("preflight/live_object.rs", "looks at objects, deletes StatefulSets"),
+    ("preflight/references/look.rs", "looks up what workloads refer to"),
+    ("preflight/resources.rs", "asks the API server for the resources of kinds"),
     ("preflight/rights/review.rs", "asks the API server for rights"),
     ("private_file.rs", "writes and reads private files"),
     ("process.rs", "finds and ends processes"),

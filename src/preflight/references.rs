@@ -3,7 +3,9 @@
 //!
 //! What is missing before a deploy may be there when a pod needs it: a hook or a controller of the release makes it. Then
 //! nobody knows yet, and it is looked at again when Helm has ended.
-//! Pure: what lives is looked up in `preflight/dry_run.rs`.
+//! Pure: what lives is looked up in `preflight/references/look.rs`.
+
+pub mod look;
 
 use std::collections::BTreeSet;
 

@@ -1,14 +1,21 @@
 //! An API server that answers some questions and not others, played byte for byte.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
+use http::Method;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
 use super::*;
-use crate::cluster::mock::cluster_at;
+use crate::{
+    cluster::{
+        mock::cluster_at,
+        raw_request::{LARGEST, send},
+    },
+    manifest::Manifest,
+};
 
 /// A cluster whose API server answers with what `answer` makes of a path; `None` is no answer.
 async fn cluster(answer: impl Fn(&str) -> Option<Vec<u8>> + Clone + Send + 'static) -> Cluster {
