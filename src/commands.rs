@@ -7,6 +7,7 @@ pub mod lock;
 pub mod lock_run;
 pub mod repair;
 pub mod restore;
+pub mod session;
 pub mod settle;
 pub mod status;
 pub mod unlock;

@@ -1,14 +1,17 @@
 //! Flags and a passed-in environment become a validated request.
 //! Pure: nothing is read here, neither files nor the environment.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Parser;
 
 use crate::{
     bytes,
     ci::{self, run::Owner, workflow_lint::Limits},
-    cli::{self, Cli, GuardFlags, OWN_FLAGS},
+    cli::{self, Cli, ClusterFlags, GuardFlags, OWN_FLAGS},
     cluster::{Target, http_proxy::Proxies},
     env::Env,
     helm::{Command, Invocation, env_settings, gc_tuning::Decided, go_syntax::boolean, split},
@@ -370,26 +373,43 @@ fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
     (flags, warnings)
 }
 
+/// The cluster that helm-guard's own commands mean: the flags that all of them have, then Helm's variables.
+pub fn cluster_target(flags: &ClusterFlags, env: &Env) -> Target {
+    chosen(flags.kube_context.as_deref(), flags.namespace.as_deref(), flags.kubeconfig.as_deref(), env)
+}
+
+/// The cluster of Helm's variables, with what flags say instead. A flag that is given empty hides its variable.
+fn chosen(context: Option<&str>, namespace: Option<&str>, kubeconfig: Option<&Path>, env: &Env) -> Target {
+    let mut target = env_settings::target(env);
+    if let Some(context) = context {
+        target.context = Some(context.to_owned()).filter(|context| !context.is_empty());
+    }
+    if let Some(namespace) = namespace {
+        target.namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+    }
+    if let Some(file) = kubeconfig.filter(|file| !file.as_os_str().is_empty()) {
+        (target.kubeconfig, target.is_explicit) = (vec![file.to_owned()], true);
+    }
+    target
+}
+
 const INSECURE: &str = "kube-insecure-skip-tls-verify";
 
 /// Helm's flags, then its variables, which are the flags' defaults. A flag that is given empty says nothing, and hides its
 /// variable.
 fn target(invocation: &Invocation, env: &Env) -> Result<Target, String> {
-    let mut target = env_settings::target(env);
+    let file = invocation.value("kubeconfig").map(bytes::to_bytes);
+    let (context, namespace) = (invocation.value("kube-context"), invocation.value("namespace"));
+    let mut target = chosen(context, namespace, file.as_deref().map(Path::new), env);
     let set = |field: &mut Option<String>, flag: &str| {
         if let Some(value) = invocation.value(flag) {
             *field = Some(value.to_owned()).filter(|value| !value.is_empty());
         }
     };
-    set(&mut target.context, "kube-context");
     set(&mut target.server, "kube-apiserver");
     set(&mut target.token, "kube-token");
     set(&mut target.as_user, "kube-as-user");
     set(&mut target.tls_server_name, "kube-tls-server-name");
-    set(&mut target.namespace, "namespace");
-    if let Some(file) = invocation.value("kubeconfig").filter(|file| !file.is_empty()) {
-        (target.kubeconfig, target.is_explicit) = (vec![PathBuf::from(bytes::to_bytes(file))], true);
-    }
     if let Some(file) = invocation.value("kube-ca-file") {
         target.ca_file = Some(file).filter(|file| !file.is_empty()).map(|file| bytes::to_bytes(file).into());
     }

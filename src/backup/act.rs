@@ -9,10 +9,7 @@ use std::{
 use super::render;
 use crate::{
     cli::Backup,
-    commands::{
-        lock::{Stop, say},
-        status::past,
-    },
+    commands::session::{CommandError, past, say},
     copies::{self, Kind, Shelf},
     env::Env,
     exit,
@@ -61,12 +58,12 @@ pub async fn backup(args: &Backup, env: &Env) -> u8 {
         };
         let path = save(&order, &history, &random());
         let path = path.map_err(|error| {
-            Stop::new(exit::REFUSED, format!("{error:#}"), &["choose another --backup-dir"])
+            CommandError::new(exit::REFUSED, format!("{error:#}"), &["choose another --backup-dir"])
         })?;
         let what = if args.backups.redacted { "without values and Secrets" } else { "complete" };
         say(&format!("records of {} revisions saved, {what}: {}", history.records.len(), path.display()));
         let _ = writeln!(std::io::stdout(), "{}", path.display());
         Ok(())
     };
-    saved.await.map_or_else(Stop::tell, |()| 0)
+    saved.await.map_or_else(CommandError::tell, |()| 0)
 }

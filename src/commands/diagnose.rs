@@ -10,10 +10,7 @@ use crate::diagnose::{
 };
 use crate::{
     cli::Diagnose,
-    commands::{
-        lock::{Stop, connect},
-        status::{no_release, unreadable},
-    },
+    commands::session::{CommandError, connect, no_release, unreadable},
     env::Env,
     exit,
     redact::Redact,
@@ -30,8 +27,8 @@ pub async fn diagnose(args: &Diagnose, env: &Env) -> u8 {
     }
 }
 
-async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
-    let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+async fn look(args: &Diagnose, env: &Env) -> Result<(), CommandError> {
+    let storage = request::storage(env).map_err(|error| CommandError::new(exit::USAGE, error, &[]))?;
     let cluster = connect(&args.cluster, env).await?;
     let store = Store::new(cluster.client.clone(), &cluster.namespace, &storage);
     let history =
@@ -56,8 +53,9 @@ async fn look(args: &Diagnose, env: &Env) -> Result<(), Stop> {
         let mut shown = serde_json::to_value(&snapshot).unwrap_or_default();
         shown.redact(&redactor);
         let text = serde_json::to_string_pretty(&shown).unwrap_or_default() + "\n";
-        std::fs::write(path, text)
-            .map_err(|error| Stop::new(exit::USAGE, format!("--save {}: {error}", path.display()), &[]))?;
+        std::fs::write(path, text).map_err(|error| {
+            CommandError::new(exit::USAGE, format!("--save {}: {error}", path.display()), &[])
+        })?;
     }
     if history.records.is_empty() {
         return Err(no_release(&args.release, &cluster.namespace));

@@ -25,7 +25,10 @@ use crate::{
     cli::Status,
     clock::Clock,
     cluster::Cluster,
-    commands::lock::{Stop, connect, in_color, rows, say},
+    commands::{
+        lock::rows,
+        session::{CommandError, connect, in_color, say},
+    },
     env::Env,
     exit,
     lock::{
@@ -58,7 +61,7 @@ pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
     }
 }
 
-async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), Stop> {
+async fn list(args: &Status, env: &Env, clock: Clock) -> Result<(), CommandError> {
     let cluster = connect(&args.cluster, env).await?;
     let wanted = Wanted {
         everywhere: args.all_namespaces,
@@ -112,7 +115,7 @@ pub(crate) async fn in_question(
     release: Option<&str>,
     env: &Env,
     clock: Clock,
-) -> Result<Vec<Entry>, Stop> {
+) -> Result<Vec<Entry>, CommandError> {
     let wanted = Wanted { everywhere, release, all: false, watch: Some(Watched::Pending) };
     Ok(sweep(cluster, &wanted, env, clock).await?.0)
 }
@@ -132,7 +135,7 @@ async fn sweep(
     wanted: &Wanted<'_>,
     env: &Env,
     clock: Clock,
-) -> Result<(Vec<Entry>, Vec<String>), Stop> {
+) -> Result<(Vec<Entry>, Vec<String>), CommandError> {
     let storages = storages(env)?;
     let usual = storages.first().map_or(Driver::Secrets, Storage::driver);
     let sweep = Sweep { everywhere: wanted.everywhere, cluster, versions: Mutex::default() };
@@ -173,8 +176,8 @@ pub(crate) fn store(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> O
 }
 
 /// Where to look. Who says where Helm stores its records has them nowhere else.
-fn storages(env: &Env) -> Result<Vec<Storage>, Stop> {
-    let usual = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+fn storages(env: &Env) -> Result<Vec<Storage>, CommandError> {
+    let usual = request::storage(env).map_err(|error| CommandError::new(exit::USAGE, error, &[]))?;
     let is_said = env.get("HELM_DRIVER").is_some_and(|driver| !driver.is_empty());
     Ok(if is_said { vec![usual] } else { vec![Storage::Secrets, Storage::ConfigMaps] })
 }
@@ -205,7 +208,7 @@ impl Sweep<'_> {
         storages: &[Storage],
         release: Option<&str>,
         all: bool,
-    ) -> Result<(Vec<Sighting>, Vec<String>), Stop> {
+    ) -> Result<(Vec<Sighting>, Vec<String>), CommandError> {
         let which = match release {
             Some(release) => Which { names: Some(vec![release.to_owned()]), without: &[] },
             // Of one that works all other records are superseded.
@@ -237,7 +240,7 @@ impl Sweep<'_> {
         seen: &mut Vec<Sighting>,
         locks: &[Row],
         storages: &[Storage],
-    ) -> Result<(), Stop> {
+    ) -> Result<(), CommandError> {
         let drivers: Vec<Driver> = storages.iter().map(Storage::driver).collect();
         let questions = stream::iter(list_queries::the_rest(seen, locks, &drivers));
         let answers = questions.map(|Question { storage, namespace, which }| async move {
@@ -462,10 +465,10 @@ fn words(error: &StoreError) -> String {
     }
 }
 
-fn unlisted(driver: Driver, error: &StoreError) -> Stop {
+fn unlisted(driver: Driver, error: &StoreError) -> CommandError {
     let why = format!("Helm's records in {} cannot be listed: {}", driver.resource(), words(error));
     let (code, next) = error.advice(driver, "your Role, or ClusterRole for -A", "list");
-    Stop::new(code, why, &[&next])
+    CommandError::new(code, why, &[&next])
 }
 
 fn sighting(row: postgres::Listed) -> Option<Sighting> {

@@ -10,7 +10,7 @@ use crate::status::{State, list_entry::Entry};
 use crate::{
     cli::KubernetesVersion,
     cluster::{self, Cluster},
-    commands::lock::Stop,
+    commands::session::CommandError,
     exit,
     release::{
         Record,
@@ -27,7 +27,7 @@ pub(crate) async fn note(
     entries: &mut [Entry],
     version: KubernetesVersion,
     storages: &[Storage],
-) -> Result<Vec<String>, Stop> {
+) -> Result<Vec<String>, CommandError> {
     let minor = match version {
         KubernetesVersion::Minor(minor) => minor,
         KubernetesVersion::OfCluster => own(cluster).await?,
@@ -78,9 +78,9 @@ async fn apis(
 }
 
 /// The minor version of the cluster.
-async fn own(cluster: &Cluster) -> Result<u32, Stop> {
+async fn own(cluster: &Cluster) -> Result<u32, CommandError> {
     let unknown = |why: String| {
-        Stop::new(
+        CommandError::new(
             exit::UNAVAILABLE,
             format!("the version of the cluster: {why}"),
             &["kubectl get --raw /readyz"],

@@ -1,10 +1,8 @@
 //! `lock status`, `lock acquire`, `lock release`: locks as a person or a script sees them.
 //! `lock run` is in a file of its own; what a list looks like is in `lock/table.rs`.
 
-use std::{
-    io::{IsTerminal, Write},
-    time::Duration,
-};
+use super::session::{CommandError, connect, in_color, listen, say};
+use std::{io::Write, time::Duration};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt};
@@ -19,10 +17,9 @@ use crate::lock::{
 };
 use crate::{
     ci::{self, Desk},
-    cli::{ClusterFlags, LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
+    cli::{LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
     clock::Clock,
     cluster::{Cluster, http_proxy::Proxies},
-    deploy::journal::target,
     env::{Env, LOCK_ID},
     exit,
     id::random,
@@ -30,7 +27,7 @@ use crate::{
     lock::holder::{Holder, LockRef, card, who},
     output::Format,
     signals::{Signal, Signals},
-    text::{duration, inert_line, terminal_safe},
+    text::duration,
 };
 
 /// How often a waiter says that it still waits.
@@ -47,67 +44,7 @@ pub async fn command(command: &LockCommand, env: &Env, host: &str, clock: Clock)
     ended.unwrap_or_else(|end| end.tell())
 }
 
-/// Why a command ends before its time.
-pub(crate) struct Stop {
-    pub(crate) code: u8,
-    pub(crate) why: String,
-    pub(crate) details: Vec<String>,
-    pub(crate) next: Vec<String>,
-}
-
-impl Stop {
-    pub(crate) fn new(code: u8, why: impl Into<String>, next: &[&str]) -> Self {
-        let next = next.iter().map(|line| (*line).to_owned()).collect();
-        Self { code, why: why.into(), details: Vec::new(), next }
-    }
-
-    /// Says it, and gives the exit code.
-    pub(crate) fn tell(self) -> u8 {
-        say(&format!("error: {}", self.why));
-        self.details.iter().for_each(|line| print(line));
-        self.next.iter().for_each(|line| say(&format!("hint: {line}")));
-        self.code
-    }
-}
-
-impl From<LockError> for Stop {
-    fn from(error: LockError) -> Self {
-        match &error {
-            LockError::Forbidden { verb: "list", .. } => Self::new(
-                exit::REFUSED,
-                error.to_string(),
-                &[
-                    "add this rule to your Role, or ClusterRole for -A: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [list]}",
-                    "or name the release: that needs no more than a deploy",
-                ],
-            ),
-            LockError::Forbidden { .. } => Self::new(
-                exit::REFUSED,
-                error.to_string(),
-                &[
-                    "add this rule to your Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}",
-                ],
-            ),
-            LockError::NoNamespace(_) => Self::new(exit::REFUSED, error.to_string(), &[]),
-            LockError::Timeout { .. } | LockError::Outdated(_) | LockError::Stopped { .. } => {
-                Self::new(exit::LOCK_TIMEOUT, error.to_string(), &[])
-            }
-            LockError::Api(_) => {
-                Self::new(exit::UNAVAILABLE, error.to_string(), &["kubectl get --raw /readyz"])
-            }
-        }
-    }
-}
-
-pub(crate) async fn connect(flags: &ClusterFlags, env: &Env) -> Result<Cluster, Stop> {
-    let connected = Cluster::connect(&target(flags, env)).await;
-    connected.map_err(|error| {
-        let next = "check --kubeconfig, --kube-context and KUBECONFIG";
-        Stop::new(exit::UNAVAILABLE, format!("{error:#}"), &[next])
-    })
-}
-
-async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, Stop> {
+async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, CommandError> {
     let cluster = connect(&args.cluster, env).await?;
     let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
     let leases = match &args.release {
@@ -140,7 +77,7 @@ pub(crate) async fn rows(
     leases: &[Lease],
     check: bool,
     clock: Clock,
-) -> Result<Vec<Row>, Stop> {
+) -> Result<Vec<Row>, CommandError> {
     if check && leases.iter().any(|lease| lease::view(lease).holder.is_some()) {
         let longest = leases.iter().map(|lease| belief(&lease::view(lease))).max().unwrap_or_default();
         say(&format!("watching who renews, for at most {}", duration(longest.as_secs_f64())));
@@ -159,7 +96,7 @@ pub(crate) async fn life(
     lease: &Lease,
     check: bool,
     clock: Clock,
-) -> Result<(crate::lock::LeaseView, Life), Stop> {
+) -> Result<(crate::lock::LeaseView, Life), CommandError> {
     let mut view = lease::view(lease);
     let mut observer = Observer::default();
     let namespace = lease.namespace().unwrap_or_default();
@@ -227,7 +164,7 @@ pub(crate) async fn take(
     cluster: &Cluster,
     signals: &Signals,
     clock: Clock,
-) -> Result<Acquired, Stop> {
+) -> Result<Acquired, CommandError> {
     let mut said: Option<Duration> = None;
     let waiting = |holder: &Holder, waited: Duration| match said {
         None => {
@@ -256,7 +193,7 @@ pub(crate) async fn take(
         LockError::Stopped { .. } => {
             let signal = signals.heard().unwrap_or(Signal::Term);
             let why = format!("{} while waiting for the lock", signal.name());
-            Stop::new(exit::cancelled(signal.number()), why, &[])
+            CommandError::new(exit::cancelled(signal.number()), why, &[])
         }
         LockError::Timeout { holder, .. } => {
             let timeout = duration(wanted.request.timeout.as_secs_f64());
@@ -266,18 +203,13 @@ pub(crate) async fn take(
                 wanted.place.lease
             );
             let next = wanted.place.unlock(crate::lock::holder::id(&holder), "");
-            Stop { details: card(&holder), ..Stop::new(exit::LOCK_TIMEOUT, why, &[&next]) }
+            CommandError { details: card(&holder), ..CommandError::new(exit::LOCK_TIMEOUT, why, &[&next]) }
         }
         error => error.into(),
     })
 }
 
-pub(crate) fn listen() -> Result<Signals, Stop> {
-    Signals::listen()
-        .map_err(|error| Stop::new(exit::UNAVAILABLE, format!("cannot listen for signals: {error}"), &[]))
-}
-
-async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Result<u8, Stop> {
+async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Result<u8, CommandError> {
     let signals = listen()?;
     let cluster = connect(&args.wanted.cluster, env).await?;
     let mut wanted = wanted(&args.wanted, &cluster, ACQUIRE, args.ttl, env, host, clock);
@@ -302,7 +234,7 @@ async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Res
     Ok(0)
 }
 
-async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
+async fn release(args: &LockRelease, env: &Env) -> Result<u8, CommandError> {
     let cluster = connect(&args.cluster, env).await?;
     let place = LockRef {
         release: args.release.clone(),
@@ -320,7 +252,7 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
             rest.iter().find(|member| !member.process.as_ref().is_some_and(Located::has_ended))
         {
             let why = format!("lock {} is in use: {} works under it", args.id, alive.operation);
-            return Err(Stop::new(exit::REFUSED, why, &[&place.unlock(&alive.lock_id, "")]));
+            return Err(CommandError::new(exit::REFUSED, why, &[&place.unlock(&alive.lock_id, "")]));
         }
         // Killed ones gave nothing back.
         (holder.lock_id, holder.operation) = (first.lock_id.clone(), first.operation.clone());
@@ -332,29 +264,15 @@ async fn release(args: &LockRelease, env: &Env) -> Result<u8, Stop> {
             crate::lock::holder::id(&holder),
             who(&holder)
         );
-        return Err(Stop::new(exit::LOCK_LOST, why, &[]));
+        return Err(CommandError::new(exit::LOCK_LOST, why, &[]));
     }
     if holder.operation != ACQUIRE {
         // Its process is at work, or dead: that is to be looked at first.
         let why = format!("lock {} is not one of `lock acquire`: held by {}", args.id, who(&holder));
-        return Err(Stop::new(exit::REFUSED, why, &[&place.unlock(&args.id, "")]));
+        return Err(CommandError::new(exit::REFUSED, why, &[&place.unlock(&args.id, "")]));
     }
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), &place.namespace);
     lease::give_back(&api, &place.lease, &holder.identity, &End::Vacate).await.map_err(LockError::from)?;
     say(&format!("lock {} given back", args.id));
     Ok(0)
-}
-
-/// Is what is printed seen in colour?
-pub(crate) fn in_color(env: &Env) -> bool {
-    std::io::stdout().is_terminal() && crate::ci::terminal::colors(env)
-}
-
-pub(crate) fn say(text: &str) {
-    print(&format!("helm-guard: {}", terminal_safe(text)));
-}
-
-/// Names in Leases are anybody's, and a closed terminal must not stop the work.
-pub(crate) fn print(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", inert_line(line));
 }

@@ -6,7 +6,10 @@ use std::{ffi::OsString, io::Write, os::unix::process::ExitStatusExt, path::Path
 use nix::sys::signal::Signal as Kill;
 use tokio::process::Command;
 
-use super::lock::{Stop, connect, listen, say, take, wanted};
+use super::{
+    lock::{take, wanted},
+    session::{CommandError, connect, listen, say},
+};
 use crate::lock::{RUN, lease::Held};
 use crate::{
     ci,
@@ -28,7 +31,7 @@ const NOT_FOUND: u8 = 127;
 const NOT_RUN: u8 = 126;
 
 /// Takes the lock, runs the command, gives the lock back. Gives the exit code.
-pub(crate) async fn run(args: &LockRun, env: &Env, host: &str, clock: Clock) -> Result<u8, Stop> {
+pub(crate) async fn run(args: &LockRun, env: &Env, host: &str, clock: Clock) -> Result<u8, CommandError> {
     let mut signals = listen()?;
     let cluster = connect(&args.wanted.cluster, env).await?;
     let (program, arguments) = args
@@ -52,11 +55,13 @@ pub(crate) async fn run(args: &LockRun, env: &Env, host: &str, clock: Clock) -> 
         say("warning: the lock could not be given back; it runs out by itself");
     }
     match ended {
-        Ok(_) if lost => Err(Stop::new(exit::LOCK_LOST, format!("the lock was lost while {name} ran"), &[])),
+        Ok(_) if lost => {
+            Err(CommandError::new(exit::LOCK_LOST, format!("the lock was lost while {name} ran"), &[]))
+        }
         Ok(code) => Ok(code),
         Err(error) => {
             let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_RUN };
-            Err(Stop::new(code, format!("{name}: {error}"), &[]))
+            Err(CommandError::new(code, format!("{name}: {error}"), &[]))
         }
     }
 }

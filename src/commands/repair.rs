@@ -14,7 +14,7 @@ use crate::{
     cluster::Cluster,
     commands::{
         list,
-        lock::{Stop, connect, print, say},
+        session::{CommandError, connect, print, say},
         status,
     },
     deploy::precious,
@@ -55,9 +55,12 @@ impl<'a> Walk<'a> {
         let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if !(can_ask || args.yes) {
             let next = ["name the release", "or --yes, with a --strategy, for all that are stuck"];
-            return Err(
-                Stop::new(exit::REFUSED, "there is nobody to ask which repair is meant", &next).tell()
-            );
+            return Err(CommandError::new(
+                exit::REFUSED,
+                "there is nobody to ask which repair is meant",
+                &next,
+            )
+            .tell());
         }
         let looked = async {
             let cluster = connect(&args.cluster, env).await?;
@@ -70,7 +73,7 @@ impl<'a> Walk<'a> {
             signal = signals.first() => return Err(exit::cancelled(signal.number())),
             looked = looked => looked,
         };
-        let (entries, cluster) = looked.map_err(Stop::tell)?;
+        let (entries, cluster) = looked.map_err(CommandError::tell)?;
         let (mut left, others): (Vec<Entry>, Vec<Entry>) =
             entries.into_iter().partition(|entry| entry.state == State::Stuck);
         for entry in others.iter().filter(|entry| entry.state == State::Deploying) {
@@ -80,7 +83,8 @@ impl<'a> Walk<'a> {
             say("nothing is stuck");
         }
         // A repair looks in one storage, and who says nothing of it gets a list of two.
-        let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]).tell())?;
+        let storage =
+            request::storage(env).map_err(|error| CommandError::new(exit::USAGE, error, &[]).tell())?;
         let elsewhere: Vec<Entry> = left.extract_if(.., |entry| entry.storage != storage.driver()).collect();
         for entry in &elsewhere {
             let kind = entry.storage.resource();
@@ -115,7 +119,7 @@ impl<'a> Walk<'a> {
         None
     }
 
-    async fn choose(&mut self, entry: &Entry) -> Result<Choice, Stop> {
+    async fn choose(&mut self, entry: &Entry) -> Result<Choice, CommandError> {
         let number = self.all - self.left.len();
         say(&format!("{number} of {}: {}: {}", self.all, place(entry), entry.cause));
         if self.args.yes {
@@ -173,12 +177,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    async fn history(&self, release: &str, namespace: &str) -> Result<(History, Cluster), Stop> {
-        let storage = request::storage(self.env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+    async fn history(&self, release: &str, namespace: &str) -> Result<(History, Cluster), CommandError> {
+        let storage =
+            request::storage(self.env).map_err(|error| CommandError::new(exit::USAGE, error, &[]))?;
         let cluster = Cluster { namespace: namespace.to_owned(), ..self.cluster.clone() };
         let store = Store::new(cluster.client.clone(), namespace, &storage);
         let read = store.history(release).await;
-        let history = read.map_err(|error| status::unreadable(release, &storage, error))?;
+        let history = read.map_err(|error| crate::commands::session::unreadable(release, &storage, error))?;
         Ok((history, cluster))
     }
 

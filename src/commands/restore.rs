@@ -1,6 +1,6 @@
 //! `restore`: records put back from a backup, under the lock. A redacted backup gives back what it has.
 
-use crate::commands::lock::say;
+use crate::commands::session::say;
 use crate::{
     backup::{
         self, Backup, Redacted,
@@ -8,7 +8,10 @@ use crate::{
     },
     cli::{LockWanted, Restore},
     clock::Clock,
-    commands::lock::{Stop, connect, listen, take, wanted},
+    commands::{
+        lock::{take, wanted},
+        session::{CommandError, connect, listen},
+    },
     env::Env,
     exit,
     lock::lease::Claims,
@@ -23,14 +26,14 @@ use crate::{
 const OURS: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Reads the file, all of it, before anything is written.
-fn copies(args: &Restore) -> Result<(Backup, Subject), Stop> {
+fn copies(args: &Restore) -> Result<(Backup, Subject), CommandError> {
     let refuse = |why: String| {
         let next = [
             "take another backup, of before or after it",
             "helm-guard status RELEASE -n NAMESPACE says how the release stands",
         ];
         let file = args.file.display();
-        Stop::new(exit::REFUSED, format!("backup {file}: {why}; nothing was restored"), &next)
+        CommandError::new(exit::REFUSED, format!("backup {file}: {why}; nothing was restored"), &next)
     };
     let text = private_file::read(&args.file, backup::LARGEST).map_err(|error| match error.kind() {
         std::io::ErrorKind::FileTooLarge => refuse("it is larger than any backup".to_owned()),
@@ -55,7 +58,7 @@ fn copies(args: &Restore) -> Result<(Backup, Subject), Stop> {
 ///
 /// # Errors
 /// With the exit code, when it is no backup, the lock is taken, the API server refuses, or not all could be put back.
-pub(crate) async fn restore(args: &Restore, env: &Env, host: &str, clock: Clock) -> Result<(), Stop> {
+pub(crate) async fn restore(args: &Restore, env: &Env, host: &str, clock: Clock) -> Result<(), CommandError> {
     let (backup, Subject { release, namespace, driver }) = copies(args)?;
     let storage = storage(driver, env)?;
     let signals = listen()?;
@@ -86,15 +89,15 @@ fn namespace_of(env: &Env) -> Option<String> {
 }
 
 /// Records go back to where they were. Which database that was, a backup does not say.
-fn storage(driver: Driver, env: &Env) -> Result<Storage, Stop> {
+fn storage(driver: Driver, env: &Env) -> Result<Storage, CommandError> {
     match driver {
         Driver::Secrets => Ok(Storage::Secrets),
         Driver::ConfigMaps => Ok(Storage::ConfigMaps),
-        Driver::Sql => match request::storage(env).map_err(|why| Stop::new(exit::USAGE, why, &[]))? {
+        Driver::Sql => match request::storage(env).map_err(|why| CommandError::new(exit::USAGE, why, &[]))? {
             storage @ Storage::Sql(_) => Ok(storage),
             _ => {
                 let next = format!("set HELM_DRIVER=sql and {CONNECTION}");
-                Err(Stop::new(exit::USAGE, "these records are of a database", &[&next]))
+                Err(CommandError::new(exit::USAGE, "these records are of a database", &[&next]))
             }
         },
     }
@@ -112,7 +115,7 @@ struct Work {
 }
 
 impl Work {
-    async fn run(&mut self, backup: &Backup, namespace: &str) -> Result<(), Stop> {
+    async fn run(&mut self, backup: &Backup, namespace: &str) -> Result<(), CommandError> {
         let history = self.history().await?;
         match backup {
             Backup::Complete(copies) => self.put_back(&history, copies).await,
@@ -132,15 +135,15 @@ impl Work {
         Ok(())
     }
 
-    async fn history(&self) -> Result<History, Stop> {
+    async fn history(&self) -> Result<History, CommandError> {
         self.store.history(&self.release).await.map_err(|error| self.failed(error))
     }
 
     /// Nothing more is begun when somebody asks to stop.
-    fn goes_on(&self) -> Result<(), Stop> {
+    fn goes_on(&self) -> Result<(), CommandError> {
         let Some(signal) = self.signals.heard() else { return Ok(()) };
         let done = if self.changed { "not all is restored" } else { "nothing was changed" };
-        Err(Stop::new(
+        Err(CommandError::new(
             exit::cancelled(signal.number()),
             format!("{}: {done}", signal.name()),
             &["run the same command again"],
@@ -148,7 +151,7 @@ impl Work {
     }
 
     /// What is refused before anything is changed is refused; else it is half done.
-    fn failed(&self, error: StoreError) -> Stop {
+    fn failed(&self, error: StoreError) -> CommandError {
         let (code, next) = match &error {
             StoreError::LockLost(_) => (exit::LOCK_LOST, "run the same command again".to_owned()),
             StoreError::Conflict(_) | StoreError::Codec(..) => {
@@ -160,14 +163,14 @@ impl Work {
         self.unless_changed(code, format!("{error:#}"), &next)
     }
 
-    fn unless_changed(&self, code: u8, why: String, next: &str) -> Stop {
+    fn unless_changed(&self, code: u8, why: String, next: &str) -> CommandError {
         if self.changed && code == exit::REFUSED {
-            return Stop::new(1, format!("not all is restored: {why}"), &[next]);
+            return CommandError::new(1, format!("not all is restored: {why}"), &[next]);
         }
-        Stop::new(code, why, &[next])
+        CommandError::new(code, why, &[next])
     }
 
-    async fn put_back(&mut self, history: &History, copies: &[Record]) -> Result<(), Stop> {
+    async fn put_back(&mut self, history: &History, copies: &[Record]) -> Result<(), CommandError> {
         for copy in copies {
             self.goes_on()?;
             let done = match history.get(copy.revision) {
@@ -182,7 +185,7 @@ impl Work {
     }
 
     /// Of a redacted backup there is no more than statuses and descriptions, for records that are still there.
-    async fn set_right(&mut self, history: &History, backup: &Redacted) -> Result<(), Stop> {
+    async fn set_right(&mut self, history: &History, backup: &Redacted) -> Result<(), CommandError> {
         say(
             "this backup is redacted: values, Secrets and manifests cannot be restored from it, statuses can",
         );

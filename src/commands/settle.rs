@@ -10,14 +10,14 @@ use std::{
 
 use anyhow::Context;
 
-use crate::commands::lock::say;
+use crate::commands::session::say;
 use crate::deploy::journal::{STATE_FILE, State};
 use crate::{
     backup, ci,
     cli::{ClusterFlags, Settle, action_inputs},
     clock::Clock,
     cluster::{Cluster, Target},
-    commands::lock::Stop,
+    commands::session::CommandError,
     env::Env,
     exit,
     lock::lease::{self, Claims, Held},
@@ -44,13 +44,18 @@ const HELM: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// With the first thing that could not be settled; all others are tried.
-pub(crate) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> Result<(), Stop> {
+pub(crate) async fn settle_all(args: &Settle, env: &Env, clock: Clock) -> Result<(), CommandError> {
     let directory = ci::job_directory(env);
     if args.state.is_none() && directory.is_none() {
-        return Err(Stop::new(exit::USAGE, "name a state file: this is no job of GitHub or GitLab", &[]));
+        return Err(CommandError::new(
+            exit::USAGE,
+            "name a state file: this is no job of GitHub or GitLab",
+            &[],
+        ));
     }
     let settled = settle_files(args, directory.as_deref(), env, clock).await;
-    settled.map_err(|error| Stop::new(1, format!("{error:#}"), &["the next run repairs what is left"]))
+    settled
+        .map_err(|error| CommandError::new(1, format!("{error:#}"), &["the next run repairs what is left"]))
 }
 
 async fn settle_files(

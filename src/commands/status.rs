@@ -1,6 +1,7 @@
 //! `status`, and the dry run of `repair`: reads the lock and the records, and says what they say.
 //! What it means is decided in `status.rs`.
 
+use super::session::{past, unreadable};
 use std::io::Write;
 
 use super::list;
@@ -9,7 +10,10 @@ use crate::{
     cli::{self, ClusterFlags, KubernetesVersion, Repair, Status},
     clock::Clock,
     cluster::Cluster,
-    commands::lock::{Stop, connect, in_color, life, say},
+    commands::{
+        lock::life,
+        session::{CommandError, connect, in_color, say},
+    },
     deploy::{manifest_of, precious},
     env::Env,
     exit,
@@ -30,7 +34,7 @@ use crate::{
         uninstall::told,
     },
     request,
-    storage::{Storage, Store, StoreError},
+    storage::Store,
     text::duration,
 };
 use crate::{
@@ -69,25 +73,7 @@ pub async fn history(args: &cli::History, env: &Env) -> u8 {
         let _ =
             write!(std::io::stdout(), "{}", render::history(&place, &history, args.output, in_color(env)));
     });
-    shown.map_or_else(Stop::tell, |()| 0)
-}
-
-/// The records of a release that must be there.
-pub(crate) async fn past(release: &str, flags: &ClusterFlags, env: &Env) -> Result<(Cluster, History), Stop> {
-    let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
-    let cluster = connect(flags, env).await?;
-    let store = Store::new(cluster.client.clone(), &cluster.namespace, &storage);
-    let history = store.history(release).await.map_err(|error| unreadable(release, &storage, error))?;
-    if history.records.is_empty() {
-        return Err(no_release(release, &cluster.namespace));
-    }
-    Ok((cluster, history))
-}
-
-/// Nobody has heard of it.
-pub(crate) fn no_release(release: &str, namespace: &str) -> Stop {
-    let why = format!("no release {release} in namespace {namespace}");
-    Stop::new(1, why, &["helm-guard status -A --all lists all releases"])
+    shown.map_or_else(CommandError::tell, |()| 0)
 }
 
 /// Runs `repair --dry-run`. Gives the exit code.
@@ -124,8 +110,8 @@ struct What<'a> {
 }
 
 /// Reads, prints, and adds to the job summary. Writes nothing to the cluster.
-async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Result<Standing, Stop> {
-    let storage = request::storage(env).map_err(|error| Stop::new(exit::USAGE, error, &[]))?;
+async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Result<Standing, CommandError> {
+    let storage = request::storage(env).map_err(|error| CommandError::new(exit::USAGE, error, &[]))?;
     let cluster = connect(what.cluster, env).await?;
     let place = LockRef {
         release: what.release.to_owned(),
@@ -202,10 +188,4 @@ pub(crate) async fn health(cluster: &Cluster, state: State, history: &History) -
         found.redact(&history.secrets().redactor());
     }
     Some(found)
-}
-
-pub(crate) fn unreadable(release: &str, storage: &Storage, error: StoreError) -> Stop {
-    let (code, next) = error.advice(storage.driver(), "your Role", "get, list");
-    let why = anyhow::Error::new(error).context(format!("records of release {release}"));
-    Stop::new(code, format!("{why:#}"), &[&next])
 }

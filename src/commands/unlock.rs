@@ -19,7 +19,6 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     copies::Shelf,
-    deploy::journal::target,
     env::Env,
     exit,
     id::random,
@@ -33,7 +32,7 @@ use crate::{
     output::Json,
     release::History,
     repair::execute,
-    request,
+    request::{self, cluster_target},
     signals::{Signal, Signals},
     storage::{Driver, Store, StoreError},
     text::{duration, inert_line, terminal_safe},
@@ -104,7 +103,7 @@ pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
     };
     let connected = async {
         let signals = Signals::listen().context("signals")?;
-        anyhow::Ok((Cluster::connect(&target(&args.cluster, env)).await?, signals))
+        anyhow::Ok((Cluster::connect(&cluster_target(&args.cluster, env)).await?, signals))
     };
     let (cluster, signals) = match connected.await {
         Ok(both) => both,

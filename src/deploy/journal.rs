@@ -12,15 +12,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use crate::helm::launch;
 use crate::{
-    cli::{ClusterFlags, Command},
-    clock::Clock,
-    cluster::Target,
-    commands::lock::Stop,
-    env::Env,
-    helm::env_settings,
-    private_file,
-    process::Process,
-    storage::Storage,
+    cli::Command, clock::Clock, cluster::Target, commands::session::CommandError, env::Env, private_file,
+    process::Process, storage::Storage,
 };
 
 /// What names of state files begin with.
@@ -117,21 +110,5 @@ pub async fn run(command: Command, env: &Env, host: &str, clock: Clock) -> u8 {
         | Command::Repair(_)
         | Command::Action => Ok(()),
     };
-    answer.map_or_else(Stop::tell, |()| 0)
-}
-
-/// The cluster that a command line and Helm's variables name.
-pub(crate) fn target(flags: &ClusterFlags, env: &Env) -> Target {
-    let mut target = env_settings::target(env);
-    let set = |field: &mut Option<String>, flag: &Option<String>| {
-        if let Some(value) = flag {
-            *field = Some(value.clone()).filter(|value| !value.is_empty());
-        }
-    };
-    set(&mut target.context, &flags.kube_context);
-    set(&mut target.namespace, &flags.namespace);
-    if let Some(file) = flags.kubeconfig.clone().filter(|file| !file.as_os_str().is_empty()) {
-        (target.kubeconfig, target.is_explicit) = (vec![file], true);
-    }
-    target
+    answer.map_or_else(CommandError::tell, |()| 0)
 }

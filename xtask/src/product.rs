@@ -32,13 +32,19 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Builds helm-guard for this machine and returns where it is.
 pub(crate) fn build(profile: Profile, note: &Note) -> Result<PathBuf> {
-    let mut cargo = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
-    forget_this_package(&mut cargo);
+    let mut cargo = cargo();
     cargo.args(["build", "--package=helm-guard", "--bin=helm-guard", "--locked"]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
     run_cargo(cargo.current_dir(root()), note)
+}
+
+/// The Cargo that runs this program, or the one on `PATH`, as a shell would start it.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_this_package(&mut cargo);
+    cargo
 }
 
 /// Takes away what the Cargo that runs this program says of this package. Build scripts look at it (ring's does), so

@@ -1,15 +1,12 @@
 //! `cargo xtask soak`: the long versions of what `cargo xtask test` does briefly. The storm, the sweeps of kills and cancels,
 //! the oracle and the larger models, round after round, each with a seed of its own that can be run again.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use testbed::{Cluster, Options, SHARED_CLUSTER_VARIABLE};
 
-use crate::interrupt;
+use crate::{interrupt, product};
 
 /// Storms, sweeps of kills, rounds of the oracle and larger models, for as long as asked; every seed is printed and can be run again
 #[derive(Debug, clap::Args)]
@@ -102,8 +99,9 @@ fn step(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
-    let mut command = Command::new("cargo");
-    command.args(["test", "--locked"]).args(arguments).envs(environment.iter().copied());
+    let mut command = product::cargo();
+    // All packages, as `cargo xtask test` does: with fewer, their dependencies have other features and are built again.
+    command.args(["test", "--locked", "--workspace"]).args(arguments).envs(environment.iter().copied());
     let status = command.status().context("cargo")?;
     if status.success() { Ok(()) } else { bail!("cargo test {} failed", arguments.join(" ")) }
 }

@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context, bail};
 use testbed::{Cluster, LEAVE_VARIABLE, Options, SHARED_CLUSTER_VARIABLE, TIMES_VARIABLE, tools};
 
-use crate::interrupt;
+use crate::{interrupt, product};
+
+mod fast;
 
 /// The files of `tests`, and of those of the test bed.
 const TESTS: [&str; 12] = [
@@ -32,6 +34,9 @@ const TESTS: [&str; 12] = [
 /// Format, lints, docs, unit, snapshot and end-to-end tests
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
+    /// Only what fails most often: format, lints, unit and snapshot tests, architecture, ten stories
+    #[arg(long)]
+    fast: bool,
     /// End-to-end tests at once
     #[arg(long, default_value_t = 4)]
     at_once: u8,
@@ -39,6 +44,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     interrupt::end_all_on_signal()?;
+    if arguments.fast {
+        return fast::run();
+    }
     let mut table = Table::default();
     table.step("format", || cargo(&["fmt", "--all", "--check"], &[]))?;
     table.step("lints", || {
@@ -141,19 +149,25 @@ fn test(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> 
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
-    let status =
-        Command::new("cargo").args(arguments).envs(environment.iter().copied()).status().context("cargo")?;
+    let mut cargo = product::cargo();
+    let status = cargo.args(arguments).envs(environment.iter().copied()).status().context("cargo")?;
     if status.success() { Ok(()) } else { bail!("cargo {} failed", arguments.join(" ")) }
 }
 
 /// Tests that run beside others, and how long they took.
 type Beside = JoinHandle<(io::Result<Output>, Duration)>;
 
+/// As [`begin_with`], in the environment of this program.
+fn begin(arguments: &[&str]) -> Beside {
+    begin_with(arguments, &[])
+}
+
 /// As [`test()`], with its output kept for later.
 #[expect(clippy::disallowed_methods, reason = "the time table of a test run is for people")]
-fn begin(arguments: &[&str]) -> Beside {
-    let mut command = Command::new("cargo");
+fn begin_with(arguments: &[&str], environment: &[(&str, &str)]) -> Beside {
+    let mut command = product::cargo();
     command.args(["test", "--locked", "--workspace"]).args(arguments).stderr(Stdio::inherit());
+    command.envs(environment.iter().copied());
     std::thread::spawn(move || {
         let started = Instant::now();
         (command.output(), started.elapsed())
@@ -179,12 +193,12 @@ impl Table {
         answer
     }
 
-    /// What was begun earlier and ends now.
+    /// The output of what was begun earlier, when it ends.
     fn beside(
         &mut self,
         name: &'static str,
         work: JoinHandle<(io::Result<Output>, Duration)>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Vec<u8>> {
         println!("== {name}");
         let (output, took) = work.join().map_err(|_| anyhow::anyhow!("{name} panicked"))?;
         let output = output.context("cargo")?;
@@ -194,7 +208,7 @@ impl Table {
             self.print();
             bail!("{name}: {}", output.status);
         }
-        Ok(())
+        Ok(output.stdout)
     }
 
     fn print(&self) {

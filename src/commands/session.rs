@@ -1,0 +1,123 @@
+//! What the commands share: the way to the cluster, a release's records, lines on stderr, and the error that ends a command.
+
+use crate::{
+    cli::ClusterFlags,
+    cluster::Cluster,
+    env::Env,
+    exit,
+    lock::lease::LockError,
+    release::History,
+    request::{self, cluster_target},
+    signals::Signals,
+    storage::{Storage, Store, StoreError},
+    text::{inert_line, terminal_safe},
+};
+use std::io::{IsTerminal, Write};
+
+/// Why a command ends before its time.
+pub(crate) struct CommandError {
+    pub(crate) code: u8,
+    pub(crate) why: String,
+    pub(crate) details: Vec<String>,
+    pub(crate) next: Vec<String>,
+}
+
+impl CommandError {
+    pub(crate) fn new(code: u8, why: impl Into<String>, next: &[&str]) -> Self {
+        let next = next.iter().map(|line| (*line).to_owned()).collect();
+        Self { code, why: why.into(), details: Vec::new(), next }
+    }
+
+    /// Says it, and gives the exit code.
+    pub(crate) fn tell(self) -> u8 {
+        say(&format!("error: {}", self.why));
+        self.details.iter().for_each(|line| print(line));
+        self.next.iter().for_each(|line| say(&format!("hint: {line}")));
+        self.code
+    }
+}
+
+impl From<LockError> for CommandError {
+    fn from(error: LockError) -> Self {
+        match &error {
+            LockError::Forbidden { verb: "list", .. } => Self::new(
+                exit::REFUSED,
+                error.to_string(),
+                &[
+                    "add this rule to your Role, or ClusterRole for -A: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [list]}",
+                    "or name the release: that needs no more than a deploy",
+                ],
+            ),
+            LockError::Forbidden { .. } => Self::new(
+                exit::REFUSED,
+                error.to_string(),
+                &[
+                    "add this rule to your Role: {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update, delete]}",
+                ],
+            ),
+            LockError::NoNamespace(_) => Self::new(exit::REFUSED, error.to_string(), &[]),
+            LockError::Timeout { .. } | LockError::Outdated(_) | LockError::Stopped { .. } => {
+                Self::new(exit::LOCK_TIMEOUT, error.to_string(), &[])
+            }
+            LockError::Api(_) => {
+                Self::new(exit::UNAVAILABLE, error.to_string(), &["kubectl get --raw /readyz"])
+            }
+        }
+    }
+}
+
+pub(crate) async fn connect(flags: &ClusterFlags, env: &Env) -> Result<Cluster, CommandError> {
+    let connected = Cluster::connect(&cluster_target(flags, env)).await;
+    connected.map_err(|error| {
+        let next = "check --kubeconfig, --kube-context and KUBECONFIG";
+        CommandError::new(exit::UNAVAILABLE, format!("{error:#}"), &[next])
+    })
+}
+
+pub(crate) fn listen() -> Result<Signals, CommandError> {
+    Signals::listen().map_err(|error| {
+        CommandError::new(exit::UNAVAILABLE, format!("cannot listen for signals: {error}"), &[])
+    })
+}
+
+/// The records of a release that must be there.
+pub(crate) async fn past(
+    release: &str,
+    flags: &ClusterFlags,
+    env: &Env,
+) -> Result<(Cluster, History), CommandError> {
+    let storage = request::storage(env).map_err(|error| CommandError::new(exit::USAGE, error, &[]))?;
+    let cluster = connect(flags, env).await?;
+    let store = Store::new(cluster.client.clone(), &cluster.namespace, &storage);
+    let history = store.history(release).await.map_err(|error| unreadable(release, &storage, error))?;
+    if history.records.is_empty() {
+        return Err(no_release(release, &cluster.namespace));
+    }
+    Ok((cluster, history))
+}
+
+/// Nobody has heard of it.
+pub(crate) fn no_release(release: &str, namespace: &str) -> CommandError {
+    let why = format!("no release {release} in namespace {namespace}");
+    CommandError::new(1, why, &["helm-guard status -A --all lists all releases"])
+}
+
+pub(crate) fn unreadable(release: &str, storage: &Storage, error: StoreError) -> CommandError {
+    let (code, next) = error.advice(storage.driver(), "your Role", "get, list");
+    let why = anyhow::Error::new(error).context(format!("records of release {release}"));
+    CommandError::new(code, format!("{why:#}"), &[&next])
+}
+
+/// Is what is printed seen in colour?
+pub(crate) fn in_color(env: &Env) -> bool {
+    std::io::stdout().is_terminal() && crate::ci::terminal::colors(env)
+}
+
+pub(crate) fn say(text: &str) {
+    print(&format!("helm-guard: {}", terminal_safe(text)));
+}
+
+/// Names in Leases are anybody's, and a closed terminal must not stop the work.
+pub(crate) fn print(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", inert_line(line));
+}
