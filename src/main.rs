@@ -213,7 +213,7 @@ fn reporter(request: &Request, env: &Env, clock: Clock) -> Arc<Reporter> {
 fn action(env: &Env, clock: Clock) -> ExitCode {
     let mut id = [0; 4];
     let _ = getrandom::fill(&mut id);
-    let call = match action_inputs::read(env, &hex(&id)) {
+    let call = match action_inputs::read(env, &helm_guard::id::hex(&id)) {
         Ok(call) => call,
         Err(error) => return misused("deploy", &error, env, clock),
     };
@@ -254,10 +254,6 @@ fn become_it(call: &Call, env: &Env) -> Result<std::convert::Infallible, String>
     Err(next.exec().to_string())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Input that cannot be meant. On GitHub it is reported like any other refusal, for the later steps and the summary.
 fn misused(command: &str, error: &str, env: &Env, clock: Clock) -> ExitCode {
     if ci::system(env) != System::GitHub {
@@ -296,7 +292,7 @@ fn sinks(env: &Env) -> Sinks {
         dotenv: None,
         step_summary: file("GITHUB_STEP_SUMMARY"),
         github_output: file("GITHUB_OUTPUT"),
-        delimiter: hex(&delimiter),
+        delimiter: helm_guard::id::hex(&delimiter),
     }
 }
 

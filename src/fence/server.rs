@@ -31,6 +31,7 @@ use super::{
 use crate::{
     cluster::{Cluster, gate::Gate},
     fence::write_log::Writes,
+    id::hex,
     lock::lease::Claims,
 };
 
@@ -107,7 +108,7 @@ impl Fence {
     pub async fn up(cluster: &Cluster, lock: Claims, place: &Place<'_>) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
-        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = hex(&secret);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = format!("http://{}/{secret}", listener.local_addr()?);
 
