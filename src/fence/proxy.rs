@@ -396,10 +396,7 @@ async fn join(theirs: OnUpgrade, ours: OnUpgrade) {
 /// reads, and for what was never sent.
 fn unreachable(server: &str, error: BoxError, is_write: bool) -> Response<Body> {
     let never_sent = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
-    let mut cause: &(dyn std::error::Error + 'static) = &*error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
+    let cause = crate::cause::root(&*error);
     let mut answer = said(StatusCode::SERVICE_UNAVAILABLE, &format!("the API server {server}: {cause}"));
     if never_sent || !is_write {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

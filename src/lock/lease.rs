@@ -65,7 +65,7 @@ pub enum LockError {
         unsure: bool,
     },
     /// The API server cannot be reached, or refused otherwise.
-    #[error("{}", cluster::told(.0))]
+    #[error("{}", cluster::describe_error(.0))]
     Api(kube::Error),
 }
 
