@@ -119,7 +119,7 @@ impl Judged {
         std::mem::take(&mut *self.present.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Objects that somebody else has created since Helm was told that they are not there.
+    /// Objects that another client has created since Helm was told that they do not exist.
     fn appeared(&self) -> Vec<String> {
         std::mem::take(&mut *self.appeared.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -582,8 +582,8 @@ async fn alone(cluster: &Cluster, absent: &BTreeSet<String>) -> Result<(), Strin
 
 fn came_between(path: &str) -> String {
     format!(
-        "helm-guard: nothing was changed: while helm started, {path} was created by somebody else, or cannot be looked at any \
-         more: run the same command again"
+        "helm-guard: nothing was changed: another client created {path} while helm started, or it cannot be read any more; \
+         run the same command again"
     )
 }
 
