@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::env::LOCK_ID;
+use crate::env::LOCK_ID_ENV;
 use crate::helm::{
     launch::Launch,
     shutdown::{self, Sent, Stop},
@@ -104,7 +104,7 @@ impl HelmProcess<'_> {
         let is_interrupted = interruption.stopped_by.is_some() || interruption.lock_lost.is_some();
         if is_interrupted {
             // What Helm started and left behind.
-            family.kill_rest(LOCK_ID, self.launch.lock_id.clone()).await;
+            family.kill_rest(LOCK_ID_ENV, self.launch.lock_id.clone()).await;
         }
         let limit = if is_interrupted { LAST_WORDS_IN_A_HURRY } else { LAST_WORDS };
         let error = output.end(limit).await;
