@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Finding, references::pod_spec};
-use crate::manifest::{Manifest, ObjectKey};
+use super::Finding;
+use crate::{
+    manifest::{Manifest, ObjectKey},
+    workload::pod_spec,
+};
 
 /// Until when Helm waits. For hooks it always does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
