@@ -13,6 +13,7 @@ pub mod kubeconfig_files;
 pub mod lives;
 pub mod pem;
 pub mod proxied;
+pub(crate) mod raw_request;
 pub mod retry;
 pub mod route;
 pub mod tls_client;
@@ -282,15 +283,12 @@ pub(crate) async fn known_kind(
 
 /// Why a request came to nothing, for people: the API server's words, or why there are none. The layers of the client add
 /// nothing to what the system says, and the answer as a structure says nothing at all.
-pub(crate) fn told(error: &kube::Error) -> String {
+pub(crate) fn describe_error(error: &kube::Error) -> String {
     if let kube::Error::Api(status) = error {
         let words = [&status.message, &status.reason].into_iter().find(|words| !words.is_empty());
         return words.cloned().unwrap_or_else(|| format!("HTTP {} from the API server", status.code));
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
+    let cause = crate::cause::root(error);
     match error {
         kube::Error::Service(_) | kube::Error::HyperError(_) => {
             format!("the API server cannot be reached: {cause}")
@@ -298,6 +296,10 @@ pub(crate) fn told(error: &kube::Error) -> String {
         _ => cause.to_string(),
     }
 }
+
+#[cfg(test)]
+#[path = "cluster/mock_tests.rs"]
+pub(crate) mod mock;
 
 #[cfg(test)]
 mod tests {
@@ -314,13 +316,13 @@ mod tests {
             ("", "Unauthorized", "Unauthorized"),
             ("", "", "HTTP 401 from the API server"),
         ] {
-            assert_eq!(told(&kube::Error::Api(status(message, reason))), wanted);
+            assert_eq!(describe_error(&kube::Error::Api(status(message, reason))), wanted);
         }
         // Port 9 is for what is thrown away, and nobody listens.
         let nowhere = access::Access { host: "http://127.0.0.1:9".into(), ..access::Access::default() };
         let wire = Wire::new(&nowhere, &Proxies::default(), Vec::new()).unwrap();
         let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(wire.client("shop".into()));
-        let why = told(&pods.get("web").await.unwrap_err());
+        let why = describe_error(&pods.get("web").await.unwrap_err());
         assert_eq!(why, "the API server cannot be reached: Connection refused (os error 111)");
     }
 }

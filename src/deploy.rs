@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
                 let made = cluster.ensure_namespace(is_fenced);
                 let made = unless_stopped(signals, "making sure of the namespace", made).await?;
                 made.map_err(|error| {
-                    let why = crate::cluster::told(&error);
+                    let why = crate::cluster::describe_error(&error);
                     End::new(Outcome::Refused, exit::UNAVAILABLE, why, &["kubectl get --raw /readyz"])
                 })?;
             }

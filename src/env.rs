@@ -9,7 +9,7 @@ pub const CI_TOKEN: &str = "HELM_GUARD_CI_TOKEN";
 pub type Env = BTreeMap<String, String>;
 
 /// The variable by which Helm, and whatever it starts, is known as a run's own when the run itself is gone.
-pub const LOCK_ID: &str = "HELM_GUARD_LOCK_ID";
+pub const LOCK_ID_ENV: &str = "HELM_GUARD_LOCK_ID";
 
 /// What the variables of inputs begin with. Not `INPUT_`, which belongs to the runner: it sets such variables itself
 /// (act under other names than these), and act evaluates no expression in one.

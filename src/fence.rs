@@ -22,10 +22,12 @@
 
 pub mod absent;
 pub mod admission;
+pub mod answers;
 pub mod body;
 pub mod kubeconfig_dir;
 pub mod namespace;
 pub mod openapi_cache;
+pub mod pauses;
 pub mod present;
 pub mod proxy;
 pub mod record;

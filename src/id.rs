@@ -1,4 +1,4 @@
-//! Names by chance, in hexadecimal.
+//! Random names, and hexadecimal.
 
 /// Eight hexadecimal digits.
 pub fn random() -> String {
@@ -7,5 +7,10 @@ pub fn random() -> String {
     if getrandom::fill(&mut bytes).is_err() {
         bytes = std::process::id().to_be_bytes();
     }
+    hex(&bytes)
+}
+
+/// Bytes in hexadecimal, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

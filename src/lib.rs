@@ -41,6 +41,7 @@ pub mod status;
 pub mod unlock;
 
 pub mod bytes;
+pub mod cause;
 pub mod clock;
 pub mod cluster;
 pub mod copies;

@@ -13,7 +13,7 @@ use helm_guard::{
 };
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == terminal::STEP) {
+    if std::env::args_os().nth(1).is_some_and(|word| word == terminal::EXEC_HELM) {
         return ExitCode::from(complain(
             &terminal::become_program(std::env::args_os().skip(2)),
             exit::UNAVAILABLE,

@@ -1,34 +1,39 @@
 //! The preflight: whether the API server would accept what Helm is about to apply. Its answers to dry runs become findings.
-//! Pure: `preflight/dry_run.rs` sends the requests.
+//! Pure: `preflight/assess.rs` sends the requests.
 //!
 //! How sure a finding is, is decided in one place, `certainty.rs`: a deploy is refused only for a request that Helm will send
 //! and that cannot succeed in the state in which Helm sends it. All other findings warn.
 
 pub mod admission;
 pub mod api_paths;
+pub mod assess;
 pub mod certainty;
 pub mod claims;
 pub mod crds;
+pub mod deploy;
 pub mod dry_run;
 mod ground;
 pub mod helm_request;
 pub mod lint;
+pub mod live_object;
 pub mod merge_patch;
 pub mod order;
 pub mod records;
 pub mod redact;
 pub mod references;
+pub(crate) mod resources;
 pub mod rights;
 pub mod timeouts;
 mod unchanged;
 pub mod varying;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
+    cluster::raw_request::{Cause, Refusal},
     manifest::{Manifest, ObjectKey},
     text::shorten,
 };
@@ -111,28 +116,18 @@ impl Finding {
     }
 }
 
-/// One thing that the API server has against an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cause {
-    /// `FieldValueInvalid`, `FieldManagerConflict`, …
-    pub reason: String,
-    /// Path.
-    pub field: String,
-    /// Untrusted text.
-    pub message: String,
-}
+/// How long all the questions together may take. Helm waits meanwhile.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
-/// A refusal of the API server's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
-    /// HTTP status; 0 without an answer.
-    pub code: u16,
-    /// `Invalid`, `Forbidden`, …
-    pub reason: String,
-    /// Untrusted text.
-    pub message: String,
-    /// In detail, as far as told.
-    pub causes: Vec<Cause>,
+/// What was not checked in time is not known to be good.
+fn too_late(what: &str) -> Finding {
+    Finding {
+        id: "not-checked",
+        object: "the API server".to_owned(),
+        cause: format!("{what} were not checked within {}s", LIMIT.as_secs()),
+        remedy: vec!["kubectl get --raw /readyz".to_owned()],
+        ..Finding::default()
+    }
 }
 
 /// What became of the question about one object.

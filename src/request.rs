@@ -287,7 +287,7 @@ impl Request {
             copies_dir,
             state_dir: ci_dir,
             desk: ci::desk(env, Proxies::of(env)),
-            within: env.get(crate::env::LOCK_ID).filter(|id| !id.is_empty()).cloned(),
+            within: env.get(crate::env::LOCK_ID_ENV).filter(|id| !id.is_empty()).cloned(),
             temporary,
             cache_dir,
             in_ci: ci::system(env) != ci::System::Terminal,
@@ -354,7 +354,7 @@ fn from_env(env: &Env) -> (Vec<String>, Vec<String>) {
         "HELM_GUARD_CACHE",
         "HELM_GUARD_KUBECONFIG",
         "HELM_GUARD_STATE",
-        crate::env::LOCK_ID,
+        crate::env::LOCK_ID_ENV,
         crate::env::CI_TOKEN,
         ci::JOB_ID,
     ];

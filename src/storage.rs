@@ -97,7 +97,7 @@ pub enum StoreError {
     #[error("the lock is lost, nothing more is written: {0}")]
     LockLost(String),
     /// The record had to be deleted to be written anew, and could not be.
-    #[error("record {name} was immutable; it is deleted, and could not be created again: {}", cluster::told(.error))]
+    #[error("record {name} was immutable; it is deleted, and could not be created again: {}", cluster::describe_error(.error))]
     Lost {
         /// Which.
         name: String,
@@ -105,7 +105,7 @@ pub enum StoreError {
         error: kube::Error,
     },
     /// The API server refused, or could not be reached.
-    #[error("{}", cluster::told(.0))]
+    #[error("{}", cluster::describe_error(.0))]
     Api(kube::Error),
     /// The database did.
     #[error(transparent)]

@@ -10,35 +10,22 @@ use tokio::{
 };
 
 use super::*;
-use crate::{
-    clock::Clock,
-    cluster::{Cluster, Target},
-    lock::lease::Teller,
-};
+use crate::{clock::Clock, cluster::mock::cluster_at, lock::lease::Teller};
 
 struct Play {
     server: TcpListener,
     store: Store,
     lock: Teller,
-    _directory: tempfile::TempDir,
 }
 
 async fn play() -> Play {
-    let directory = tempfile::tempdir().unwrap();
     let server = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let file = directory.path().join("kubeconfig");
-    let text = format!(
-        "{{current-context: c, clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}], users: [{{name: u, user: {{}}}}], \
-         contexts: [{{name: c, context: {{cluster: c, user: u, namespace: shop}}}}]}}",
-        server.local_addr().unwrap()
-    );
-    std::fs::write(&file, text).unwrap();
-    let cluster = Cluster::connect(&Target { kubeconfig: vec![file], ..Target::default() }).await.unwrap();
+    let cluster = cluster_at(&format!("http://{}", server.local_addr().unwrap())).await;
     let (lock, claim) = Teller::new();
     let claims = Claims::new(vec![claim], Clock::running_for(Duration::from_secs(3600)));
     let store = Store::new(cluster.client.clone(), "shop", &Storage::Secrets);
     let store = store.under(&cluster.wire, claims, "0a1b2c3d");
-    Play { server, store, lock, _directory: directory }
+    Play { server, store, lock }
 }
 
 impl Play {

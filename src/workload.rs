@@ -66,3 +66,16 @@ pub fn reasons(all: impl Iterator<Item = String>) -> Vec<String> {
     let told = |(count, reason)| if count > 1 { format!("{reason} ×{count}") } else { reason };
     counts.into_iter().map(told).take(3).collect()
 }
+
+/// The spec of a workload's pods.
+pub fn pod_spec(object: &serde_json::Value) -> Option<&serde_json::Value> {
+    let path = match object["kind"].as_str()? {
+        "Pod" => "/spec",
+        "CronJob" => "/spec/jobTemplate/spec/template/spec",
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" | "Job" => {
+            "/spec/template/spec"
+        }
+        _ => return None,
+    };
+    object.pointer(path)
+}

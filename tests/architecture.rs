@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 79] = [
+const ACTING: [(&str, &str); 87] = [
     ("backup/act.rs", "saves backups, prints"),
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
@@ -17,6 +17,7 @@ const ACTING: [(&str, &str); 79] = [
     ("cluster/go_url.rs", "is about the addresses of std::net"),
     ("cluster/kubeconfig_files.rs", "reads kubeconfigs and what a pod is given"),
     ("cluster/lives.rs", "lists objects as they live"),
+    ("cluster/raw_request.rs", "sends requests to the API server"),
     ("cluster/retry.rs", "lets time pass before a request is sent again"),
     ("cluster/tls_client.rs", "reads client certificates again for each connection"),
     ("cluster/transport.rs", "opens connections to the API server"),
@@ -48,8 +49,10 @@ const ACTING: [(&str, &str); 79] = [
     ("deploy/stdin_values.rs", "reads standard input"),
     ("deploy/values_files.rs", "reads files of values"),
     ("diagnose/collect.rs", "reads what lives of a release"),
+    ("fence/answers.rs", "looks at the time that has passed"),
     ("fence/kubeconfig_dir.rs", "writes Helm's kubeconfig"),
     ("fence/openapi_cache.rs", "keeps descriptions of the API"),
+    ("fence/pauses.rs", "lets a write of Helm wait"),
     ("fence/proxy.rs", "passes Helm's requests on to the API server"),
     ("fence/server.rs", "receives Helm's requests"),
     ("health/drift.rs", "asks for dry runs"),
@@ -60,12 +63,17 @@ const ACTING: [(&str, &str); 79] = [
     ("id.rs", "asks for random bytes"),
     ("lock/contender.rs", "asks in the background, lets time pass"),
     ("lock/lease.rs", "writes the Lease"),
+    ("lock/lease/contest.rs", "reads the Lease and claims it, lets time pass"),
     ("lock/lease/hold.rs", "renews the Lease and gives it back"),
     ("lock/lease/object.rs", "is about the API server's type"),
     ("main.rs", "is the rim: arguments, environment, exit code"),
+    ("preflight/assess.rs", "asks the API server, in bounded time"),
     ("preflight/claims/look.rs", "reads the claims of a StatefulSet"),
     ("preflight/crds.rs", "deletes CRDs of a refused deploy"),
     ("preflight/dry_run.rs", "asks the API server by dry runs"),
+    ("preflight/live_object.rs", "looks at objects, deletes StatefulSets"),
+    ("preflight/references/look.rs", "looks up what workloads refer to"),
+    ("preflight/resources.rs", "asks the API server for the resources of kinds"),
     ("preflight/rights/review.rs", "asks the API server for rights"),
     ("private_file.rs", "writes and reads private files"),
     ("process.rs", "finds and ends processes"),

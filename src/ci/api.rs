@@ -56,7 +56,7 @@ impl Api {
         let unreached = |why: String| Trouble::Passing(why, UNREACHED);
         let (status, headers, body) = match answered {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(unreached(root_cause(&*error))),
+            Ok(Err(error)) => return Err(unreached(crate::cause::root(&*error).to_string())),
             Err(_) => return Err(unreached(format!("no answer within {} s", PATIENCE.as_secs()))),
         };
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -106,15 +106,6 @@ fn open(desk: &Desk) -> anyhow::Result<transport::Service> {
     let ca_file = desk.ca_file.clone().unwrap_or_default();
     let access = Access { host: desk.api.clone(), ca_file, ..Access::default() };
     Ok(Wire::new(&access, &desk.proxies, headers)?.free().short)
-}
-
-/// The layers of the client add nothing to what the system says.
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ Durations are written as `90s`, `10m` or `1h30m`.
 /// Variables that are not flags.
 const VARIABLES: [(&str, &str); 9] = [
     (
-        crate::env::LOCK_ID,
+        crate::env::LOCK_ID_ENV,
         "ID of a lock that `lock acquire` or `lock run` took: the command works under that lock.",
     ),
     (

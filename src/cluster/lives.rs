@@ -107,19 +107,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::cluster::{Cluster, Target};
-
-    async fn cluster(server: &MockServer) -> Cluster {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("kubeconfig");
-        let text = json!({
-            "current-context": "c", "users": [{"name": "u", "user": {}}],
-            "clusters": [{"name": "c", "cluster": {"server": server.uri()}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-        });
-        std::fs::write(&file, text.to_string()).unwrap();
-        Cluster::connect(&Target { kubeconfig: vec![file], ..Target::default() }).await.unwrap()
-    }
+    use crate::cluster::mock::cluster_at;
 
     #[tokio::test]
     async fn a_collection_is_listed_and_a_single_object_is_read() {
@@ -158,7 +146,7 @@ mod tests {
             (services.to_owned(), names(&["a"])),
             (roles.to_owned(), names(&["a", "b"])),
         ]);
-        let lives = look(&cluster(&server).await.client, &wanted).await;
+        let lives = look(&cluster_at(&server.uri()).await.client, &wanted).await;
         let kind = |collection, name| {
             lives.get(collection, name).map(|object| object["kind"].as_str().unwrap().to_owned())
         };

@@ -389,7 +389,7 @@ impl tower::Service<Uri> for Dial {
             let is_default = dial.is_default;
             dial.open(to).await.map_err(|error| {
                 // The innermost cause is what is shown.
-                let cause = root_cause(&*error);
+                let cause = crate::cause::root(&*error);
                 if is_default {
                     format!("{cause} (no kubeconfig names a cluster, so {DEFAULT_SERVER} was tried)").into()
                 } else {
@@ -398,15 +398,6 @@ impl tower::Service<Uri> for Dial {
             })
         })
     }
-}
-
-/// The innermost cause of an error.
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 trait Duplex: Read + Write + Connection + Send + Unpin {}

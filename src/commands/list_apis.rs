@@ -85,7 +85,8 @@ async fn own(cluster: &Cluster) -> Result<u32, CommandError> {
             &["kubectl get --raw /readyz"],
         )
     };
-    let info = cluster.client.apiserver_version().await.map_err(|error| unknown(cluster::told(&error)))?;
+    let info =
+        cluster.client.apiserver_version().await.map_err(|error| unknown(cluster::describe_error(&error)))?;
     removed_apis::minor(&info.git_version).map_err(unknown)
 }
 

@@ -20,7 +20,7 @@ use crate::{
     cli::{LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
     clock::Clock,
     cluster::{Cluster, http_proxy::Proxies},
-    env::{Env, LOCK_ID},
+    env::{Env, LOCK_ID_ENV},
     exit,
     id::random,
     located::Located,
@@ -152,7 +152,7 @@ pub(crate) fn wanted(
         },
         times: Times::new(ttl),
         timeout: args.lock_timeout,
-        within: env.get(LOCK_ID).filter(|id| !id.is_empty()).cloned(),
+        within: env.get(LOCK_ID_ENV).filter(|id| !id.is_empty()).cloned(),
         is_new: false,
     };
     Wanted { place, request, desk: ci::desk(env, Proxies::of(env)) }

@@ -15,7 +15,7 @@ use crate::{
     ci,
     cli::LockRun,
     clock::Clock,
-    env::{Env, LOCK_ID},
+    env::{Env, LOCK_ID_ENV},
     exit,
     helm::{
         launch::find,
@@ -88,7 +88,7 @@ impl Under<'_> {
         };
         let mut command = Command::new(program);
         command.args(before);
-        command.args(self.arguments).env(LOCK_ID, lock_id);
+        command.args(self.arguments).env(LOCK_ID_ENV, lock_id);
         if place == Place::Group {
             command.process_group(0);
         }

@@ -176,7 +176,7 @@ async fn settle_run(
         let lock_id = state.lock_id.clone();
         // It may have to wait for a process that just starts, and blocks its thread for that.
         let helm =
-            tokio::task::spawn_blocking(move || process::carrying(crate::env::LOCK_ID, &lock_id)).await?;
+            tokio::task::spawn_blocking(move || process::carrying(crate::env::LOCK_ID_ENV, &lock_id)).await?;
         if !helm.is_empty() {
             process::end(&helm, limit, clock).await.context("helm's process")?;
             note(format!("helm was still running and is stopped: {}", processes(&helm)));

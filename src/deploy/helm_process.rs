@@ -2,15 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use nix::sys::signal::Signal as Kill;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Child,
+    task::JoinHandle,
+};
 
-use crate::env::LOCK_ID;
+use crate::env::LOCK_ID_ENV;
 use crate::helm::{
     launch::Launch,
     shutdown::{self, Sent, Stop},
@@ -21,7 +25,7 @@ use crate::{
     redact::Stream,
     release::codec::MAX_DECODED,
     report::{Event, reporter::Reporter},
-    signals::Signals,
+    signals::{Signal, Signals},
 };
 
 /// How a run of Helm ended.
@@ -36,7 +40,7 @@ pub struct Ended {
     /// Last lines of its stderr.
     pub error: String,
     /// The signal that asked this program to stop while Helm ran.
-    pub stopped_by: Option<crate::signals::Signal>,
+    pub stopped_by: Option<Signal>,
     /// Why the lock was lost while Helm ran.
     pub lock_lost: Option<String>,
     /// Are the records to be settled now?
@@ -51,115 +55,168 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The same after a stop, where nothing else of Helm's is left.
 const LAST_WORDS_IN_A_HURRY: Duration = Duration::from_millis(200);
 
-/// Runs Helm to its end.
-///
-/// Where it runs, and what a closed terminal or a Ctrl-C then does to it, is told in [`crate::helm::terminal`]. If this program is
-/// killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the main thread, not
-/// for a task of the runtime.
-///
-/// `tick` is called at least every `keepalive` and says what is being waited for. What is done when Helm is to stop is
-/// `stop`'s to say.
-///
-/// # Errors
-/// When it cannot be started.
-#[expect(clippy::too_many_arguments, reason = "one call, each argument another stage's result")]
-pub async fn run(
-    launch: &Launch,
-    argv: &[String],
-    reporter: &Arc<Reporter>,
-    mut signals: Signals,
-    lost: impl Future<Output = String>,
-    clock: Clock,
-    keepalive: Duration,
-    mut stop: Stop,
-    tick: impl AsyncFn(Duration),
-) -> std::io::Result<Ended> {
-    let started = clock.monotonic();
-    let mut child = launch
-        .bound(argv, stop.leaves_it_half_done())
-        .stdin(launch.stdin()?)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let family = Family::of(child.id(), launch.place);
-    reporter.begin_untrusted();
-    let tail = Arc::new(Mutex::new(VecDeque::new()));
-    let to = reporter.clone();
-    let out = pump(child.stdout.take(), reporter.clone(), move |bytes| to.child_line(false, bytes));
-    let (to, last) = (reporter.clone(), tail.clone());
-    let err = pump(child.stderr.take(), reporter.clone(), move |bytes| {
-        to.child_line(true, bytes);
-        keep(&last, bytes);
-    });
-    let pumps = tokio::spawn(async move { tokio::join!(out, err) });
-    let (mut stopped_by, mut lock_lost) = (None, None);
-    let status = {
+/// A Helm that changes the cluster, ready to be run once.
+pub struct HelmProcess<'a> {
+    /// How it is started.
+    pub launch: &'a Launch,
+    /// Its arguments.
+    pub argv: &'a [String],
+    /// Gets what it prints, without secrets.
+    pub reporter: &'a Arc<Reporter>,
+    /// For the times below.
+    pub clock: Clock,
+    /// How often it is told what is being waited for.
+    pub keepalive: Duration,
+    /// What is done when it is to stop.
+    pub stop: Stop,
+}
+
+/// Why Helm was asked to stop, if it was.
+#[derive(Default)]
+struct Interruption {
+    stopped_by: Option<Signal>,
+    lock_lost: Option<String>,
+}
+
+impl HelmProcess<'_> {
+    /// Runs Helm to its end, or until `lost` says why the lock is lost, or a signal asks for a stop, and then for as long as
+    /// `stop` allows. `tick` gets the time since the start and is called again `keepalive` after it has ended.
+    ///
+    /// Where it runs, and what a closed terminal or a Ctrl-C then does to it, is told in [`crate::helm::terminal`]. If this
+    /// program is killed, the system kills Helm: to the letter, when the *thread* that started it ends. So this is for the
+    /// main thread, not for a task of the runtime.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn run(
+        mut self,
+        signals: Signals,
+        lost: impl Future<Output = String>,
+        tick: impl AsyncFn(Duration),
+    ) -> std::io::Result<Ended> {
+        let started = self.clock.monotonic();
+        let mut child = self.start()?;
+        let family = Family::of(child.id(), self.launch.place);
+        self.reporter.begin_untrusted();
+        let output = Output::of(&mut child, self.reporter);
+        let (status, interruption) = self.wait(child, family, signals, lost, tick).await?;
+        let is_interrupted = interruption.stopped_by.is_some() || interruption.lock_lost.is_some();
+        if is_interrupted {
+            // What Helm started and left behind.
+            family.kill_rest(LOCK_ID_ENV, self.launch.lock_id.clone()).await;
+        }
+        let limit = if is_interrupted { LAST_WORDS_IN_A_HURRY } else { LAST_WORDS };
+        let error = output.end(limit).await;
+        self.reporter.end_untrusted();
+        if let Some(why) = self.launch.not_started(status.code(), &error) {
+            return Err(why);
+        }
+        Ok(Ended {
+            code: status.code(),
+            signal: std::os::unix::process::ExitStatusExt::signal(&status),
+            took: self.clock.monotonic() - started,
+            error,
+            stopped_by: interruption.stopped_by,
+            lock_lost: interruption.lock_lost,
+            settles: self.stop.settles(),
+        })
+    }
+
+    fn start(&self) -> std::io::Result<Child> {
+        self.launch
+            .bound(self.argv, self.stop.leaves_it_half_done())
+            .stdin(self.launch.stdin()?)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    }
+
+    /// Waits for Helm's end. What happens meanwhile becomes events, which [`Self::react`] handles.
+    async fn wait(
+        &mut self,
+        mut child: Child,
+        family: Family,
+        mut signals: Signals,
+        lost: impl Future<Output = String>,
+        tick: impl AsyncFn(Duration),
+    ) -> std::io::Result<(ExitStatus, Interruption)> {
+        let started = self.clock.monotonic();
+        let mut interruption = Interruption::default();
         let mut wait = std::pin::pin!(child.wait());
         let mut lost = std::pin::pin!(lost);
-        let mut next_tick = started + keepalive;
+        let mut next_tick = started + self.keepalive;
         let mut ticking = None;
         loop {
-            let now = clock.monotonic();
-            let time_over = stop.limit().map_or(FOR_EVER, |limit| limit.saturating_sub(now));
+            let now = self.clock.monotonic();
+            let limit = self.stop.limit();
+            let time_over = limit.map_or(FOR_EVER, |limit| limit.saturating_sub(now));
             let event = tokio::select! {
-                status = &mut wait => break status?,
-                signal = signals.next() => match stopped_by.replace(signal) {
+                status = &mut wait => return Ok((status?, interruption)),
+                signal = signals.next() => match interruption.stopped_by.replace(signal) {
                     None => shutdown::Event::First(signal),
                     Some(_) => shutdown::Event::Again(signal),
                 },
-                why = &mut lost, if lock_lost.is_none() => {
-                    lock_lost = Some(why);
+                why = &mut lost, if interruption.lock_lost.is_none() => {
+                    interruption.lock_lost = Some(why);
                     shutdown::Event::LockLost
                 }
-                () = tokio::time::sleep(time_over), if stop.limit().is_some() => shutdown::Event::TimeOver,
+                () = tokio::time::sleep(time_over), if limit.is_some() => shutdown::Event::TimeOver,
                 () = tokio::time::sleep(next_tick.saturating_sub(now)), if ticking.is_none() => {
                     // It asks the API server, which may take its time: signals do not wait for it.
-                    ticking = Some(Box::pin(tick(clock.monotonic() - started)));
+                    ticking = Some(Box::pin(tick(self.clock.monotonic() - started)));
                     continue;
                 }
                 () = async { if let Some(tick) = &mut ticking { tick.await } }, if ticking.is_some() => {
                     ticking = None;
-                    next_tick = clock.monotonic() + keepalive;
+                    next_tick = self.clock.monotonic() + self.keepalive;
                     continue;
                 }
             };
-            let now = clock.monotonic();
-            // First what counts: a report may take a moment.
-            let sent = stop.on(event, now);
-            if let Some(sent) = sent {
-                family.send(number(sent));
-            }
-            let limit = stop.limit().map(|limit| limit.saturating_sub(now));
-            let cause = shutdown::said(event, sent, limit, lock_lost.as_deref());
-            reporter.emit(Event::Stopping { cause });
+            self.react(event, family, interruption.lock_lost.as_deref());
         }
-    };
-    let stopped = stopped_by.is_some() || lock_lost.is_some();
-    if stopped {
-        // What Helm started and left behind.
-        family.kill_rest(LOCK_ID, launch.lock_id.clone()).await;
     }
-    // What is in the pipes is read, but not waited for long.
-    let abort = pumps.abort_handle();
-    let limit = if stopped { LAST_WORDS_IN_A_HURRY } else { LAST_WORDS };
-    if tokio::time::timeout(limit, pumps).await.is_err() {
-        abort.abort();
+
+    /// Signals Helm as the table of `helm/shutdown.rs` says, and reports it.
+    fn react(&mut self, event: shutdown::Event, family: Family, lock_lost: Option<&str>) {
+        let now = self.clock.monotonic();
+        // First what counts: a report may take a moment.
+        let sent = self.stop.on(event, now);
+        if let Some(sent) = sent {
+            family.send(number(sent));
+        }
+        let limit = self.stop.limit().map(|limit| limit.saturating_sub(now));
+        self.reporter.emit(Event::Stopping { cause: shutdown::said(event, sent, limit, lock_lost) });
     }
-    reporter.end_untrusted();
-    let tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-    let error = String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned();
-    if let Some(why) = launch.not_started(status.code(), &error) {
-        return Err(why);
+}
+
+/// What Helm prints, on its way to the reporter.
+struct Output {
+    pumps: JoinHandle<((), ())>,
+    tail: Arc<Mutex<VecDeque<u8>>>,
+}
+
+impl Output {
+    fn of(child: &mut Child, reporter: &Arc<Reporter>) -> Self {
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let to = reporter.clone();
+        let out = pump(child.stdout.take(), reporter.clone(), move |bytes| to.child_line(false, bytes));
+        let (to, last) = (reporter.clone(), tail.clone());
+        let err = pump(child.stderr.take(), reporter.clone(), move |bytes| {
+            to.child_line(true, bytes);
+            keep(&last, bytes);
+        });
+        Self { pumps: tokio::spawn(async move { tokio::join!(out, err) }), tail }
     }
-    Ok(Ended {
-        code: status.code(),
-        signal: std::os::unix::process::ExitStatusExt::signal(&status),
-        took: clock.monotonic() - started,
-        error,
-        stopped_by,
-        lock_lost,
-        settles: stop.settles(),
-    })
+
+    /// Reads what is in the pipes, for at most this long. Gives the last lines of stderr.
+    async fn end(self, limit: Duration) -> String {
+        let abort = self.pumps.abort_handle();
+        if tokio::time::timeout(limit, self.pumps).await.is_err() {
+            abort.abort();
+        }
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&tail.iter().copied().collect::<Vec<u8>>()).trim().to_owned()
+    }
 }
 
 const FOR_EVER: Duration = Duration::from_secs(86_400);

@@ -18,7 +18,7 @@ pub(crate) const STATE_FILE: &str = "helm-guard-state-";
 /// What a run leaves beside it while it works, so that `settle` can end its work if it is killed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`crate::env::LOCK_ID`].
+    /// Short id of the run's hold of its locks; the processes that it started carry it, see [`crate::env::LOCK_ID_ENV`].
     pub lock_id: String,
     /// The run's own process.
     pub guard: Option<Process>,

@@ -37,11 +37,13 @@ use crate::{
     helm::{self, Command, Invocation, Major, Version},
     manifest::Manifest,
     preflight::{
-        Finding, crds,
-        dry_run::{self, Deploy, Found},
+        Finding,
+        assess::{self, Found},
+        crds,
+        deploy::Deploy,
         helm_request::{Apply, Manner},
         lint, part, records,
-        references::Reference,
+        references::{Reference, look},
         rights::Records,
         timeouts::{Patience, Until},
     },
@@ -117,7 +119,7 @@ impl Judged {
         std::mem::take(&mut *self.present.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Objects that somebody else has created since Helm was told that they are not there.
+    /// Objects that another client has created since Helm was told that they do not exist.
     fn appeared(&self) -> Vec<String> {
         std::mem::take(&mut *self.appeared.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -174,7 +176,7 @@ impl Judge {
     /// Asks, and tells what was found. An error is what the deploy is refused for.
     async fn judge(&self, deploy: &Deploy) -> Result<Vec<Set>, Vec<Finding>> {
         let started = self.clock.monotonic();
-        let found = dry_run::assess(&self.cluster, deploy).await;
+        let found = assess::assess(&self.cluster, deploy).await;
         self.tell(deploy, found, self.clock.monotonic() - started)
     }
 
@@ -421,13 +423,13 @@ impl Run<'_> {
         (deploy.namespace, deploy.manifest, deploy.hooks) = (self.cluster.namespace.clone(), manifest, hooks);
         deploy.known = known;
         let started = self.clock.monotonic();
-        let asking = dry_run::assess(&self.cluster, &deploy);
+        let asking = assess::assess(&self.cluster, &deploy);
         let mut found = unless_stopped(signals, "asking the API server", asking).await?;
         // Nothing is refused for a field that Helm will render otherwise.
         if found.findings.iter().any(Finding::is_certain) {
             deploy.varying = self.varying(rendered, history, &deploy, signals).await?;
             if !deploy.varying.is_empty() {
-                let asking = dry_run::assess(&self.cluster, &deploy);
+                let asking = assess::assess(&self.cluster, &deploy);
                 found = unless_stopped(signals, "asking the API server", asking).await?;
             }
         }
@@ -540,8 +542,7 @@ impl Run<'_> {
         if open.is_empty() {
             return;
         }
-        let findings =
-            in_time(signals, dry_run::still_missing(&self.cluster, &open)).await.unwrap_or_default();
+        let findings = in_time(signals, look::still_missing(&self.cluster, &open)).await.unwrap_or_default();
         if !findings.is_empty() {
             self.reporter.emit(Event::StillMissing(findings));
         }
@@ -576,13 +577,13 @@ impl Run<'_> {
 
 /// Where the manifest is not judged, objects of which Helm was told that they are not there are looked for all the same.
 async fn alone(cluster: &Cluster, absent: &BTreeSet<String>) -> Result<(), String> {
-    dry_run::appeared(cluster, absent).await.first().map_or(Ok(()), |path| Err(came_between(path)))
+    look::appeared(cluster, absent).await.first().map_or(Ok(()), |path| Err(came_between(path)))
 }
 
 fn came_between(path: &str) -> String {
     format!(
-        "helm-guard: nothing was changed: while helm started, {path} was created by another client, or cannot be read any \
-         more: run the same command again"
+        "helm-guard: nothing was changed: another client created {path} while helm started, or it cannot be read any more; \
+         run the same command again"
     )
 }
 

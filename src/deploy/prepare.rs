@@ -12,7 +12,7 @@ use crate::{
     copies::Shelf,
     deploy::journal::Debt,
     exit,
-    helm::{self, Command, shutdown::Manner},
+    helm::{self, Command, shutdown::SignalBehavior},
     manifest::{Manifest, ObjectKey},
     release::{
         History, Record, codec,
@@ -323,8 +323,8 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        let manner = if *step == Step::Uninstall { Command::Uninstall } else { Command::Rollback };
-        let ended = self.child(&argv, Manner::of(manner, false), signals, async |_| {}).await;
+        let command = if *step == Step::Uninstall { Command::Uninstall } else { Command::Rollback };
+        let ended = self.child(&argv, SignalBehavior::of(command, false), signals, async |_| {}).await;
         match ended {
             Ok(ended) if ended.code == Some(0) => {
                 // No step follows one of Helm's, so nobody needs the records as they are now.

@@ -11,7 +11,7 @@ use crate::{
     copies::{self, Kind, Shelf},
     deploy::helm_process,
     manifest::ObjectKey,
-    preflight::{claims, dry_run},
+    preflight::{claims, live_object},
     report::{Event, reporter::Reporter},
     signals::Signals,
 };
@@ -43,7 +43,7 @@ impl Recreator {
             let text = live.to_string();
             let saved = copies::save(&shelf, Kind::StatefulSet, &key.name, &self.lock_id, &[text.as_bytes()]);
             let path = saved.map_err(|error| format!("{key} was not deleted: {error:#}"))?;
-            dry_run::orphan(&self.client, &key, &live, &self.signals)
+            live_object::orphan(&self.client, &key, &live, &self.signals)
                 .await
                 .map_err(|why| format!("{key} was not deleted: {why}"))?;
             let said = format!(
@@ -85,7 +85,7 @@ impl Run<'_> {
     /// Are the StatefulSets that were deleted there again?
     pub(super) async fn look_after(&self, ended: &helm_process::Ended) {
         for (key, was, _) in self.judged.recreated() {
-            let uid = dry_run::uid(&self.cluster.client, &key).await;
+            let uid = live_object::uid(&self.cluster.client, &key).await;
             let key = named(&key, &self.cluster.namespace);
             let said = match uid {
                 Ok(Some(uid)) if was["metadata"]["uid"] != uid.as_str() => {

@@ -16,7 +16,7 @@ use crate::{
     deploy::helm_process,
     exit, helm,
     manifest::Manifest,
-    preflight::{dry_run::Deploy, varying::Varying},
+    preflight::{deploy::Deploy, varying::Varying},
     private_file::InMemory,
     release::{History, codec},
     report::Outcome,

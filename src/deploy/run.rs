@@ -8,12 +8,15 @@ use std::{
 
 use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any};
 use crate::{
-    deploy::{follow::Follower, helm_process},
+    deploy::{
+        follow::Follower,
+        helm_process::{Ended, HelmProcess},
+    },
     diagnose::collect::{Scope, Seen},
-    fence::{proxy::Peek, server::Fence},
+    fence::{pauses::RollbackProbe, server::Fence},
     helm::{
         Command,
-        shutdown::{Manner, Stop},
+        shutdown::{SignalBehavior, Stop},
     },
     lock::{Times, lease},
     progress::Board,
@@ -30,7 +33,7 @@ impl Run<'_> {
         plans: &[(String, Mended<'_>)],
         signals: &Signals,
         seen: &mut Seen,
-    ) -> std::io::Result<helm_process::Ended> {
+    ) -> std::io::Result<Ended> {
         let board = Mutex::default();
         let mut follower = None;
         let ended = self.worked(plans, signals, seen, &board, &mut follower).await;
@@ -49,7 +52,7 @@ impl Run<'_> {
         seen: &mut Seen,
         board: &'a Mutex<Board>,
         follower: &mut Option<Follower<'a>>,
-    ) -> std::io::Result<helm_process::Ended> {
+    ) -> std::io::Result<Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         let over =
             |mended: &Mended<'_>| mended.plan.as_ref().is_some_and(|plan| plan.installs_over().is_some());
@@ -74,12 +77,12 @@ impl Run<'_> {
             self.reporter.emit(Event::Progress { elapsed, writes, waiting_for });
         };
         let invocation = &self.request.invocation;
-        self.peek(release, plans);
-        let manner = Manner::of(invocation.command, invocation.atomic());
+        self.probe_rollback(release, plans);
+        let on_signal = SignalBehavior::of(invocation.command, invocation.atomic());
         let attended = async {
             tokio::select! {
                 biased;
-                ended = self.child(&argv, manner, signals, tick) => ended,
+                ended = self.child(&argv, on_signal, signals, tick) => ended,
                 never = self.attend(release, seen, signals) => match never {},
                 never = self.accompany(release, board, follower) => match never {},
             }
@@ -121,10 +124,10 @@ impl Run<'_> {
     pub(super) async fn child(
         &self,
         argv: &[String],
-        manner: Manner,
+        on_signal: SignalBehavior,
         signals: &Signals,
         tick: impl AsyncFn(Duration),
-    ) -> std::io::Result<helm_process::Ended> {
+    ) -> std::io::Result<Ended> {
         let guard = &self.request.guard;
         let lost = async {
             match self.locks.first() {
@@ -135,25 +138,20 @@ impl Run<'_> {
                 None => std::future::pending().await,
             }
         };
-        let (reporter, interval) = (self.reporter, self.interval());
         // Behind the fence a lost lock needs no haste. Before a database there is none: there Helm must have ended before
         // anybody else may have the lock.
         let times = Times::new(guard.run.lease_duration);
         let is_unfenced = self.fence.is_none() || self.is_in_sql();
         let unfenced = is_unfenced.then(|| times.duration.saturating_sub(times.give_up_after));
-        let stop = Stop::new(manner, guard.run.stop_timeout, unfenced);
-        helm_process::run(
-            &self.launch,
+        let process = HelmProcess {
+            launch: &self.launch,
             argv,
-            reporter,
-            signals.clone(),
-            lost,
-            self.clock,
-            interval,
-            stop,
-            tick,
-        )
-        .await
+            reporter: self.reporter,
+            clock: self.clock,
+            keepalive: self.interval(),
+            stop: Stop::new(on_signal, guard.run.stop_timeout, unfenced),
+        };
+        process.run(signals.clone(), lost, tick).await
     }
 
     /// How often it is said what is waited for. A person who watches a status line sees a stale one at once.
@@ -167,11 +165,11 @@ impl Run<'_> {
         if let Some(fence) =
             self.fence.as_ref().filter(|_| self.request.invocation.command != Command::Uninstall)
         {
-            let mut moments = fence.moments();
-            while let Some(moment) = moments.recv().await {
+            let mut snapshots = fence.snapshots();
+            while let Some(snapshot) = snapshots.recv().await {
                 let look = async {
                     let scope = self.scope(release).await;
-                    seen.look(&self.cluster, scope, moment.gives_up).await;
+                    seen.look(&self.cluster, scope, snapshot.gives_up).await;
                 };
                 tokio::select! {
                     biased;
@@ -190,14 +188,14 @@ impl Run<'_> {
 
     /// An automatic rollback hides why it was needed. Where the fence does not see the record that says so, the first write
     /// after it tells: before each there is a look at the newest row.
-    fn peek(&self, release: &str, plans: &[(String, Mended<'_>)]) {
+    fn probe_rollback(&self, release: &str, plans: &[(String, Mended<'_>)]) {
         let Some(fence) = self.fence.as_ref().filter(|_| self.is_in_sql()) else { return };
         if !self.request.invocation.atomic() {
             return;
         }
         let before = plans.iter().filter_map(|(_, mended)| mended.before.last).max();
         let (store, release) = (self.store.clone(), release.to_owned());
-        fence.peek(Peek(Box::new(move || {
+        fence.probe(RollbackProbe(Box::new(move || {
             let (store, release) = (store.clone(), release.clone());
             Box::pin(async move {
                 let newest = store.newest(&release).await.ok().flatten();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Live, Log,
     containers::{self, Role, Seat},
-    label, list, nodes, pods, text,
+    label, list, pods, text,
 };
 use crate::{
     cluster::{Cluster, known_kind},
@@ -494,7 +494,7 @@ fn has_log(seat: &Seat<'_>, is_hook: bool) -> bool {
     let ran = state("/lastState/terminated") || state("/state/terminated") || state("/state/running");
     let well = seat.status["ready"] == true;
     // What never ran, or went with its pod, left none.
-    let has_none = pods::never_ran(seat).is_some() || nodes::ended_by(seat.pod).is_some();
+    let has_none = pods::never_ran(seat).is_some() || containers::ended_by(seat.pod).is_some();
     ran && !has_none && (!well || is_hook) && !(is_done && state("/state/terminated"))
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Snapshot, label, list, nodes, text};
+use super::{Snapshot, label, list, text};
 
 /// What a container is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn is_done(seat: &Seat<'_>) -> bool {
 pub(super) fn seats(snapshot: &Snapshot) -> impl Iterator<Item = Seat<'_>> {
     let troubled = snapshot.live.pods.iter().filter(|pod| !is_ready(pod) && !is_hook(snapshot, pod));
     // What its node has ended did not end by itself.
-    let troubled = troubled.filter(|pod| nodes::ended_by(pod).is_none());
+    let troubled = troubled.filter(|pod| ended_by(pod).is_none());
     troubled.flat_map(of)
 }
 
@@ -166,4 +166,15 @@ pub(super) fn events<'a>(
     snapshot.live.events.iter().rev().filter(move |event| {
         text(event, "/involvedObject/kind") == kind && text(event, "/involvedObject/name") == name
     })
+}
+
+/// A condition of an object's status.
+pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    list(object, "/status/conditions").iter().find(|one| one["type"] == *kind)
+}
+
+/// Why a pod was ended that did not end by itself: `Evicted`, `Preempting`, … Only then has a pod a reason of its own.
+pub(super) fn ended_by(pod: &Value) -> Option<&str> {
+    Some(text(pod, "/status/reason"))
+        .filter(|reason| !reason.is_empty() && text(pod, "/status/phase") == "Failed")
 }

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{
     Cause, Snapshot,
-    containers::{self, Seat, is_hook, owner},
-    label, list, nodes, number, text,
+    containers::{self, Seat, ended_by, is_hook, owner},
+    label, list, number, text,
 };
 
 /// Hooks of the release, with their pods, the newest last.
@@ -59,7 +59,7 @@ pub(super) fn failed(snapshot: &Snapshot) -> Vec<Cause> {
                 .filter_map(|seat| seat.status.pointer("/state/terminated/exitCode")?.as_i64());
             codes.into_iter().find(|code| *code != 0)
         });
-        let why = match (pod.and_then(|pod| Some((pod, nodes::ended_by(pod)?))), condition, code) {
+        let why = match (pod.and_then(|pod| Some((pod, ended_by(pod)?))), condition, code) {
             (Some((pod, reason)), ..) => format!("{reason}: {}", text(pod, "/status/message").trim()),
             (None, _, Some(code)) => format!("exit code {code}"),
             (None, Some(condition), None) => text(condition, "/message").to_owned(),

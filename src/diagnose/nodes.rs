@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{
     Cause, Snapshot,
-    containers::{events, is_hook, is_ready, owner},
-    describe, list, text,
+    containers::{condition, ended_by, events, is_hook, is_ready, owner},
+    describe, text,
 };
 
 /// A node that is not ready, under a pod that is not.
@@ -50,16 +50,6 @@ pub(super) fn is_lost(snapshot: &Snapshot, pod: &Value) -> bool {
 
 fn node<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Value> {
     snapshot.live.nodes.iter().find(|node| text(node, "/metadata/name") == name)
-}
-
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    list(object, "/status/conditions").iter().find(|one| one["type"] == *kind)
-}
-
-/// Why a pod was ended that did not end by itself: `Evicted`, `Preempting`, … Only then has a pod a reason of its own.
-pub(super) fn ended_by(pod: &Value) -> Option<&str> {
-    Some(text(pod, "/status/reason"))
-        .filter(|reason| !reason.is_empty() && text(pod, "/status/phase") == "Failed")
 }
 
 /// Pods that their node has ended, or has not let in.

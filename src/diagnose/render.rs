@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Cause, Live, containers, list, nodes, number, text};
+use super::{Cause, Live, containers, list, number, text};
 use crate::{
     display::Display,
     output::Format,
@@ -53,7 +53,7 @@ pub fn facts(live: &Live) -> (Vec<PodTrouble>, Vec<WarningEvent>) {
 /// Why a pod is not ready, as far as one word says it.
 pub(crate) fn trouble(pod: &Value) -> PodTrouble {
     let name = text(pod, "/metadata/name").to_owned();
-    if let Some(reason) = nodes::ended_by(pod) {
+    if let Some(reason) = containers::ended_by(pod) {
         let (reason, message) = (reason.to_owned(), text(pod, "/status/message").to_owned());
         return PodTrouble { pod: name, reason, message, ..PodTrouble::default() };
     }

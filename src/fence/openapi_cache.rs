@@ -104,8 +104,7 @@ fn target(name: &str) -> Option<String> {
 
 /// The name under which Helm's client files what it got.
 fn key(address: &str, target: &str) -> String {
-    let sum = digest(&SHA256, format!("{address}{target}").as_bytes());
-    sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::id::hex(digest(&SHA256, format!("{address}{target}").as_bytes()).as_ref())
 }
 
 #[cfg(test)]

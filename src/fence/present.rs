@@ -3,7 +3,7 @@
 //! An upgrade of Helm 4 reads each object before its server-side apply, and of the answer it takes only whether there was one
 //! (`Client.update`, kube/client.go of Helm 4.3: `if _, err := helper.Get(…)`). The apply then creates the object or changes
 //! it, whatever the answer was: with an answer of a moment ago the same lives afterwards. Which objects those are, and when it
-//! is so, is decided in `preflight/dry_run.rs`. Pure.
+//! is so, is decided in `preflight/deploy.rs`. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 

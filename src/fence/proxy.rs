@@ -1,33 +1,25 @@
 //! Answers Helm's requests, which `fence/server.rs` receives, by passing them on. Whether one may pass is decided in `fence.rs`.
 //! Bodies stream through in both directions; at most [`ENOUGH`] bytes of a create and [`WORDS`] of a refusal are held.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::{client::legacy, rt::TokioIo};
-use tokio::{
-    io::copy_bidirectional,
-    sync::{OnceCell, mpsc, oneshot, watch},
-};
+use tokio::{io::copy_bidirectional, sync::watch};
 use tower::BoxError;
 
 use super::{
-    Description, Verdict,
-    absent::{self, Absent},
+    Description, Verdict, absent,
     admission::Ahead,
+    answers::{Answers, Known, answered, said},
     body::{begin, full, passed_on},
     namespace::{self, Meets},
-    present::Present,
+    pauses::Pauses,
     record::{self, ENOUGH, OfRecord},
-    repeated::{self, Answer, Asked, Read, Repeated},
+    repeated::Answer,
     write_log::{Log, Written},
 };
 use crate::{
@@ -39,37 +31,6 @@ use crate::{
 pub const WORDS: usize = 64 << 10;
 /// How many descriptions that Helm asked for are remembered.
 const REMEMBERED: usize = 1000;
-
-/// Helm is about to write what changes the cluster so that the cause of a failure is hard to see afterwards. It waits until
-/// this is dropped, but not for long.
-#[derive(Debug)]
-pub struct Moment {
-    /// It gives up: it saves that it failed, and may then roll back. Else it takes a Job or a pod away.
-    pub gives_up: bool,
-    _pause: oneshot::Sender<Infallible>,
-}
-
-/// The longest pause.
-pub(super) const PAUSE: Duration = Duration::from_secs(4);
-
-/// Who is told of moments, if anybody.
-pub type Attention = Arc<Mutex<Option<mpsc::UnboundedSender<Moment>>>>;
-
-/// Has Helm given up by now? Asked before each of its writes, until it has: for records in a database, which the fence does
-/// not see.
-pub struct Peek(pub Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>);
-
-impl std::fmt::Debug for Peek {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Peek")
-    }
-}
-
-/// Who peeks, if anybody.
-pub type Peeker = Arc<Mutex<Option<Arc<Peek>>>>;
-
-/// How long what the API server says that it is may be told again. Helm asks twice, when it starts.
-const SAME_SERVER: Duration = Duration::from_secs(5);
 
 /// Most bytes of a record's body that are inspected: no API server takes more.
 const INSPECTED: usize = 4 << 20;
@@ -94,28 +55,16 @@ pub struct Proxy {
     pub helm: watch::Sender<Option<String>>,
     /// What Helm does ahead of its next record, which is looked at.
     pub ahead: Arc<Mutex<Ahead>>,
-    /// Looks at records that are elsewhere.
-    pub peeker: Peeker,
+    /// The writes of Helm that wait until the release was looked at.
+    pub pauses: Pauses,
     /// How many records it created.
     pub records: watch::Sender<u64>,
     /// Descriptions that Helm asked for.
     pub asked: Arc<Mutex<Vec<Description>>>,
-    /// Who is told of moments.
-    pub attention: Attention,
     /// The namespace that Helm does not know of until it creates it.
     pub hidden: Hidden,
-    /// How long Helm's deletes of hooks may still wait for looks, all of them together.
-    pub patience: Arc<Mutex<Duration>>,
-    /// The read that Helm may send again at once.
-    pub repeated: Mutex<Repeated>,
-    /// Objects that are not there, while a first install asks for them.
-    pub absent: Mutex<Absent>,
-    /// Objects of which Helm asks only whether they are there.
-    pub present: Mutex<Present>,
-    /// What the API server says that it is, and when it did. `None`: it did not.
-    pub version: OnceCell<Option<(Answer, Duration)>>,
-    /// When the fence was put up.
-    pub started: tokio::time::Instant,
+    /// What is answered without a request to the API server.
+    pub answers: Answers,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -145,24 +94,13 @@ impl Proxy {
                 asked.push(description);
             }
         }
-        let read = Read::of(request.method(), &inside, request.headers());
-        let number = match self.repeated().ask(read.as_ref(), self.started.elapsed()) {
-            Asked::Known(answer) => return repeat(*answer),
-            Asked::Open(number) => number,
-        };
-        if request.method() == Method::GET
-            && inside.path() == "/version"
-            && let Some(answer) = self.version().await
-        {
-            return repeat(answer);
-        }
-        if let Some(object) = self.present().ask(read.as_ref(), inside.path(), self.started.elapsed()) {
-            return answered(StatusCode::OK, object.to_string());
-        }
         let is_write = super::is_write(request.method(), request.headers());
-        if self.absent().ask(read.as_ref(), is_write, inside.path()) {
-            return answered(StatusCode::NOT_FOUND, absent::not_found(inside.path()));
-        }
+        let known =
+            self.answers.known(request.method(), &inside, request.headers(), is_write, || self.ask_version());
+        let read = match known.await {
+            Known::Answer(answer) => return answer,
+            Known::Ask(read) => read,
+        };
         let (method, path) = (request.method().clone(), inside.path().to_owned());
         let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let meets = hidden.as_ref().map_or(Meets::Nothing, |name| namespace::meets(&method, &path, name));
@@ -176,9 +114,9 @@ impl Proxy {
             // Helm broke off in the middle of its request.
             Err(error) => return said(StatusCode::BAD_REQUEST, &error.to_string()),
         };
-        let gives_up = gives_up || (is_write && self.has_given_up().await);
+        let gives_up = gives_up || (is_write && self.pauses.is_rollback_seen().await);
         if gives_up || record::takes_log(&method, &path) {
-            self.pause(gives_up).await;
+            self.pauses.pause(gives_up).await;
         }
         let request = match (meets, hidden) {
             (Meets::Create, Some(name)) => match self.create_hidden(request, &name).await {
@@ -206,7 +144,7 @@ impl Proxy {
             self.records.send_modify(|count| *count += 1);
         }
         if let Some(read) = read {
-            return self.keep(number, read, answer).await;
+            return self.answers.keep(read, answer).await;
         }
         let words = words.filter(|_| !of_record);
         if is_write { self.remember(method, path, words, answer).await } else { answer }
@@ -248,11 +186,11 @@ impl Proxy {
 
     /// Opens the connection for writes while Helm starts: its first write finds it.
     pub async fn warm(&self) {
-        self.version.get_or_init(|| self.ask_version()).await;
+        drop(self.answers.version(|| self.ask_version()).await);
     }
 
     /// What the API server is: what anybody may ask, and costs it nothing.
-    async fn ask_version(&self) -> Option<(Answer, Duration)> {
+    async fn ask_version(&self) -> Option<Answer> {
         let mut request = Request::new(full(Bytes::new()));
         *request.uri_mut() = Uri::from_static("/version");
         super::rewrite(request.headers_mut(), &self.lock_id);
@@ -262,22 +200,7 @@ impl Proxy {
         // Only a connection whose answer was read is used again.
         let body = body.collect().await.ok()?.to_bytes();
         let answer = Answer { status: parts.status, headers: parts.headers, body };
-        (answer.status == StatusCode::OK).then(|| (answer, self.started.elapsed()))
-    }
-
-    /// The same for Helm, which asks for it when it starts: one answer of a moment ago, or one that is on its way. It does not
-    /// change while an API server runs.
-    async fn version(&self) -> Option<Answer> {
-        let (answer, at) = self.version.get_or_init(|| self.ask_version()).await.as_ref()?;
-        (self.started.elapsed().saturating_sub(*at) <= SAME_SERVER).then(|| answer.clone())
-    }
-
-    fn repeated(&self) -> std::sync::MutexGuard<'_, Repeated> {
-        self.repeated.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn absent(&self) -> std::sync::MutexGuard<'_, Absent> {
-        self.absent.lock().unwrap_or_else(PoisonError::into_inner)
+        (answer.status == StatusCode::OK).then_some(answer)
     }
 
     /// Lists the names in the usual collections of a namespace, all at once. What may not be listed is asked for by its name.
@@ -295,66 +218,10 @@ impl Proxy {
                 return None;
             }
             let text = answer.into_body().collect().await.ok()?.to_bytes();
-            self.absent().listed(&collection, &serde_json::from_slice(&text).ok()?);
+            self.answers.learn_names(&collection, &serde_json::from_slice(&text).ok()?);
             Some(())
         });
         drop(futures::future::join_all(lists).await);
-    }
-
-    fn present(&self) -> std::sync::MutexGuard<'_, Present> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps the answer to a read for as long as Helm may repeat it.
-    async fn keep(&self, number: u64, read: Read, answer: Response<Body>) -> Response<Body> {
-        if answer.status() != StatusCode::OK {
-            return answer;
-        }
-        let (parts, body) = answer.into_parts();
-        match begin(body, repeated::LARGEST).await {
-            Ok((whole, body)) => {
-                // Else more may follow.
-                if whole.len() < repeated::LARGEST {
-                    let kept = Answer { status: parts.status, headers: parts.headers.clone(), body: whole };
-                    self.repeated().keep(number, read, &kept, self.started.elapsed());
-                }
-                Response::from_parts(parts, body)
-            }
-            Err(error) => said(StatusCode::BAD_GATEWAY, &error.to_string()),
-        }
-    }
-
-    /// Before a write that hides why Helm failed, whoever wants to know looks.
-    async fn pause(&self, gives_up: bool) {
-        let attention = self.attention.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (pause, over) = oneshot::channel();
-        let told = attention.is_some_and(|to| to.send(Moment { gives_up, _pause: pause }).is_ok());
-        if !told {
-            return;
-        }
-        if gives_up {
-            let _ = tokio::time::timeout(PAUSE, over).await;
-            return;
-        }
-        // A chart may have many hooks: a slow API server must not hold Helm up at each of them.
-        let left = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-        let started = tokio::time::Instant::now();
-        let _ = tokio::time::timeout(left, over).await;
-        let mut patience = self.patience.lock().unwrap_or_else(PoisonError::into_inner);
-        *patience = patience.saturating_sub(started.elapsed());
-    }
-
-    /// Whether a look at records that are elsewhere says that Helm has given up, for the first time. Where they do not answer,
-    /// nobody looks again: each of Helm's writes would wait for that.
-    async fn has_given_up(&self) -> bool {
-        let peek = self.peeker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(peek) = peek else { return false };
-        let seen = tokio::time::timeout(PAUSE, (peek.0)()).await;
-        if seen == Ok(false) {
-            return false;
-        }
-        let is_first = self.peeker.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
-        is_first && seen.is_ok()
     }
 
     /// Makes a request one to the API server. Also says whether it writes a release record, and whether that says that Helm
@@ -400,7 +267,7 @@ impl Proxy {
     ) -> Result<Request<Body>, Response<Body>> {
         let inspector = if creates { self.ahead().take() } else { None };
         let Some(inspector) = inspector else { return Ok(request) };
-        let absent = self.absent().end();
+        let absent = self.answers.end_absences();
         let (parts, body) = request.into_parts();
         let read = begin(body, INSPECTED).await;
         let (beginning, body) = read.map_err(|error| said(StatusCode::BAD_REQUEST, &error.to_string()))?;
@@ -409,7 +276,7 @@ impl Proxy {
         if payload.is_some() || !absent.is_empty() {
             let inspected = (inspector.0)(payload.unwrap_or_default(), absent).await;
             let found = inspected.map_err(|why| said(StatusCode::FORBIDDEN, &why))?;
-            self.present().fill(found, self.started.elapsed());
+            self.answers.learn_objects(found);
         }
         let postponed = self.ahead().postponed();
         for (path, delete) in postponed {
@@ -525,31 +392,11 @@ async fn join(theirs: OnUpgrade, ours: OnUpgrade) {
     }
 }
 
-fn repeat(answer: Answer) -> Response<Body> {
-    let mut again = Response::new(full(answer.body));
-    (*again.status_mut(), *again.headers_mut()) = (answer.status, answer.headers);
-    again
-}
-
-fn said(code: StatusCode, message: &str) -> Response<Body> {
-    answered(code, super::status(code.as_u16(), message))
-}
-
-fn answered(code: StatusCode, text: String) -> Response<Body> {
-    let mut answer = Response::new(full(text));
-    *answer.status_mut() = code;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
-}
-
 /// The API server did not answer. Helm's client asks again, some times, if it is told when; that is right for what only
 /// reads, and for what was never sent.
 fn unreachable(server: &str, error: BoxError, is_write: bool) -> Response<Body> {
     let never_sent = error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect);
-    let mut cause: &(dyn std::error::Error + 'static) = &*error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
+    let cause = crate::cause::root(&*error);
     let mut answer = said(StatusCode::SERVICE_UNAVAILABLE, &format!("the API server {server}: {cause}"));
     if never_sent || !is_write {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -13,22 +13,25 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OnceCell, mpsc, watch},
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
 
 use super::{
     Description, VARIABLES,
     admission::{Ahead, Inspector},
+    answers::Answers,
     kubeconfig_dir::Home,
     openapi_cache::Memory,
-    proxy::{Attention, Hidden, Moment, PAUSE, Peek, Peeker, Proxy},
+    pauses::{FailureSnapshot, Pauses, RollbackProbe},
+    proxy::{Hidden, Proxy},
     record::Definition,
     write_log::{Log, Written},
 };
 use crate::{
     cluster::{Cluster, gate::Gate},
     fence::write_log::Writes,
+    id::hex,
     lock::lease::Claims,
 };
 
@@ -55,9 +58,7 @@ pub struct Fence {
     written: Arc<Mutex<Log>>,
     helm: watch::Receiver<Option<String>>,
     records: watch::Receiver<u64>,
-    attention: Attention,
     ahead: Arc<Mutex<Ahead>>,
-    peeker: Peeker,
     hidden: Hidden,
     files: Files,
 }
@@ -107,7 +108,7 @@ impl Fence {
     pub async fn up(cluster: &Cluster, lock: Claims, place: &Place<'_>) -> io::Result<Self> {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
-        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = hex(&secret);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = format!("http://{}/{secret}", listener.local_addr()?);
 
@@ -137,9 +138,7 @@ impl Fence {
         let asked = Arc::<Mutex<Vec<Description>>>::default();
         let (helm, helm_seen) = watch::channel(None);
         let (records, records_seen) = watch::channel(0);
-        let attention = Attention::default();
         let ahead = Arc::<Mutex<Ahead>>::default();
-        let peeker = Peeker::default();
         let hidden = Hidden::default();
         let proxy = Arc::new(Proxy {
             secret,
@@ -152,16 +151,10 @@ impl Fence {
             helm,
             records,
             ahead: ahead.clone(),
-            peeker: peeker.clone(),
+            pauses: Pauses::default(),
             asked: asked.clone(),
-            attention: attention.clone(),
             hidden: hidden.clone(),
-            patience: Arc::new(Mutex::new(PAUSE)),
-            repeated: Mutex::default(),
-            present: Mutex::default(),
-            absent: Mutex::default(),
-            version: OnceCell::new(),
-            started: tokio::time::Instant::now(),
+            answers: Answers::new(),
         });
         let serving = proxy.clone();
         let server = tokio::spawn(async move {
@@ -177,9 +170,7 @@ impl Fence {
             written,
             helm: helm_seen,
             records: records_seen,
-            attention,
             ahead,
-            peeker,
             hidden,
             files,
         })
@@ -205,11 +196,9 @@ impl Fence {
         self.records.clone()
     }
 
-    /// Whoever asks for them is told of moments, and with that answers for their pauses.
-    pub fn moments(&self) -> mpsc::UnboundedReceiver<Moment> {
-        let (sender, moments) = mpsc::unbounded_channel();
-        *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        moments
+    /// The moments at which the release is to be looked at. Helm waits at each of them, from now on.
+    pub fn snapshots(&self) -> mpsc::UnboundedReceiver<FailureSnapshot> {
+        self.proxy.pauses.snapshots()
     }
 
     /// The next record that Helm creates is looked at first, and no other.
@@ -235,9 +224,9 @@ impl Fence {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).defined()
     }
 
-    /// From now on somebody looks before each write whether Helm has given up.
-    pub fn peek(&self, peek: Peek) {
-        *self.peeker.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(peek));
+    /// From now on this probe says before each write whether Helm has given up.
+    pub fn probe(&self, probe: RollbackProbe) {
+        self.proxy.pauses.probe(probe);
     }
 
     /// Takes it down: nothing passes any more. Its files can wait until nobody waits for this program.

@@ -121,22 +121,13 @@ mod tests {
     };
 
     use super::*;
-    use crate::cluster::Target;
+    use crate::cluster::mock::cluster_at;
 
     const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
 
     /// Of two Deployments in different namespaces.
     async fn seen(server: &MockServer) -> (Vec<String>, Vec<String>) {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("kubeconfig");
-        let text = json!({
-            "current-context": "c", "users": [{"name": "u", "user": {}}],
-            "clusters": [{"name": "c", "cluster": {"server": server.uri()}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-        });
-        std::fs::write(&file, text.to_string()).unwrap();
-        let target = Target { kubeconfig: vec![file], ..Target::default() };
-        let cluster = Cluster::connect(&target).await.unwrap();
+        let cluster = cluster_at(&server.uri()).await;
         let one = |name: &str| {
             format!(
                 "---\nkind: Deployment\napiVersion: apps/v1\nmetadata: {{name: {name}}}\nspec: {{selector: {{matchLabels: {{app: {name}}}}}}}\n"

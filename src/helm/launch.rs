@@ -1,7 +1,7 @@
 //! How Helm is started, whatever for: the one place that builds its command. What must not reach Helm, its plugins and
 //! post-renderers is taken out of the environment here (`tests/architecture.rs` allows no other place).
 
-use crate::env::LOCK_ID;
+use crate::env::LOCK_ID_ENV;
 use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ const OWN: &str = "HELM_GUARD_";
 pub struct Launch {
     /// The binary.
     pub helm: PathBuf,
-    /// Short id of the hold of the lock, for [`LOCK_ID`]; empty without a lock of this run's own.
+    /// Short id of the hold of the lock, for [`LOCK_ID_ENV`]; empty without a lock of this run's own.
     pub lock_id: String,
     /// Variables that are set for it, and those that are taken from it.
     pub environment: Vec<(&'static str, Option<String>)>,
@@ -102,7 +102,7 @@ impl Launch {
         }
         without_secrets(command);
         if !self.lock_id.is_empty() {
-            command.env(LOCK_ID, &self.lock_id);
+            command.env(LOCK_ID_ENV, &self.lock_id);
         }
     }
 }

@@ -14,23 +14,23 @@ use crate::signals::Signal;
 
 /// How a Helm command takes a request to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum SignalBehavior {
     /// `install`, `upgrade`: hear SIGINT or SIGTERM once and save `failed` (`signal.Notify` in Helm's `install.go`,
     /// `upgrade.go`); all later signals but SIGKILL are swallowed.
-    Saves,
+    SavesRecord,
     /// The same with `--atomic`: having saved, it goes back, which may take several timeouts.
-    GoesBack,
+    RollsBack,
     /// `rollback`, `uninstall`: any signal ends it where it is, its record pending.
-    Dies,
+    ExitsImmediately,
 }
 
-impl Manner {
+impl SignalBehavior {
     /// Of a command; `atomic` as the flag.
     pub fn of(command: Command, atomic: bool) -> Self {
         match command {
-            Command::Install | Command::Upgrade if atomic => Self::GoesBack,
-            Command::Install | Command::Upgrade => Self::Saves,
-            Command::Rollback | Command::Uninstall => Self::Dies,
+            Command::Install | Command::Upgrade if atomic => Self::RollsBack,
+            Command::Install | Command::Upgrade => Self::SavesRecord,
+            Command::Rollback | Command::Uninstall => Self::ExitsImmediately,
         }
     }
 }
@@ -87,21 +87,21 @@ pub struct Row {
 }
 
 /// The table.
-pub fn row(event: Event, manner: Manner) -> Row {
-    use {Event as E, Manner as M, Patience as P};
-    let (sent, patience) = match (event, manner) {
+pub fn row(event: Event, behavior: SignalBehavior) -> Row {
+    use {Event as E, Patience as P, SignalBehavior as B};
+    let (sent, patience) = match (event, behavior) {
         // What started to go back is cut off like the rest: no runner waits for several timeouts. What it had no time for is
         // the next run's.
-        (E::First(signal), M::Saves | M::GoesBack) => (Some(of(signal)), P::StopTimeout),
+        (E::First(signal), B::SavesRecord | B::RollsBack) => (Some(of(signal)), P::StopTimeout),
         // A signal would leave it half done: it may use the time to finish.
-        (E::First(_), M::Dies) => (None, P::ToFinish),
-        (E::Again(_), M::Saves | M::GoesBack) => (None, P::Hurry),
-        (E::Again(_), M::Dies) => (Some(Sent::Term), P::Hurry),
+        (E::First(_), B::ExitsImmediately) => (None, P::ToFinish),
+        (E::Again(_), B::SavesRecord | B::RollsBack) => (None, P::Hurry),
+        (E::Again(_), B::ExitsImmediately) => (Some(Sent::Term), P::Hurry),
         // The fence refuses its writes: the gentle word costs nothing.
         (E::LockLost, _) => (Some(Sent::Term), P::BeforeTheNext),
         // It has not heard a word yet.
-        (E::TimeOver, M::Dies) => (Some(Sent::Term), P::Hurry),
-        (E::TimeOver, M::Saves | M::GoesBack) => (Some(Sent::Kill), P::Unchanged),
+        (E::TimeOver, B::ExitsImmediately) => (Some(Sent::Term), P::Hurry),
+        (E::TimeOver, B::SavesRecord | B::RollsBack) => (Some(Sent::Kill), P::Unchanged),
     };
     Row { sent, patience }
 }
@@ -136,7 +136,7 @@ pub fn said(event: Event, sent: Option<Sent>, limit: Option<Duration>, lost: Opt
 /// Where a stop stands: applies the table to one event after the other.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    manner: Manner,
+    behavior: SignalBehavior,
     stop_timeout: Duration,
     /// How long after a loss nobody else can have the lock; `None` behind the fence.
     unfenced: Option<Duration>,
@@ -148,13 +148,13 @@ pub struct Stop {
 
 impl Stop {
     /// Of a Helm that nobody has asked to stop.
-    pub fn new(manner: Manner, stop_timeout: Duration, unfenced: Option<Duration>) -> Self {
-        Self { manner, stop_timeout, unfenced, told: false, killed: false, lost: false, limit: None }
+    pub fn new(behavior: SignalBehavior, stop_timeout: Duration, unfenced: Option<Duration>) -> Self {
+        Self { behavior, stop_timeout, unfenced, told: false, killed: false, lost: false, limit: None }
     }
 
     /// Something happened at `now`, on this process's monotonic clock: what Helm is sent.
     pub fn on(&mut self, event: Event, now: Duration) -> Option<Sent> {
-        let mut row = row(event, self.manner);
+        let mut row = row(event, self.behavior);
         if event == Event::TimeOver {
             self.limit = None;
             if self.told {
@@ -185,7 +185,7 @@ impl Stop {
 
     /// Does a signal end the command where it is?
     pub fn leaves_it_half_done(&self) -> bool {
-        self.manner == Manner::Dies
+        self.behavior == SignalBehavior::ExitsImmediately
     }
 
     /// When [`Event::TimeOver`] is, on the same clock.
@@ -204,7 +204,7 @@ impl Stop {
 mod tests {
     use super::*;
     use Event::{Again, First, LockLost, TimeOver};
-    use Manner::{Dies, GoesBack, Saves};
+    use SignalBehavior::{ExitsImmediately, RollsBack, SavesRecord};
 
     const INT: Event = First(Signal::Int);
     const TERM: Event = First(Signal::Term);
@@ -215,8 +215,12 @@ mod tests {
     }
 
     /// Lets the time pass up to each event, and gives what is sent, when.
-    fn play(manner: Manner, unfenced: Option<u64>, events: &[(u64, Event)]) -> (Vec<(u64, Sent)>, bool) {
-        let mut stop = Stop::new(manner, millis(6000), unfenced.map(millis));
+    fn play(
+        behavior: SignalBehavior,
+        unfenced: Option<u64>,
+        events: &[(u64, Event)],
+    ) -> (Vec<(u64, Sent)>, bool) {
+        let mut stop = Stop::new(behavior, millis(6000), unfenced.map(millis));
         let mut sent = Vec::new();
         let mut events = events.iter().copied().peekable();
         loop {
@@ -234,43 +238,68 @@ mod tests {
     #[test]
     fn each_row_is_a_sentence() {
         use Sent::{Int, Kill, Term};
-        type Row = (&'static str, Manner, &'static [(u64, Event)], &'static [(u64, Sent)]);
+        type Row = (&'static str, SignalBehavior, &'static [(u64, Event)], &'static [(u64, Sent)]);
         let rows: [Row; 12] = [
-            ("an upgrade saves", Saves, &[(0, INT)], &[(0, Int), (6000, Kill)]),
-            ("it hears what this process hears", Saves, &[(0, TERM)], &[(0, Term), (6000, Kill)]),
+            ("an upgrade saves", SavesRecord, &[(0, INT)], &[(0, Int), (6000, Kill)]),
+            ("it hears what this process hears", SavesRecord, &[(0, TERM)], &[(0, Term), (6000, Kill)]),
             (
                 "GitHub's second word comes too late",
-                Saves,
+                SavesRecord,
                 &[(0, INT), (7500, TERM_AGAIN)],
                 &[(0, Int), (6000, Kill)],
             ),
-            ("a second Ctrl-C hurries", Saves, &[(0, INT), (100, TERM_AGAIN)], &[(0, Int), (600, Kill)]),
+            (
+                "a second Ctrl-C hurries",
+                SavesRecord,
+                &[(0, INT), (100, TERM_AGAIN)],
+                &[(0, Int), (600, Kill)],
+            ),
             (
                 "one just before the end gives no more time",
-                Saves,
+                SavesRecord,
                 &[(0, INT), (5900, TERM_AGAIN)],
                 &[(0, Int), (6000, Kill)],
             ),
-            ("an automatic rollback is cut off in time", GoesBack, &[(0, INT)], &[(0, Int), (6000, Kill)]),
-            ("a rollback may finish before it is ended", Dies, &[(0, INT)], &[(5500, Term), (6000, Kill)]),
-            ("unless there is a hurry", Dies, &[(0, INT), (100, TERM_AGAIN)], &[(100, Term), (600, Kill)]),
-            ("with the lock it has nothing to finish", Dies, &[(0, LockLost)], &[(0, Term), (6000, Kill)]),
+            ("an automatic rollback is cut off in time", RollsBack, &[(0, INT)], &[(0, Int), (6000, Kill)]),
+            (
+                "a rollback may finish before it is ended",
+                ExitsImmediately,
+                &[(0, INT)],
+                &[(5500, Term), (6000, Kill)],
+            ),
+            (
+                "unless there is a hurry",
+                ExitsImmediately,
+                &[(0, INT), (100, TERM_AGAIN)],
+                &[(100, Term), (600, Kill)],
+            ),
+            (
+                "with the lock it has nothing to finish",
+                ExitsImmediately,
+                &[(0, LockLost)],
+                &[(0, Term), (6000, Kill)],
+            ),
             (
                 "nor if it had been left to finish",
-                Dies,
+                ExitsImmediately,
                 &[(0, INT), (1000, LockLost)],
                 &[(1000, Term), (5500, Kill)],
             ),
-            ("a lost lock is no reason to kill at once", Saves, &[(0, LockLost)], &[(0, Term), (6000, Kill)]),
+            (
+                "a lost lock is no reason to kill at once",
+                SavesRecord,
+                &[(0, LockLost)],
+                &[(0, Term), (6000, Kill)],
+            ),
             (
                 "a signal after a loss hurries nobody",
-                Saves,
+                SavesRecord,
                 &[(0, LockLost), (100, INT)],
                 &[(0, Term), (100, Int), (6000, Kill)],
             ),
         ];
-        for (why, manner, events, wanted) in rows {
-            assert_eq!(play(manner, None, events).0, wanted, "{why}");
+        for (why, behavior, events, wanted) in rows {
+            assert_eq!(play(behavior, None, events).0, wanted, "{why}");
         }
     }
 
@@ -292,21 +321,21 @@ mod tests {
 
     #[test]
     fn without_a_fence_helm_is_gone_before_the_next_owner_starts() {
-        let (sent, _) = play(Saves, Some(5000), &[(0, LockLost)]);
+        let (sent, _) = play(SavesRecord, Some(5000), &[(0, LockLost)]);
         assert_eq!(sent, [(0, Sent::Term), (5000, Sent::Kill)]);
     }
 
     #[test]
     fn only_after_a_loss_nothing_is_written() {
-        for manner in [Saves, GoesBack, Dies] {
+        for behavior in [SavesRecord, RollsBack, ExitsImmediately] {
             for (events, ours) in [
                 (&[(0, INT)][..], true),
                 (&[(0, INT), (1, TERM_AGAIN)], true),
                 (&[(0, LockLost)], false),
                 (&[(0, INT), (1, LockLost)], false),
             ] {
-                let (_, settles) = play(manner, None, events);
-                assert_eq!(settles, ours, "{manner:?} {events:?}");
+                let (_, settles) = play(behavior, None, events);
+                assert_eq!(settles, ours, "{behavior:?} {events:?}");
             }
         }
     }
@@ -314,26 +343,26 @@ mod tests {
     #[test]
     fn every_stop_fits_into_githubs_ten_seconds() {
         // 7.5 s and 2.5 s; what follows Helm's end takes less than 3 s, see `deploy.rs`.
-        for manner in [Saves, GoesBack, Dies] {
+        for behavior in [SavesRecord, RollsBack, ExitsImmediately] {
             for first in [INT, TERM] {
-                let (sent, _) = play(manner, None, &[(0, first), (7500, TERM_AGAIN)]);
+                let (sent, _) = play(behavior, None, &[(0, first), (7500, TERM_AGAIN)]);
                 let last = sent.last().unwrap();
-                assert!(last.1 == Sent::Kill && last.0 <= 7000, "{manner:?}: {sent:?}");
+                assert!(last.1 == Sent::Kill && last.0 <= 7000, "{behavior:?}: {sent:?}");
             }
         }
     }
 
     #[test]
     fn commands_take_a_signal_as_their_sources_say() {
-        for (command, atomic, manner) in [
-            (Command::Upgrade, false, Saves),
-            (Command::Install, false, Saves),
-            (Command::Upgrade, true, GoesBack),
-            (Command::Install, true, GoesBack),
-            (Command::Rollback, false, Dies),
-            (Command::Uninstall, true, Dies),
+        for (command, atomic, behavior) in [
+            (Command::Upgrade, false, SavesRecord),
+            (Command::Install, false, SavesRecord),
+            (Command::Upgrade, true, RollsBack),
+            (Command::Install, true, RollsBack),
+            (Command::Rollback, false, ExitsImmediately),
+            (Command::Uninstall, true, ExitsImmediately),
         ] {
-            assert_eq!(Manner::of(command, atomic), manner, "{command:?}");
+            assert_eq!(SignalBehavior::of(command, atomic), behavior, "{command:?}");
         }
     }
 }

@@ -70,7 +70,7 @@ impl Place {
 
 /// The hidden command that starts another program from within its own process: what only a process itself can ask for, and
 /// between `fork` and `exec` only unsafe code could.
-pub const STEP: &str = "exec-helm";
+pub const EXEC_HELM: &str = "exec-helm";
 
 /// How the step prepares the process that becomes the program.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,7 @@ impl Prepared {
         let parent = if self.dies_with_parent { std::process::id() } else { 0 };
         let flag = |is_set: bool| if is_set { "1" } else { "0" };
         vec![
-            STEP.into(),
+            EXEC_HELM.into(),
             parent.to_string().into(),
             self.place.word().into(),
             flag(self.shielded).into(),
@@ -110,7 +110,7 @@ pub fn become_program(mut arguments: impl Iterator<Item = OsString>) -> String {
     let place = word().and_then(|word| Place::parse(&word));
     let (shielded, outlives_terminal) = (word(), word());
     let (Some(parent), Some(place), Some(program)) = (parent, place, arguments.next()) else {
-        return format!("{STEP}: for this program itself");
+        return format!("{EXEC_HELM}: for this program itself");
     };
     if parent != 0 {
         if let Err(error) = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL) {

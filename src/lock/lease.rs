@@ -1,6 +1,7 @@
 //! The Lease behind the lock: every write is a compare-and-swap on resource version and UID.
 //! `lock.rs` decides what follows from what is read.
 
+mod contest;
 mod hold;
 mod object;
 
@@ -12,24 +13,22 @@ use kube::{
     api::{ListParams, PostParams},
 };
 
+use contest::Contest;
 #[cfg(test)]
 pub(crate) use hold::Teller;
 use hold::hold;
 pub use hold::{Claim, Claims, End, Held, Lent, give_back};
-use object::{LABEL, change_lines, claim, lines, refresh, set_members};
+use object::{LABEL, claim, refresh};
 pub use object::{deployed, view};
 
 use super::{
-    Decision, LeaseView, Observer, Times,
+    LeaseView, Times,
     contender::Queue,
-    joined::{Base, Member, Watch, may_join},
     protocol::{self, Answer, Step},
-    run_history::{Lines, Newer},
+    run_history::Newer,
 };
-use crate::{clock::Clock, cluster, located::Located, lock::holder::Holder};
+use crate::{clock::Clock, cluster, lock::holder::Holder};
 
-/// How long an API server is tried that has not answered yet.
-const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -66,7 +65,7 @@ pub enum LockError {
         unsure: bool,
     },
     /// The API server cannot be reached, or refused otherwise.
-    #[error("{}", cluster::told(.0))]
+    #[error("{}", cluster::describe_error(.0))]
     Api(kube::Error),
 }
 
@@ -168,132 +167,13 @@ async fn take(
     claiming: &Cell<bool>,
 ) -> Result<Acquired, LockError> {
     let api: Api<Lease> = Api::namespaced(client, &request.namespace);
-    let mut unsure = None;
-    let acquired = contend(&api, request, clock, queue, waiting, &mut unsure, claiming).await;
-    if acquired.is_err() && unsure.is_some() {
+    let mut contest = Contest::new(&api, request, clock, claiming);
+    let acquired = contest.run(queue, waiting).await;
+    if acquired.is_err() && contest.is_unsure() {
         // A claim whose answer never came may have been done. If this fails too, the Lease runs out by itself.
         let _ = give_back(&api, &request.lease, &request.me.identity, &End::Vacate).await;
     }
     acquired
-}
-
-/// `unsure` is whom the lock was taken from, once a claim got no answer.
-async fn contend(
-    api: &Api<Lease>,
-    request: &Request,
-    clock: Clock,
-    queue: &mut Queue<'_>,
-    mut waiting: impl FnMut(&Holder, Duration),
-    unsure: &mut Option<Option<Holder>>,
-    claiming: &Cell<bool>,
-) -> Result<Acquired, LockError> {
-    let started = clock.monotonic();
-    let deadline = started + request.timeout;
-    let mut observer = Observer { me: request.me.identity.clone(), last: None };
-    let mut joining = None;
-    let mut members = Watch::default();
-    let mut answered = false;
-    let mut is_new = request.is_new && request.within.is_none();
-    loop {
-        claiming.set(unsure.is_some());
-        let asked = clock.monotonic();
-        let without_a_look = std::mem::take(&mut is_new);
-        let look = async { if without_a_look { Ok(None) } else { api.get_opt(&request.lease).await } };
-        let found = match bounded(reading(&request.times), look).await {
-            Ok(found) => {
-                answered |= !without_a_look;
-                found
-            }
-            // A server that is away for a moment is waited for like a holder; one that never answered is most likely
-            // the wrong one, and its user wants to know soon.
-            Err(error)
-                if is_passing(&error)
-                    && asked < if answered { deadline } else { deadline.min(started + FIRST_ANSWER) } =>
-            {
-                tokio::time::sleep(request.times.look_every).await;
-                continue;
-            }
-            Err(error) => return Err(explain(error, "get", request)),
-        };
-        // Not before: the reading may show what was written just now.
-        let now = clock.monotonic();
-        let seen = found.as_ref().map(view);
-        let lines = found.as_ref().map(lines).unwrap_or_default();
-        let over = |member: &Member| members.is_over(member, now, Located::has_ended);
-        let base = seen.as_ref().and_then(|view| may_join(view, request.within.as_deref(), over));
-        let base = base.or_else(|| joining.take().filter(|base| has_joined(seen.as_ref(), base, request)));
-        if let (Some(base), Some(lease)) = (base, &found) {
-            if let Some(newer) = queue.outdated(&lines, &request.me, true).await {
-                return Err(LockError::Outdated(Box::new(newer)));
-            }
-            claiming.set(true);
-            if let Some(held) = join(api, request, lease.clone(), base.clone(), now, clock).await? {
-                return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: None });
-            }
-            joining = Some(base);
-            continue;
-        }
-        let over = queue.look(seen.as_ref(), now);
-        let decision = observer.decide(seen.as_ref(), &request.times, now, deadline, over.as_deref());
-        let is_next = matches!(decision, Decision::Create | Decision::Take { .. });
-        if let Some(newer) = queue.outdated(&lines, &request.me, is_next).await {
-            return Err(LockError::Outdated(Box::new(newer)));
-        }
-        // What comes first also connects.
-        let limit = if without_a_look { reading(&request.times) } else { writing(&request.times) };
-        let (written, is_create, from) = match decision {
-            Decision::Wait { holder, look_again } => {
-                waiting(&holder, now - started);
-                if let Some(found) = found.filter(|_| lines.lacks(&request.me)) {
-                    revise(api, request, found, |lines| lines.enter(&request.me)).await;
-                }
-                queue.pause(look_again).await;
-                continue;
-            }
-            Decision::GiveUp { holder } => {
-                if let Some(found) = found.filter(|_| lines.awaits(&request.me)) {
-                    revise(api, request, found, |lines| lines.leave(&request.me, None)).await;
-                }
-                return Err(LockError::Timeout { lease: request.lease.clone(), holder: Box::new(holder) });
-            }
-            Decision::Create => {
-                claiming.set(true);
-                let lease = claim(None, request, clock);
-                (bounded(limit, api.create(&PostParams::default(), &lease)).await, true, None)
-            }
-            Decision::Take { from } => {
-                claiming.set(true);
-                let lease = claim(found, request, clock);
-                (bounded(limit, swap(api, &lease)).await, false, from.or(unsure.clone().flatten()))
-            }
-        };
-        let answer = answer(&written);
-        let may_look = now < deadline || unsure.is_none();
-        match (protocol::claimed(answer, is_create, may_look), written) {
-            (Step::Done, Ok(lease)) => {
-                if let Some(from) = from.as_ref().filter(|from| over.as_ref() == Some(&from.identity)) {
-                    queue.taken(from);
-                }
-                let held = hold(api.clone(), request, lease, now, clock, None);
-                return Ok(Acquired { held, waited: clock.monotonic() - started, taken_over: from });
-            }
-            (Step::Fail, Err(error)) => {
-                let verb = if is_create { "create" } else { "update" };
-                return Err(explain(error, verb, request));
-            }
-            _ if answer == Answer::Unknown => {
-                *unsure = Some(from);
-                tokio::time::sleep(request.times.look_every).await;
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Did a join that got no answer happen? `base` is the hold as it was before.
-fn has_joined(seen: Option<&LeaseView>, base: &Base, request: &Request) -> bool {
-    let holder = seen.and_then(|view| view.holder.as_ref());
-    holder.is_some_and(|now| now.identity == base.holder.identity && now.lock_id == request.me.lock_id)
 }
 
 /// Takes up again, in another process, a lock that `identity` holds: its own process is dead. Else says who has it now.
@@ -409,45 +289,6 @@ fn refused(error: kube::Error, verb: &'static str, namespace: &str) -> LockError
     }
 }
 
-/// Works under a hold of another process, which stays the holder: both renew. Only one at a time is let in: meanwhile
-/// the hold has this one's lock ID, which only those know whom it lets in itself.
-async fn join(
-    api: &Api<Lease>,
-    request: &Request,
-    mut lease: Lease,
-    base: Base,
-    now: Duration,
-    clock: Clock,
-) -> Result<Option<Held>, LockError> {
-    // A hold for a long time is renewed as often as any other, so that life and loss are seen as soon.
-    let times = Times::new(view(&lease).duration.min(request.times.duration));
-    let Base { holder, mut members } = base;
-    let operation = format!("{} in {}", request.me.operation, holder.operation);
-    members.push(Member {
-        lock_id: request.me.lock_id.clone(),
-        operation: operation.clone(),
-        renewed: clock.wall().to_string(),
-        // Rounded up: it is to be believed at least as long as it believes in itself.
-        seconds: u64::try_from(times.duration.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
-        process: Located::this(),
-    });
-    set_members(&mut lease, &members);
-    change_lines(&mut lease, |lines| lines.enter(&request.me));
-    refresh(&mut lease, clock);
-    let written = bounded(writing(&times), swap(api, &lease)).await;
-    match (protocol::claimed(answer(&written), false, true), written) {
-        (Step::Done, Ok(written)) => {
-            let me = Holder { lock_id: request.me.lock_id.clone(), operation, ..holder.clone() };
-            let member = request.me.lock_id.clone();
-            let lent = Lent { operation: holder.operation, lock_id: holder.lock_id, member };
-            let joined = Request { me, times, ..request.clone() };
-            Ok(Some(hold(api.clone(), &joined, written, now, clock, Some(lent))))
-        }
-        (Step::Fail, Err(error)) => Err(explain(error, "update", request)),
-        _ => Ok(None),
-    }
-}
-
 /// Takes a Lease from whoever `found` says holds it, by compare-and-swap: `None` if it has changed since it was read.
 /// Whether that is right is decided in `unlock.rs`.
 ///
@@ -502,10 +343,6 @@ pub async fn list(client: Client, namespace: Option<&str>) -> Result<Vec<Lease>,
     Ok(leases)
 }
 
-/// Changes the line of runs by compare-and-swap while somebody else has the lock. Neither holder nor renew time is touched:
-/// that must not look like a sign of life. It may not succeed; then the next look may try again.
-async fn revise(api: &Api<Lease>, request: &Request, mut found: Lease, change: impl FnOnce(&mut Lines)) {
-    change_lines(&mut found, change);
-    found.metadata.managed_fields = None;
-    let _ = bounded(writing(&request.times), swap(api, &found)).await;
-}
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     api_paths,
     order::Earlier,
-    rights::{Right, grants},
+    rights::rules::{Right, grants},
 };
 use crate::manifest::ObjectKey;
 

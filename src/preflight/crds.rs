@@ -5,7 +5,7 @@ use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::dry_run::send;
+use crate::cluster::raw_request::send;
 use crate::fence::record::{DEFINITIONS, Definition};
 
 /// Deletes it, if nobody has made use of it.

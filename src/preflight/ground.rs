@@ -1,7 +1,8 @@
 //! What a refusal of the API server depends on: the object and the request, the live object, or shared state.
 //! Pure. By code and reason where these say it, else by the words of Kubernetes' own admission plugins.
 
-use super::{Answer, Refusal, api_paths, certainty::Ground};
+use super::{Answer, api_paths, certainty::Ground};
+use crate::cluster::raw_request::{Cause, Refusal};
 use crate::manifest::ObjectKey;
 
 /// Does the authorizer refuse, for lack of a right? Admission plugins answer with the same code.
@@ -99,7 +100,7 @@ fn is_fixed_claim(refusal: &Refusal) -> bool {
 }
 
 /// Reasons that have nothing to do with what lives.
-fn is_of_request(cause: &super::Cause) -> bool {
+fn is_of_request(cause: &Cause) -> bool {
     matches!(
         cause.reason.as_str(),
         "FieldValueRequired"

@@ -6,8 +6,11 @@
 
 use serde_json::Value;
 
-use super::{api_paths::is_native, references::pod_spec};
-use crate::manifest::{Manifest, ObjectKey};
+use super::api_paths::is_native;
+use crate::{
+    manifest::{Manifest, ObjectKey},
+    workload::pod_spec,
+};
 
 /// What Helm has done before it sends a request.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,9 @@
 //!
 //! What is missing before a deploy may be there when a pod needs it: a hook or a controller of the release makes it. Then
 //! nobody knows yet, and it is looked at again when Helm has ended.
-//! Pure: what lives is looked up in `preflight/dry_run.rs`.
+//! Pure: what lives is looked up in `preflight/references/look.rs`.
+
+pub mod look;
 
 use std::collections::BTreeSet;
 
@@ -11,9 +13,12 @@ use serde_json::Value;
 
 use super::{
     Finding, api_paths, certainty, order,
-    rights::{self, Right},
+    rights::rules::{Right, role_with},
 };
-use crate::manifest::{Manifest, ObjectKey};
+use crate::{
+    manifest::{Manifest, ObjectKey},
+    workload::pod_spec,
+};
 
 /// Something that an object names and needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,19 +31,6 @@ pub struct Reference {
     pub from: ObjectKey,
     /// Where that is said.
     pub field: String,
-}
-
-/// The pod in a workload.
-pub fn pod_spec(object: &Value) -> Option<&Value> {
-    let path = match object["kind"].as_str()? {
-        "Pod" => "/spec",
-        "CronJob" => "/spec/jobTemplate/spec/template/spec",
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "ReplicationController" | "Job" => {
-            "/spec/template/spec"
-        }
-        _ => return None,
-    };
-    object.pointer(path)
 }
 
 struct Found<'a> {
@@ -231,7 +223,7 @@ pub fn maker(reference: &Reference, release: &Release<'_>) -> Option<String> {
         verb: "create",
         name: String::new(),
     };
-    rights::role_with(&all, &right).map(|role| format!("a program of this release with {role}"))
+    role_with(&all, &right).map(|role| format!("a program of this release with {role}"))
 }
 
 /// The finding about something that is not there, or lacks the key. `maker`: what may make it in time.

@@ -1,6 +1,6 @@
 //! Whether Helm's `--timeout` can be enough for what the chart itself asks for: delays of probes, `minReadySeconds`, pods
 //! that come one after the other, and limits that the chart sets beyond it.
-//! Pure: whether an object lives already is asked in `preflight/dry_run.rs`.
+//! Pure: whether an object lives already is asked in `preflight/assess.rs`.
 //!
 //! What is reckoned is the least that a rollout takes when every image is there and every container answers at once, and only
 //! as far as Helm waits for it (`ready.go` of Helm 3 and of `--wait=legacy`; kstatus of Helm 4's watcher): not for a
@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Finding, references::pod_spec};
-use crate::manifest::{Manifest, ObjectKey};
+use super::Finding;
+use crate::{
+    manifest::{Manifest, ObjectKey},
+    workload::pod_spec,
+};
 
 /// Until when Helm waits. For hooks it always does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

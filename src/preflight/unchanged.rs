@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{
     admission::{COLLECTIONS, Judges},
     api_paths,
-    dry_run::{Deploy, mark, send},
+    deploy::{Deploy, mark},
     helm_request::Apply,
     rights::Resources,
 };
@@ -27,6 +27,7 @@ use crate::{
     cluster::{
         Cluster,
         lives::{self, Lives, Wanted},
+        raw_request::send,
     },
     manifest::{ObjectKey, as_written::is_as_written},
 };

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Refusal, ground};
+use super::ground;
+use crate::cluster::raw_request::Refusal;
 use crate::manifest::{Manifest, ObjectKey};
 
 /// The fields that are not the same in two renderings.
@@ -129,7 +130,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::preflight::Cause;
+    use crate::cluster::raw_request::Cause;
 
     fn key(kind: &str) -> ObjectKey {
         ObjectKey { api_version: "v1".into(), kind: kind.into(), namespace: "shop".into(), name: "x".into() }

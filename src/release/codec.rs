@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Status, set_aside};
+use super::Status;
 
 /// Largest decoded body that is read, bytes. A Secret holds 1 MiB; charts compress by 5 to 20.
 pub const MAX_DECODED: u64 = 64 << 20;
@@ -20,6 +20,14 @@ pub const MAX_VALUES: usize = 1 << 20;
 
 /// Largest stored payload, bytes: the API server's limit for the data of a Secret or ConfigMap.
 pub const MAX_STORED: usize = 1 << 20;
+
+/// First line of the manifest of a record that is set aside, see [`super::set_aside`].
+pub(super) const SET_ASIDE: &str = "# helm-guard: set aside\n";
+
+/// Whether a JSON text, with its quotation marks, is the manifest of such a record.
+fn is_set_aside(manifest: &str) -> bool {
+    manifest.starts_with("\"# helm-guard: set aside\\n")
+}
 
 /// Why a record's body cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -301,7 +309,7 @@ pub fn essentials(json: &[u8]) -> Result<Essentials, CodecError> {
         apply_method: body.apply_method,
         hooks: body.hooks.unwrap_or_default(),
         is_large: false,
-        set_aside: body.manifest.is_some_and(|manifest| set_aside::is_marked(manifest.get())),
+        set_aside: body.manifest.is_some_and(|manifest| is_set_aside(manifest.get())),
     })
 }
 

@@ -6,22 +6,14 @@
 //! the first line of the record's manifest, a comment for YAML, and Helm keeps the manifest of a record that it rewrites.
 //! It stays until the objects that only the dead install made are gone, so that a later run can finish that work.
 
-use super::codec::{self, CodecError};
-
-/// First line of the manifest of a record that is set aside.
-const MARK: &str = "# helm-guard: set aside\n";
-
-/// Whether a JSON text, with its quotation marks, is such a manifest.
-pub(super) fn is_marked(manifest: &str) -> bool {
-    manifest.starts_with("\"# helm-guard: set aside\\n")
-}
+use super::codec::{self, CodecError, SET_ASIDE};
 
 /// The manifest of a decoded body with the mark.
 ///
 /// # Errors
 /// When it is not the JSON of a release.
 pub fn marked(json: &[u8]) -> Result<String, CodecError> {
-    Ok(format!("{MARK}{}", unmarked(json)?))
+    Ok(format!("{SET_ASIDE}{}", unmarked(json)?))
 }
 
 /// The manifest of a decoded body without the mark.
@@ -30,7 +22,7 @@ pub fn marked(json: &[u8]) -> Result<String, CodecError> {
 /// When it is not the JSON of a release.
 pub fn unmarked(json: &[u8]) -> Result<String, CodecError> {
     let manifest = codec::manifest(json)?;
-    Ok(manifest.strip_prefix(MARK).map(str::to_owned).unwrap_or(manifest))
+    Ok(manifest.strip_prefix(SET_ASIDE).map(str::to_owned).unwrap_or(manifest))
 }
 
 #[cfg(test)]

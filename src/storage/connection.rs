@@ -104,11 +104,7 @@ pub(crate) fn failed(place: &str, error: &tokio_postgres::Error) -> DatabaseErro
     if let Some(said) = error.as_db_error() {
         return DatabaseError::of_server(place, said.code().code(), said.message());
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    DatabaseError::Unreachable(place.to_owned(), cause.to_string())
+    DatabaseError::Unreachable(place.to_owned(), crate::cause::root(error).to_string())
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

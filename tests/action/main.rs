@@ -15,7 +15,7 @@ mod stage;
 
 use std::{process::Stdio, time::Duration};
 
-use helm_guard::{env::LOCK_ID, process};
+use helm_guard::{env::LOCK_ID_ENV, process};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -124,7 +124,7 @@ fn a_killed_step_is_settled(version: Helm) {
     let parent = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let parent = parent.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
     assert_eq!(parent, running.pid().to_string(), "a shell in between would keep the runner's signals");
-    let helm = process::carrying(LOCK_ID, lock_id);
+    let helm = process::carrying(LOCK_ID_ENV, lock_id);
     assert_eq!(helm.len(), 1, "Helm is at work");
     let environment = std::fs::read(format!("/proc/{}/environ", helm[0].pid)).unwrap();
     let environment = String::from_utf8_lossy(&environment);
@@ -134,7 +134,7 @@ fn a_killed_step_is_settled(version: Helm) {
 
     assert!(!run.succeeded, "{}", run.log());
     assert_eq!(run.step_result(&["deploy", "settle"]), "success", "{}", run.log());
-    assert_eq!(process::carrying(LOCK_ID, lock_id), [], "{}", run.log());
+    assert_eq!(process::carrying(LOCK_ID_ENV, lock_id), [], "{}", run.log());
     stage.assert_history(&["deployed", "failed"]);
     assert!(lease(&stage)["spec"]["holderIdentity"].is_null(), "{}", run.log());
     let (outputs, _) = run.seen_by_the_last_step();

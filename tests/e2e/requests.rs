@@ -117,7 +117,8 @@ fn an_object_that_appears_after_the_lists_is_not_taken(version: Helm) {
     let said = Stage::run(guard);
     let asked = asked.lock().unwrap().join("\n");
     assert_ne!(said.code, Some(0), "{}\n{asked}", said.err);
-    assert!(said.err.contains("configmaps/keep was created by another client"), "{}\n{asked}", said.err);
+    assert!(said.err.contains("another client created /api"), "{}\n{asked}", said.err);
+    assert!(said.err.contains("/configmaps/keep while helm started"), "{}\n{asked}", said.err);
     let helms_own = asked.lines().filter(|line| line.starts_with("Helm/"));
     assert_eq!(helms_own.count(), 0, "the list answered it: {asked}");
     let theirs = ["get", "configmap", "keep", "-o", "jsonpath={.data.a}"];

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use helm_guard::{env::LOCK_ID, process};
+use helm_guard::{env::LOCK_ID_ENV, process};
 use serde_json::{Value, json};
 use testbed::tools::Helm;
 
@@ -79,7 +79,7 @@ impl Job {
     /// The Helms of the run that has not ended its work.
     fn orphans(&self) -> Vec<process::Process> {
         let state: Value = serde_json::from_slice(&std::fs::read(self.state().unwrap()).unwrap()).unwrap();
-        process::carrying(LOCK_ID, state["lock_id"].as_str().unwrap())
+        process::carrying(LOCK_ID_ENV, state["lock_id"].as_str().unwrap())
     }
 
     fn lease(&self) -> Value {

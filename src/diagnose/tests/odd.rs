@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    cluster::raw_request,
     helm,
     manifest::{Manifest, ObjectKey},
     output::Format,
@@ -156,10 +157,10 @@ proptest! {
         let key = ObjectKey { api_version: "v1".into(), kind: kind.into(), namespace: "shop".into(), name: "x".into() };
         let cause = |(field, message): (String, String)| {
             let reason = "FieldManagerConflict".to_owned();
-            preflight::Cause { reason, field, message }
+            raw_request::Cause { reason, field, message }
         };
         let causes = causes.into_iter().map(cause).collect();
-        let refusal = preflight::Refusal { code, reason: String::new(), message: message.clone(), causes };
+        let refusal = raw_request::Refusal { code, reason: String::new(), message: message.clone(), causes };
         let answer = preflight::Answer { wanted, live: Some(live), refusal: Some(refusal), warnings: vec![message], ..Default::default() };
         let (nothing, varying) = (Manifest::default(), crate::preflight::varying::Varying::default());
         let context = preflight::Context {

@@ -3,8 +3,8 @@
 use std::{
     io,
     net::Ipv4Addr,
-    path::Path,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use tokio::{
@@ -15,8 +15,9 @@ use tokio::{
 use super::*;
 use crate::{
     clock::Clock,
-    cluster::{Cluster, Target},
+    cluster::mock::connect,
     fence::{
+        pauses::{PAUSE, RollbackProbe},
         server::{Fence, Place},
         write_log::Writes,
     },
@@ -33,17 +34,6 @@ struct Play {
     _directory: tempfile::TempDir,
 }
 
-async fn cluster(directory: &Path, server: &str, more: &str) -> Cluster {
-    let file = directory.join("kubeconfig");
-    let text = format!(
-        "{{current-context: c, clusters: [{{name: c, cluster: {{server: '{server}'{more}}}}}], \
-         users: [{{name: u, user: {{token: secret-token}}}}], \
-         contexts: [{{name: c, context: {{cluster: c, user: u, namespace: shop}}}}]}}"
-    );
-    std::fs::write(&file, text).unwrap();
-    Cluster::connect(&Target { kubeconfig: vec![file], ..Target::default() }).await.unwrap()
-}
-
 async fn play() -> Play {
     let (play, mut warm) = warm().await;
     // Nothing is sent over this one.
@@ -57,7 +47,7 @@ async fn warm() -> (Play, TcpStream) {
     let directory = tempfile::tempdir().unwrap();
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", server.local_addr().unwrap());
-    let cluster = cluster(directory.path(), &url, "").await;
+    let cluster = connect(&format!("server: '{url}'"), "token: secret-token").await;
     let (lock, claim) = Teller::new();
     let home = directory.path().join("home");
     let place = Place { home: &home, cache: None, lock_id: "0a1b2c3d", original: None };
@@ -220,11 +210,10 @@ async fn a_write_under_way_is_cut_off_when_the_lock_is_doubtful() {
 
 #[tokio::test]
 async fn the_gate_is_asked_again_when_a_connection_has_been_made() {
-    let directory = tempfile::tempdir().unwrap();
     // The way to the API server takes as long as this proxy wants.
     let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let more = format!(", proxy-url: 'http://{}'", proxy.local_addr().unwrap());
-    let cluster = cluster(directory.path(), "https://api.example", &more).await;
+    let cluster = connect(&format!("server: 'https://api.example'{more}"), "token: secret-token").await;
     let open = Arc::new(AtomicBool::new(true));
     let gate = open.clone();
     let service = cluster.wire.gated(Arc::new(move || gate.load(Ordering::SeqCst))).short;
@@ -326,7 +315,7 @@ async fn records_that_do_not_answer_hold_no_write_up_for_long() {
     let play = play().await;
     let looks = Arc::new(std::sync::atomic::AtomicUsize::default());
     let counted = looks.clone();
-    play.fence.peek(Peek(Box::new(move || {
+    play.fence.probe(RollbackProbe(Box::new(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         Box::pin(std::future::pending())
     })));
@@ -347,7 +336,7 @@ async fn records_that_do_not_answer_hold_no_write_up_for_long() {
 #[tokio::test]
 async fn looks_before_hooks_are_deleted_have_one_budget() {
     let play = play().await;
-    let mut moments = play.fence.moments();
+    let mut moments = play.fence.snapshots();
     let started = tokio::time::Instant::now();
     for hook in ["a", "b", "c"] {
         let path = format!("/apis/batch/v1/namespaces/shop/jobs/{hook}");

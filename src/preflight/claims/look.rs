@@ -6,10 +6,7 @@ use kube::Client;
 use serde_json::Value;
 
 use super::{expands, kept as said, of};
-use crate::{
-    manifest::ObjectKey,
-    preflight::{api_paths, dry_run::send},
-};
+use crate::{cluster::raw_request::send, manifest::ObjectKey, preflight::api_paths};
 
 /// Sentences about claims that keep their size when the set is made anew.
 pub async fn kept(client: &Client, key: &ObjectKey, live: &Value, wanted: &Value) -> Vec<String> {

@@ -9,10 +9,9 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::{Needed, Purpose, Right, denied, is_allowed};
-use crate::preflight::{
-    Finding,
-    dry_run::{AT_ONCE, send},
-    order::Earlier,
+use crate::{
+    cluster::raw_request::{AT_ONCE, send},
+    preflight::{Finding, order::Earlier},
 };
 
 /// Namespaces whose rules are asked for.

@@ -8,7 +8,7 @@ use crate::{
     cluster::{AT_ONCE, Cluster},
     manifest::{Manifest, ObjectKey},
     preflight::{
-        dry_run::Deploy,
+        deploy::Deploy,
         helm_request::{Apply, Manner},
         rights::Records,
         timeouts::Patience,

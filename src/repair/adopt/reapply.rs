@@ -5,14 +5,19 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::Value;
 
 use crate::preflight::{
-    Refusal,
+    LIMIT,
     api_paths::{self, Resource},
-    dry_run::{AT_ONCE, Deploy, LIMIT, Question, mark, resources, send},
+    deploy::{Deploy, mark},
+    dry_run::Question,
     helm_request::Apply,
     merge_patch::{self, Change},
+    resources::resources,
 };
 use crate::{
-    cluster::{Cluster, known_kind},
+    cluster::{
+        Cluster, known_kind,
+        raw_request::{AT_ONCE, Refusal, send},
+    },
     manifest::{ObjectKey, merge_keys::Type},
     repair::adopt::{Applied, Object},
 };

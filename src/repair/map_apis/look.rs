@@ -261,6 +261,6 @@ async fn group(cluster: &Cluster, name: &str) -> Result<Option<APIGroup>, String
 fn absent(error: kube::Error) -> Result<(), String> {
     match error {
         kube::Error::Api(status) if status.code == 404 => Ok(()),
-        error => Err(crate::cluster::told(&error)),
+        error => Err(crate::cluster::describe_error(&error)),
     }
 }

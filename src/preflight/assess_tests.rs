@@ -1,20 +1,24 @@
 //! An API server that answers some questions and not others, played byte for byte.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
+use http::Method;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
 use super::*;
-use crate::cluster::Target;
+use crate::{
+    cluster::{
+        mock::cluster_at,
+        raw_request::{LARGEST, send},
+    },
+    manifest::Manifest,
+};
 
 /// A cluster whose API server answers with what `answer` makes of a path; `None` is no answer.
-async fn cluster(
-    directory: &std::path::Path,
-    answer: impl Fn(&str) -> Option<Vec<u8>> + Clone + Send + 'static,
-) -> Cluster {
+async fn cluster(answer: impl Fn(&str) -> Option<Vec<u8>> + Clone + Send + 'static) -> Cluster {
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}", server.local_addr().unwrap());
     tokio::spawn(async move {
@@ -33,13 +37,7 @@ async fn cluster(
             });
         }
     });
-    let file = directory.join("kubeconfig");
-    let text = format!(
-        "{{current-context: c, clusters: [{{name: c, cluster: {{server: '{url}'}}}}], users: [{{name: u, user: {{}}}}], \
-         contexts: [{{name: c, context: {{cluster: c, user: u, namespace: shop}}}}]}}"
-    );
-    std::fs::write(&file, text).unwrap();
-    Cluster::connect(&Target { kubeconfig: vec![file], ..Target::default() }).await.unwrap()
+    cluster_at(&url).await
 }
 
 fn said(code: u16, body: &str) -> Vec<u8> {
@@ -58,7 +56,6 @@ fn deploy(manifest: &str) -> Deploy {
 
 #[tokio::test]
 async fn what_is_referred_to_and_not_looked_up_in_time_is_told_as_not_checked() {
-    let directory = tempfile::tempdir().unwrap();
     let answer = |path: &str| match path.rsplit('/').next()? {
         "there" => Some(said(200, "{}")),
         "missing" => Some(said(404, "{}")),
@@ -66,7 +63,7 @@ async fn what_is_referred_to_and_not_looked_up_in_time_is_told_as_not_checked() 
         "failing" => Some(said(500, "{}")),
         _ => None,
     };
-    let cluster = cluster(directory.path(), answer).await;
+    let cluster = cluster(answer).await;
     for (names, expected) in [
         (&["there", "hidden"][..], &[][..]),
         (&["there", "missing"], &["Secret/missing does not exist, and this release does not render it"]),
@@ -88,12 +85,11 @@ async fn what_is_referred_to_and_not_looked_up_in_time_is_told_as_not_checked() 
 
 #[tokio::test]
 async fn no_answer_is_read_that_is_larger_than_any_object() {
-    let directory = tempfile::tempdir().unwrap();
     let answer = |path: &str| {
         let length = if path == "/small" { LARGEST / 2 } else { LARGEST + 2 };
         Some(said(200, &format!("\"{}\"", "a".repeat(length - 2))))
     };
-    let cluster = cluster(directory.path(), answer).await;
+    let cluster = cluster(answer).await;
     let get = async |path: &str| send(&cluster.client, Method::GET, path, "application/json", None).await.0;
     assert!(get("/small").await.is_ok());
     let refusal = get("/large").await.unwrap_err();
