@@ -5,8 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 87] = [
-    ("backup/act.rs", "saves backups, prints"),
+const ACTING: [(&str, &str); 90] = [
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -21,6 +20,9 @@ const ACTING: [(&str, &str); 87] = [
     ("cluster/retry.rs", "lets time pass before a request is sent again"),
     ("cluster/tls_client.rs", "reads client certificates again for each connection"),
     ("cluster/transport.rs", "opens connections to the API server"),
+    ("commands/action.rs", "starts this program again with what the inputs say"),
+    ("commands/backup.rs", "prints"),
+    ("commands/check.rs", "prints"),
     ("commands/diagnose.rs", "reads a release's record and what lives of it, prints"),
     ("commands/list.rs", "lists records and Leases, prints"),
     ("commands/lock.rs", "reads Leases, takes and gives back a lock, prints"),
@@ -31,6 +33,7 @@ const ACTING: [(&str, &str); 87] = [
     ("commands/settle.rs", "ends processes and writes records after the fact"),
     ("commands/status.rs", "reads a release's lock and records, prints"),
     ("commands/unlock.rs", "watches, takes the lock, settles records, asks the person at the terminal"),
+    ("commands/upgrade.rs", "starts Helm for its help and for its own dry run"),
     ("copies.rs", "saves copies, throws old ones away"),
     ("deploy.rs", "does one stage after the other"),
     ("deploy/cancel.rs", "waits for signals and the time after them"),
@@ -137,9 +140,9 @@ fn only_the_files_named_here_reach_outside() {
 fn helm_is_started_in_one_place() {
     const STARTING: [(&str, &str); 5] = [
         ("cluster/exec_plugin.rs", "the program that logs in"),
+        ("commands/action.rs", "this program, for the action"),
         ("commands/lock_run.rs", "the user's command"),
         ("helm/launch.rs", "Helm"),
-        ("main.rs", "this program, for the action"),
         ("supervise.rs", "this program, as the child of process 1"),
     ];
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -193,7 +193,7 @@ impl Reporter {
 
     /// Helm's bytes, untouched; on GitHub whole lines, none of which the runner takes for a command.
     ///
-    /// On a terminal each line of Helm's stderr begins with [`GUTTER`], since that stream is a log which Helm and this program
+    /// On a terminal each line of Helm's stderr begins with a gutter, since that stream is a log which Helm and this program
     /// share. Its stdout has none, on a terminal neither: it is a result, such as notes with commands to copy or `-o json`.
     ///
     /// No `::stop-commands::` window: the runner reads stdout and stderr apart and in no order between them, so a window
