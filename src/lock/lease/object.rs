@@ -1,5 +1,5 @@
 //! The Lease object and the values that `lock.rs` reads from it: holder, annotations, run history.
-//! Pure: sends nothing.
+//! Sends nothing.
 
 use std::{collections::BTreeMap, time::Duration};
 
