@@ -78,7 +78,8 @@ fn encodings(text: &str) -> Vec<(&'static str, String)> {
 
 #[test]
 fn a_secret_is_found_in_every_encoding() {
-    for secret in [CANARY, "hunter2-and-more", "ab:cd/ef gh"] {
+    // With quotation marks at its ends: beside those around it they look like other ways to write one.
+    for secret in [CANARY, "hunter2-and-more", "ab:cd/ef gh", "''0  00ä", "'quoted-'both''"] {
         let redactor = redactor(&[secret]);
         for (name, encoded) in encodings(secret) {
             let clean = redactor.clean(&format!("refused: {encoded} is no name"));

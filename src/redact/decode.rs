@@ -20,20 +20,30 @@ impl View {
 /// Reads one encoded unit at the beginning of a text: how many bytes it takes, and what it stands for.
 type Unit = fn(&[u8]) -> Option<(usize, Vec<u8>)>;
 
+/// A quotation mark within single quotes: as a shell, Python's `shlex` and YAML write it. Each is a view of its own: in
+/// `''"'"'x'` the third form would take the beginning of the second away.
+const QUOTED: [&[u8]; 3] = [br"'\''", br#"'"'"'"#, b"''"];
+
 /// The views in which something is decoded.
 pub(super) fn views(text: &[u8]) -> impl Iterator<Item = View> {
-    const KINDS: [(&[u8], Unit); 5] =
-        [(b"%", percent), (b"%+", form), (b"\\", backslash), (b"&", html), (b"'", quotes)];
+    const KINDS: [(&[u8], Unit); 4] = [(b"%", percent), (b"%+", form), (b"\\", backslash), (b"&", html)];
     // The words of a form are those of a URL, and blanks.
     let kinds = KINDS.into_iter().filter(|(signs, _)| {
         let last = signs.last().copied().unwrap_or_default();
         text.contains(&last)
     });
-    kinds.filter_map(|(signs, unit)| view(text, signs, unit))
+    let quoted = QUOTED.into_iter().filter_map(|form| {
+        view(text, b"'", |rest| rest.starts_with(form).then(|| (form.len(), b"'".to_vec())))
+    });
+    kinds.filter_map(|(signs, unit)| view(text, signs, unit)).chain(quoted)
 }
 
-fn view(text: &[u8], signs: &[u8], unit: Unit) -> Option<View> {
+/// `None` when nothing of that kind is in it.
+fn view(text: &[u8], signs: &[u8], unit: impl Fn(&[u8]) -> Option<(usize, Vec<u8>)>) -> Option<View> {
     let mut view = View { bytes: Vec::with_capacity(text.len()), from: Vec::with_capacity(text.len()) };
+    if !signs.iter().any(|sign| text.contains(sign)) {
+        return None;
+    }
     let (mut at, mut is_other) = (0, false);
     while at < text.len() {
         let decoded = if signs.contains(&text[at]) { unit(&text[at..]) } else { None };
@@ -107,13 +117,6 @@ fn html(text: &[u8]) -> Option<(usize, Vec<u8>)> {
         _ => return None,
     };
     Some((end + 1, decoded))
-}
-
-/// A quotation mark within a shell's or YAML's single quotes.
-fn quotes(text: &[u8]) -> Option<(usize, Vec<u8>)> {
-    let forms: [&[u8]; 3] = [br"'\''", br#"'"'"'"#, b"''"];
-    let found = forms.into_iter().find(|form| text.starts_with(form))?;
-    Some((found.len(), b"'".to_vec()))
 }
 
 fn number(digits: &[u8], radix: u32) -> Option<u32> {
