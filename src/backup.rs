@@ -12,13 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::redact::MASK;
-use crate::{
-    release::{
-        History, Record, Status,
-        codec::{self, unquoted},
-        stored_record::{backup_list, read_backup},
-    },
-    storage::Driver,
+use crate::release::{
+    History, Record, Status,
+    codec::{self, unquoted},
+    stored_record::{Driver, backup_list, read_backup},
 };
 
 /// More than all records of a release that Helm keeps have, bytes.

@@ -2,7 +2,9 @@
 //! Decides nothing; records and the Lease have edges of their own.
 
 pub mod access;
+pub mod api_paths;
 pub mod client_certificate;
+pub mod crds;
 pub mod credentials;
 pub mod exec_plugin;
 pub mod gate;

@@ -15,3 +15,16 @@ pub mod settle;
 pub mod status;
 pub mod unlock;
 pub mod upgrade;
+
+use crate::{cli::LockCommand, clock::Clock, env::Env};
+
+/// Runs one of the `lock` commands. Gives the exit code.
+pub async fn lock(command: &LockCommand, env: &Env, host: &str, clock: Clock) -> u8 {
+    let ended = match command {
+        LockCommand::Status(args) => lock::status(args, env, clock).await,
+        LockCommand::Acquire(args) => lock::acquire(args, env, host, clock).await,
+        LockCommand::Release(args) => lock::release(args, env).await,
+        LockCommand::Run(args) => lock_run::run(args, env, host, clock).await,
+    };
+    ended.unwrap_or_else(|end| end.tell())
+}

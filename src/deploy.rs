@@ -7,9 +7,11 @@ pub mod follow;
 pub mod helm_process;
 pub mod journal;
 pub mod prepare;
+mod prepared;
 pub mod render;
 pub mod stdin_values;
 pub mod values_files;
+mod verdict;
 
 use crate::id::random;
 
@@ -32,9 +34,9 @@ use futures::{
     future::{BoxFuture, Shared, join_all},
 };
 use locks::{NoLocks, identity, lease_names, release, take_locks};
-use prepare::Mended;
+use prepared::Prepared;
 
-pub(crate) use prepare::{manifest_of, precious};
+pub(crate) use prepare::precious;
 
 use crate::{
     clock::Clock,
@@ -121,7 +123,7 @@ struct Run<'a> {
     claims: Claims,
     lock_id: String,
     ledger: Ledger,
-    judged: Arc<preflight::Judged>,
+    judged: Arc<verdict::Judged>,
 }
 
 impl<'a> Run<'a> {
@@ -350,7 +352,7 @@ impl<'a> Run<'a> {
         Some(self.outcome(&ended, &histories, signals, done, (scope, seen)).await)
     }
 
-    async fn learn_records(&self, plans: &[(String, Mended<'_>)]) {
+    async fn learn_records(&self, plans: &[(String, Prepared<'_>)]) {
         for (release, _) in plans {
             // Who cannot be asked in a moment is not waited for: the report comes first.
             let read = tokio::time::timeout(RECORDS, self.store.history(release)).await;
@@ -361,9 +363,14 @@ impl<'a> Run<'a> {
     }
 
     /// The repair was all that was asked for.
-    async fn repaired(&self, plans: &mut [(String, Mended<'_>)], signals: &Signals, done: &mut Done) -> End {
+    async fn repaired(
+        &self,
+        plans: &mut [(String, Prepared<'_>)],
+        signals: &Signals,
+        done: &mut Done,
+    ) -> End {
         let planned = plans.iter().any(|(_, mended)| mended.plan.is_some());
-        let uninstalls = |(_, mended): &(String, Mended<'_>)| {
+        let uninstalls = |(_, mended): &(String, Prepared<'_>)| {
             mended.plan.as_ref().is_some_and(|plan| plan.steps.contains(&Step::Uninstall))
         };
         let uninstalled = plans.iter().any(uninstalls);

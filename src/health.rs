@@ -7,8 +7,10 @@ pub mod unready;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::status::State;
-use crate::{manifest::ObjectKey, progress::ON_THE_WAY, workload::Workload};
+use crate::{
+    manifest::ObjectKey,
+    workload::{TRANSIENT_REASONS, Workload},
+};
 
 /// In one word. The worst of what was found counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -111,9 +113,9 @@ pub struct Finding {
 const TOLD: usize = 10;
 
 /// Decides.
-pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], readiness: &Readiness) -> Finding {
+pub fn judge(is_stuck: bool, revision: u32, objects: &[(ObjectKey, Live)], readiness: &Readiness) -> Finding {
     let mut found: Vec<(Health, String)> = Vec::new();
-    if state == State::Stuck {
+    if is_stuck {
         found.push((Health::Stuck, stuck(revision)));
     }
     for (key, live) in objects {
@@ -128,7 +130,8 @@ pub fn judge(state: State, revision: u32, objects: &[(ObjectKey, Live)], readine
     }
     for workload in &readiness.unready {
         let Workload { kind, name, ready, wanted, reasons } = workload;
-        let is_bad = |reason: &String| !ON_THE_WAY.contains(&reason.split(" ×").next().unwrap_or_default());
+        let is_bad =
+            |reason: &String| !TRANSIENT_REASONS.contains(&reason.split(" ×").next().unwrap_or_default());
         let health = if reasons.iter().any(is_bad) { Health::Degraded } else { Health::Progressing };
         let why = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
         found.push((health, format!("{kind}/{name} has {ready} of {wanted} ready{why}")));
@@ -215,6 +218,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::status::State;
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey {
@@ -266,17 +270,17 @@ mod tests {
             let objects: Vec<_> =
                 lives.into_iter().enumerate().map(|(n, live)| (key(&n.to_string()), live)).collect();
             let readiness = Readiness { unready: workloads, unseen: Vec::new() };
-            let found = judge(state, 7, &objects, &readiness);
+            let found = judge(state == State::Stuck, 7, &objects, &readiness);
             assert_eq!(format!("{}: {}", found.health, found.reasons.join("; ")), expected);
         }
         let unseen = vec![Unseen { what: "deployments".into(), why: Blindness::Forbidden }];
-        let found = judge(State::Deployed, 7, &[], &Readiness { unready: Vec::new(), unseen });
+        let found = judge(false, 7, &[], &Readiness { unready: Vec::new(), unseen });
         assert_eq!(
             (found.health, found.reasons),
             (Health::Unknown, vec!["deployments may not be listed".to_owned()])
         );
         let many: Vec<_> = (0..300).map(|n| (key(&n.to_string()), Live::Missing)).collect();
-        let found = judge(State::Deployed, 7, &many, &Readiness::default());
+        let found = judge(false, 7, &many, &Readiness::default());
         assert_eq!((found.reasons.len(), found.reasons[10].as_str()), (11, "and 290 more"));
     }
 

@@ -73,7 +73,7 @@ async fn run(argv: &[String], env: &Env, host: &str, clock: Clock) -> u8 {
         cli::Command::Backup(args) => commands::backup::backup(&args, env).await,
         cli::Command::Diagnose(args) => commands::diagnose::diagnose(&args, env).await,
         cli::Command::History(args) => commands::status::history(&args, env, clock).await,
-        cli::Command::Lock(command) => commands::lock::command(&command, env, host, clock).await,
+        cli::Command::Lock(command) => commands::lock(&command, env, host, clock).await,
         cli::Command::Repair(args) => commands::repair::repair(&args, env, host, clock).await,
         cli::Command::Restore(args) => commands::restore::restore(&args, env, host, clock).await,
         cli::Command::Settle(args) => commands::settle::settle(&args, env, clock).await,

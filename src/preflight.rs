@@ -5,7 +5,6 @@
 //! and that cannot succeed in the state in which Helm sends it. All other findings warn.
 
 pub mod admission;
-pub mod api_paths;
 pub mod assess;
 pub mod certainty;
 pub mod claims;
@@ -32,12 +31,12 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cluster::api_paths::group;
 use crate::{
     cluster::raw_request::{Cause, Refusal},
     manifest::{Manifest, ObjectKey},
     text::shorten,
 };
-use api_paths::group;
 use certainty::{Ground, Situation, Weight};
 use redact::{said, secrets_of};
 use varying::Varying;

@@ -219,6 +219,16 @@ fn wait(mut left: Vec<OwnedFd>, clock: Clock, deadline: Duration) -> std::io::Re
     Ok(left)
 }
 
+/// Takes this program's own secrets out of the environment of what it starts. `GITHUB_TOKEN` and the like are not its own:
+/// they are the user's, who may have put them there for a plugin.
+pub fn without_secrets(command: &mut std::process::Command) {
+    #[expect(clippy::disallowed_methods, reason = "only names are read, to leave variables out")]
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for name in names.filter(|name| name.to_str().is_some_and(crate::env::is_own_secret)) {
+        command.env_remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //! What is kept of a pod is why it is not ready, and of a ready one nothing, so that a release of hundreds of pods takes
 //! little memory. Times are this process's own, since it first saw a thing; those of the cluster are only shown.
 
-use crate::workload::reasons;
+use crate::workload::{TRANSIENT_REASONS, reasons};
 pub mod line_buffer;
 pub mod logs;
 pub mod throttle;
@@ -29,8 +29,6 @@ use crate::{
 const PODS: usize = 1000;
 /// Characters that are kept of what a pod says.
 const MESSAGE: usize = 300;
-/// What pods say that are on their way. It is told of those that stay so for half a minute.
-pub const ON_THE_WAY: [&str; 4] = ["NotReady", "Pending", "ContainerCreating", "PodInitializing"];
 /// From then on a pod on its way is late.
 const LATE: Duration = Duration::from_secs(30);
 
@@ -307,8 +305,8 @@ impl Entry {
 /// Of the pods of a workload the one to look at: of the reasons that are no mere delay the one that is seen longest.
 fn worst(pods: &[&Pod], now: Duration) -> Option<Trouble> {
     let lasts = |pod: &Pod| now.saturating_sub(pod.from);
-    let is_early = |pod: &Pod| ON_THE_WAY.contains(&pod.trouble.reason.as_str()) && lasts(pod) < LATE;
-    let is_benign = |pod: &Pod| ON_THE_WAY.contains(&pod.trouble.reason.as_str());
+    let is_early = |pod: &Pod| TRANSIENT_REASONS.contains(&pod.trouble.reason.as_str()) && lasts(pod) < LATE;
+    let is_benign = |pod: &Pod| TRANSIENT_REASONS.contains(&pod.trouble.reason.as_str());
     let worst = pods.iter().min_by_key(|pod| (is_benign(pod), pod.from))?;
     let alike = pods.iter().filter(|pod| pod.trouble.reason == worst.trouble.reason).count();
     Some(Trouble {

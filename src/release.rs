@@ -5,6 +5,7 @@ pub mod codec;
 pub mod diff;
 pub mod large;
 pub mod removed_apis;
+pub mod rendered;
 pub mod secrets;
 pub mod set_aside;
 pub mod stored_record;

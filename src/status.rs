@@ -1,6 +1,8 @@
 //! How a release stands: what its records and its lock say together, and what a repair would do.
 //! Pure: both are read in `commands/status.rs`, and shown in `status/render.rs`.
 
+use crate::redact::{Redact, Redactor};
+pub mod health;
 pub mod list_entry;
 pub mod list_queries;
 pub mod render;
@@ -191,6 +193,38 @@ fn next(place: &LockRef, state: State, lock: Option<&Row>, repair: Option<&Plann
         _ => {}
     }
     next
+}
+
+/// Every field has to be named, so that a new one is not forgotten.
+impl Redact for Planned {
+    fn redact(&mut self, by: &Redactor) {
+        let Self { finding, why, steps, caveat, strategy: _ } = self;
+        finding.redact(by);
+        why.redact(by);
+        steps.redact(by);
+        caveat.redact(by);
+    }
+}
+
+impl Redact for Standing {
+    fn redact(&mut self, by: &Redactor) {
+        let Self {
+            summary,
+            revisions,
+            health,
+            repair,
+            schema_version: _,
+            release: _,
+            namespace: _,
+            state: _,
+            lock: _,
+            next: _,
+        } = self;
+        summary.redact(by);
+        revisions.redact(by);
+        health.redact(by);
+        repair.redact(by);
+    }
 }
 
 #[cfg(test)]

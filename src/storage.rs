@@ -2,6 +2,7 @@
 //! Every write is a compare-and-swap on the version that was read, made only while the lock is safely held; what to write is
 //! decided elsewhere.
 
+use crate::release::stored_record::Driver;
 pub mod connection;
 pub mod dsn;
 pub mod kubernetes;
@@ -28,29 +29,6 @@ use crate::{
     lock::{Standing, lease::Claims},
 };
 use dsn::{Database, DatabaseError};
-
-/// What kind of thing holds the records (`HELM_DRIVER`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Driver {
-    /// Secrets of type `helm.sh/release.v1`, the default.
-    Secrets,
-    /// ConfigMaps.
-    ConfigMaps,
-    /// Rows of a table.
-    Sql,
-}
-
-impl Driver {
-    /// The API's name of the resource; of a table, Helm's word for the storage.
-    pub fn resource(self) -> &'static str {
-        match self {
-            Self::Secrets => "secrets",
-            Self::ConfigMaps => "configmaps",
-            Self::Sql => "sql",
-        }
-    }
-}
 
 /// The same, and where the database is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -244,6 +244,11 @@ pub fn prefixed(text: &str) -> String {
     format!("{PREFIX}{}", terminal_safe(text))
 }
 
+/// Markdown under a title, folded until a reader opens it.
+pub fn folded(title: &str, markdown: &str) -> String {
+    format!("<details><summary>{title}</summary>\n\n{markdown}\n</details>\n")
+}
+
 #[cfg(test)]
 #[path = "text_tests.rs"]
 pub(crate) mod tests;

@@ -79,3 +79,6 @@ pub fn pod_spec(object: &serde_json::Value) -> Option<&serde_json::Value> {
     };
     object.pointer(path)
 }
+
+/// What pods say that are on their way. It is told of those that stay so for half a minute.
+pub const TRANSIENT_REASONS: [&str; 4] = ["NotReady", "Pending", "ContainerCreating", "PodInitializing"];

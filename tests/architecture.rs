@@ -2,10 +2,13 @@
 //! only if it is named here, with what it does there.
 #![expect(clippy::unwrap_used, reason = "a source that cannot be read fails the test")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 /// The files that act. Everything else under `src` decides, or renders.
-const ACTING: [(&str, &str); 90] = [
+const ACTING: [(&str, &str); 91] = [
     ("ci/api.rs", "asks the CI system's API"),
     ("ci/checkout.rs", "reads the workflow's file"),
     ("clock.rs", "reads the clocks, for everybody else"),
@@ -91,6 +94,7 @@ const ACTING: [(&str, &str); 90] = [
     ("repair/map_apis/look.rs", "reads what the cluster serves, and what lives of a release"),
     ("report/reporter.rs", "writes the reports"),
     ("signals.rs", "listens for signals"),
+    ("status/health.rs", "reads what lives of a release"),
     ("storage.rs", "writes the records"),
     ("storage/connection.rs", "connects to the database"),
     ("storage/kubernetes.rs", "reads and writes records in the cluster"),
@@ -163,6 +167,185 @@ fn helm_is_started_in_one_place() {
     let elsewhere: usize =
         found.iter().filter(|(name, _)| name != "helm/launch.rs").map(|(_, count)| count).sum();
     assert_eq!(elsewhere, 4, "one each: {found:?}");
+}
+
+/// The layers, from the top. A file imports only from layers below its own, and within its own folder; on the ground, the
+/// last layer, also from beside it. Source: docs/architecture.md.
+const LAYERS: [&[&str]; 12] = [
+    &["commands"],
+    &["deploy"],
+    &["request"],
+    &["backup", "cli", "status"],
+    &["unlock"],
+    &["repair"],
+    &["report", "storage"],
+    &["fence", "preflight"],
+    &["health", "lock", "progress"],
+    &["diagnose"],
+    &["ci", "helm"],
+    &["cluster", "release", "workload"],
+];
+const GROUND: [&str; 20] = [
+    "bytes",
+    "cause",
+    "clock",
+    "color",
+    "copies",
+    "display",
+    "env",
+    "exit",
+    "id",
+    "located",
+    "manifest",
+    "output",
+    "private_file",
+    "process",
+    "redact",
+    "signals",
+    "supervise",
+    "table",
+    "text",
+    "yaml",
+];
+
+/// The layer of a module, counted from the ground up.
+fn layer(top: &str) -> Option<usize> {
+    let above = LAYERS.iter().position(|layer| layer.contains(&top)).map(|at| LAYERS.len() - at);
+    above.or_else(|| GROUND.contains(&top).then_some(0))
+}
+
+#[test]
+fn a_file_imports_from_layers_below_its_own() {
+    let modules = modules();
+    for (module, imports) in &modules {
+        let own = layer(&module[0]).unwrap_or_else(|| panic!("{}: which layer is it in?", module[0]));
+        for import in imports.iter().filter(|import| import[0] != module[0]) {
+            let other = layer(&import[0]).unwrap_or_else(|| panic!("{}: which layer is it in?", import[0]));
+            let is_below = other < own || (own == 0 && other == 0);
+            assert!(is_below, "{} imports {}, which is not below it", module.join("::"), import.join("::"));
+        }
+    }
+    let known = LAYERS.iter().flat_map(|layer| layer.iter()).chain(&GROUND);
+    let gone: Vec<_> = known.filter(|name| !modules.keys().any(|module| module[0] == **name)).collect();
+    assert!(gone.is_empty(), "modules that are not there: {gone:?}");
+}
+
+/// A parent and its children are one thing; all others can be read in some order.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let mut left = modules();
+    for (module, imports) in &mut left {
+        imports.retain(|import| !import.starts_with(module) && import != module);
+    }
+    loop {
+        let free: Vec<_> =
+            left.iter().filter(|(_, imports)| imports.is_empty()).map(|(m, _)| m.clone()).collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|module, _| !free.contains(module));
+        left.values_mut().for_each(|imports| imports.retain(|import| !free.contains(import)));
+    }
+    let circle: Vec<String> = left.keys().map(|module| module.join("::")).collect();
+    assert!(circle.is_empty(), "these, or some of them, import each other in a circle: {circle:?}");
+}
+
+/// Every module that is a file, by its path, with the other such modules that its code names.
+fn modules() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files: Vec<(Vec<String>, String)> = Vec::new();
+    for path in sources(&src) {
+        let name = path.strip_prefix(&src).unwrap().with_extension("");
+        let module: Vec<String> = name.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let is_test = text.contains("proptest! {") && !text.contains("#[cfg(test)]")
+            || module.iter().any(|part| TESTS_ONLY.contains(&part.as_str()));
+        if module != ["main"] && module != ["lib"] && !is_test {
+            files.push((module, text));
+        }
+    }
+    let names: BTreeSet<Vec<String>> = files.iter().map(|(module, _)| module.clone()).collect();
+    let imports = |module: &Vec<String>, text: &str| {
+        let found = paths(text).into_iter().filter_map(|path| {
+            let ups = path.iter().take_while(|part| *part == "super").count();
+            let base = if ups > 0 { module.get(..module.len().checked_sub(ups)?)? } else { &[] };
+            let mut whole = [base, &path[ups.max(1)..]].concat();
+            while !whole.is_empty() && !names.contains(&whole) {
+                whole.pop();
+            }
+            (!whole.is_empty() && whole != *module).then_some(whole)
+        });
+        found.collect()
+    };
+    files.iter().map(|(module, text)| (module.clone(), imports(module, text))).collect()
+}
+
+/// Modules that only tests have, in files without `tests` in their names.
+const TESTS_ONLY: [&str; 4] = ["examples", "fake", "odd", "properties"];
+
+/// The paths that begin with `crate` or `super` in the code of a file, those of trees in braces one by one.
+fn paths(text: &str) -> Vec<Vec<String>> {
+    let code = text.split_once("\n#[cfg(test)]").map_or(text, |(code, _)| code);
+    let lines = code.lines().map(|line| line.split_once("//").map_or(line, |(code, _)| code));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    let mut found = Vec::new();
+    for root in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(root) {
+            let before = code[..at].chars().next_back();
+            if before.is_none_or(|before| !before.is_alphanumeric() && before != '_' && before != ':') {
+                tree(&code[at..], &[], &mut found);
+            }
+        }
+    }
+    found
+}
+
+/// Reads one tree, `a::{b, c::D}`; gives how many bytes it takes.
+fn tree(code: &str, before: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = before.to_vec();
+    let mut at = 0;
+    loop {
+        let word: String = code[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        at += word.len();
+        if !word.is_empty() && word != "self" {
+            path.push(word);
+        }
+        if code[at..].starts_with("::") {
+            at += 2;
+        } else if code[at..].starts_with('{') && code[..at].ends_with("::") {
+            at += 1;
+            loop {
+                at += code[at..].len() - code[at..].trim_start_matches([' ', '\n', ',']).len();
+                if at >= code.len() || code[at..].starts_with('}') {
+                    break;
+                }
+                at += tree(&code[at..], &path, found);
+                // Another name for it, `as X`.
+                at += code[at..].find([',', '}']).unwrap_or(code.len() - at);
+            }
+            return at + 1;
+        } else {
+            found.push(path);
+            return at;
+        }
+    }
+}
+
+#[test]
+fn the_paths_of_a_file_are_read() {
+    let text = "use crate::{a::{B, c::D}, e};\nuse super::{f, g::{self, H as I}};\nfn x() { crate::j::k(super::super::l) }\n// crate::m\n\n#[cfg(test)]\nuse crate::n;";
+    let found: Vec<String> = paths(text).iter().map(|path| path.join("::")).collect();
+    let wanted = [
+        "crate::a::B",
+        "crate::a::c::D",
+        "crate::e",
+        "crate::j::k",
+        "super::f",
+        "super::g",
+        "super::g::H",
+        "super::super::l",
+    ];
+    assert_eq!(found, wanted);
 }
 
 /// A file of tests that nobody runs proves nothing.

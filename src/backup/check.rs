@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 
 use super::{Backup, Redacted};
 use crate::{
-    release::{Record, Status, codec, stored_record::Stored},
-    storage::Driver,
+    release::{
+        Record, Status, codec,
+        stored_record::{Driver, Stored},
+    },
     text::shorten,
 };
 

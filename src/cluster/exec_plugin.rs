@@ -21,7 +21,7 @@ use super::{
     client_certificate::{certified, data_or_file},
     kubeconfig::Exec,
 };
-use crate::{clock::Clock, helm::launch, yaml};
+use crate::{clock::Clock, yaml};
 
 /// Where the program finds what it is told.
 const INFO: &str = "KUBERNETES_EXEC_INFO";
@@ -171,7 +171,7 @@ impl Login {
         let mut command = Command::new(&self.exec.command);
         command.args(&self.exec.args);
         // It has no use for this program's own secrets.
-        launch::without_secrets(command.as_std_mut());
+        crate::process::without_secrets(command.as_std_mut());
         command.envs(self.exec.env.iter().map(|(name, value)| (name, value)));
         command.env(INFO, self.info(is_interactive));
         command.stdin(if is_interactive { Stdio::inherit() } else { Stdio::null() });

@@ -1,6 +1,7 @@
 //! Reads what a list of releases is made of: the metadata of Helm's records, and the Leases; and prints the list.
 //! What is asked for is decided in `status/list_queries.rs`, which of it matters in `status/list_entry.rs`.
 
+use super::session::{AT_ONCE, store};
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -20,7 +21,8 @@ use kube::{
 };
 use serde::Deserialize;
 
-use super::{list_apis, status::health};
+use super::list_apis;
+use crate::status::health::of_release;
 use crate::{
     cli::Status,
     clock::Clock,
@@ -36,9 +38,9 @@ use crate::{
         table::Row,
     },
     output::Format,
-    release::Status as OfRecord,
+    release::{Status as OfRecord, stored_record::Driver},
     request,
-    storage::{Driver, Storage, Store, StoreError, dsn::DatabaseError, postgres},
+    storage::{Storage, StoreError, dsn::DatabaseError, postgres},
 };
 use crate::{
     health::Finding,
@@ -50,8 +52,6 @@ use crate::{
 
 /// Objects of a page. Metadata of as many take half a megabyte.
 const PAGE: u32 = 500;
-/// Requests at once.
-pub(crate) const AT_ONCE: usize = 8;
 
 /// Runs `status` for many releases. Gives the exit code.
 pub async fn status(args: &Status, env: &Env, clock: Clock) -> u8 {
@@ -106,7 +106,7 @@ async fn fares(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option
     let cluster = Cluster { namespace: entry.namespace.clone(), ..cluster.clone() };
     let store = store(&cluster, entry, storages)?;
     let history = store.history(&entry.release).await.ok()?;
-    health(&cluster, entry.state, &history).await
+    of_release(&cluster, entry.state, &history).await
 }
 
 /// The releases that need somebody, the holders of the locks of stuck ones watched.
@@ -168,12 +168,6 @@ async fn sweep(
         say(&format!("warning: {note}"));
     }
     Ok((list_entry::entries(&seen, &locks, wanted.all, usual, clock.wall()), unseen))
-}
-
-/// The store in which an entry's records are.
-pub(crate) fn store(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option<Store> {
-    let storage = storages.iter().find(|storage| storage.driver() == entry.storage)?;
-    Some(Store::new(cluster.client.clone(), &entry.namespace, storage))
 }
 
 /// Where to look. Who says where Helm stores its records has them nowhere else.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
-use super::list::{AT_ONCE, store};
+use super::session::{AT_ONCE, store};
 use crate::status::{State, list_entry::Entry};
 use crate::{
     cli::KubernetesVersion,
@@ -16,9 +16,10 @@ use crate::{
         Record,
         codec::{self, Texts},
         removed_apis,
+        stored_record::Driver,
     },
     repair::map_apis::gone,
-    storage::{Driver, Storage, StoreError},
+    storage::{Storage, StoreError},
 };
 
 /// Notes it in each entry. Gives what could not be seen, in sentences.

@@ -7,7 +7,6 @@ use std::{io::Write, time::Duration};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, ResourceExt};
 
-use super::lock_run;
 use crate::lock::{
     ACQUIRE, Life, Observer, Times, belief,
     contender::{Notice, Outdated, Queue},
@@ -17,7 +16,7 @@ use crate::lock::{
 };
 use crate::{
     ci::{self, Desk},
-    cli::{LockAcquire, LockCommand, LockRelease, LockStatus, LockWanted},
+    cli::{LockAcquire, LockRelease, LockStatus, LockWanted},
     clock::Clock,
     cluster::{Cluster, http_proxy::Proxies},
     env::{Env, LOCK_ID_ENV},
@@ -33,18 +32,7 @@ use crate::{
 /// How often a waiter says that it still waits.
 const STILL_WAITING: Duration = Duration::from_secs(15);
 
-/// Runs one of the `lock` commands. Gives the exit code.
-pub async fn command(command: &LockCommand, env: &Env, host: &str, clock: Clock) -> u8 {
-    let ended = match command {
-        LockCommand::Status(args) => status(args, env, clock).await,
-        LockCommand::Acquire(args) => acquire(args, env, host, clock).await,
-        LockCommand::Release(args) => release(args, env).await,
-        LockCommand::Run(args) => lock_run::run(args, env, host, clock).await,
-    };
-    ended.unwrap_or_else(|end| end.tell())
-}
-
-async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, CommandError> {
+pub(super) async fn status(args: &LockStatus, env: &Env, clock: Clock) -> Result<u8, CommandError> {
     let cluster = connect(&args.cluster, env).await?;
     let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
     let leases = match &args.release {
@@ -209,7 +197,12 @@ pub(crate) async fn take(
     })
 }
 
-async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Result<u8, CommandError> {
+pub(super) async fn acquire(
+    args: &LockAcquire,
+    env: &Env,
+    host: &str,
+    clock: Clock,
+) -> Result<u8, CommandError> {
     let signals = listen()?;
     let cluster = connect(&args.wanted.cluster, env).await?;
     let mut wanted = wanted(&args.wanted, &cluster, ACQUIRE, args.ttl, env, host, clock);
@@ -234,7 +227,7 @@ async fn acquire(args: &LockAcquire, env: &Env, host: &str, clock: Clock) -> Res
     Ok(0)
 }
 
-async fn release(args: &LockRelease, env: &Env) -> Result<u8, CommandError> {
+pub(super) async fn release(args: &LockRelease, env: &Env) -> Result<u8, CommandError> {
     let cluster = connect(&args.cluster, env).await?;
     let place = LockRef {
         release: args.release.clone(),

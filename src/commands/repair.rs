@@ -159,7 +159,7 @@ impl<'a> InteractiveRepair<'a> {
         }
         let (history, cluster) = self.history(&entry.release, &entry.namespace).await?;
         show(entry, &history);
-        let fares = status::health(&cluster, entry.state, &history).await;
+        let fares = crate::status::health::of_release(&cluster, entry.state, &history).await;
         // The first reason is the one for which it is in the list.
         for reason in fares.iter().flat_map(|fares| &fares.reasons).skip(1) {
             say(&format!("seen: {reason}"));

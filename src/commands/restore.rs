@@ -16,10 +16,10 @@ use crate::{
     exit,
     lock::lease::Claims,
     private_file,
-    release::{History, Record, Status},
+    release::{History, Record, Status, stored_record::Driver},
     request,
     signals::Signals,
-    storage::{Driver, Storage, Store, StoreError, dsn::CONNECTION},
+    storage::{Storage, Store, StoreError, dsn::CONNECTION},
 };
 
 /// Lease duration of the hold under which records are put back.

@@ -1,5 +1,6 @@
 //! What the commands share: the way to the cluster, a release's records, lines on stderr, and the error that ends a command.
 
+use crate::status::list_entry::Entry;
 use crate::{
     ci::{self, System},
     clock::Clock,
@@ -187,4 +188,13 @@ pub(crate) fn misused(command: &str, error: &str, env: &Env, clock: Clock) -> u8
         exit_code: exit::USAGE,
     });
     exit::USAGE
+}
+
+/// Requests at once.
+pub(crate) const AT_ONCE: usize = 8;
+
+/// The store in which an entry's records are.
+pub(crate) fn store(cluster: &Cluster, entry: &Entry, storages: &[Storage]) -> Option<Store> {
+    let storage = storages.iter().find(|storage| storage.driver() == entry.storage)?;
+    Some(Store::new(cluster.client.clone(), &entry.namespace, storage))
 }

@@ -2,19 +2,20 @@
 //! What it means is decided in `status.rs`.
 
 use super::session::{past, unreadable};
+use crate::status::health::of_release;
 use std::io::Write;
 
 use super::list;
+use crate::status::{Standing, render};
 use crate::{
     ci,
     cli::{self, ClusterFlags, KubernetesVersion, Repair, Status},
     clock::Clock,
-    cluster::Cluster,
     commands::{
         lock::life,
         session::{CommandError, connect, say, stdout_display},
     },
-    deploy::{manifest_of, precious},
+    deploy::precious,
     env::Env,
     exit,
     lock::{
@@ -25,7 +26,6 @@ use crate::{
     },
     output::Format,
     redact::Redact,
-    release::History,
     repair::{
         Answer, Strategy,
         adopt::{self, Proof},
@@ -36,10 +36,6 @@ use crate::{
     request,
     storage::Store,
     text::duration,
-};
-use crate::{
-    health::{Finding, judge},
-    status::{Standing, State, render},
 };
 
 /// Runs `status`. Gives the exit code.
@@ -165,7 +161,7 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
     };
     let answer = map_apis::join(answer, &history, &apis);
     let mut standing = Standing::new(&place, row, &history, answer);
-    standing.health = health(&cluster, standing.state, &history).await;
+    standing.health = of_release(&cluster, standing.state, &history).await;
     if standing.repair.is_some() {
         standing.redact(&history.secrets().redactor());
     }
@@ -179,20 +175,4 @@ async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Resul
         }
     }
     Ok(standing)
-}
-
-/// How what lives fares beside the manifest of the last revision, or of the one that is deployed.
-pub(crate) async fn health(cluster: &Cluster, state: State, history: &History) -> Option<Finding> {
-    if matches!(state, State::None | State::Uninstalled | State::Uninstalling) {
-        return None;
-    }
-    let shown = if state == State::Failed { history.deployed().next_back() } else { None };
-    let shown = shown.or(history.last())?;
-    let manifest = manifest_of(shown, &cluster.namespace);
-    let (objects, readiness) = tokio::join!(cluster.compared(&manifest), cluster.readiness(&manifest));
-    let mut found = judge(state, shown.revision, &objects, &readiness);
-    if !found.reasons.is_empty() {
-        found.redact(&history.secrets().redactor());
-    }
-    Some(found)
 }

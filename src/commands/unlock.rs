@@ -30,11 +30,11 @@ use crate::{
         lease_name,
     },
     output::Json,
-    release::History,
+    release::{History, stored_record::Driver},
     repair::execute,
     request::{self, cluster_target},
     signals::{Signal, Signals},
-    storage::{Driver, Store, StoreError},
+    storage::{Store, StoreError},
     text::{duration, inert_line, terminal_safe},
 };
 

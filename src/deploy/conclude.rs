@@ -1,11 +1,12 @@
 //! The outcome of a run of Helm, and its reason.
 
 use super::{
-    Done, Mended, Run,
+    Done, Run,
     cancel::{End, in_time},
     finalize::Histories,
-    prepare::manifest_of,
+    prepared::Prepared,
 };
+use crate::release::rendered::manifest_of;
 use crate::{
     deploy::helm_process,
     diagnose::{
@@ -81,7 +82,7 @@ impl Run<'_> {
     }
 
     /// What its run was made of, as the records that it made tell.
-    pub(super) fn tell_phases(&self, plans: &[(String, Mended<'_>)], histories: &Histories, ran: Ran) {
+    pub(super) fn tell_phases(&self, plans: &[(String, Prepared<'_>)], histories: &Histories, ran: Ran) {
         let ([(_, mended)], Some(history)) = (plans, histories.only()) else { return };
         let made = history.records.iter().filter(|record| Some(record.revision) > mended.before.last);
         let made: Vec<_> = made.filter_map(|record| record.body.as_ref().ok()).collect();
@@ -95,7 +96,7 @@ impl Run<'_> {
     pub(super) fn lost_race(
         &self,
         ended: &helm_process::Ended,
-        plans: &[(String, Mended<'_>)],
+        plans: &[(String, Prepared<'_>)],
         histories: &Histories,
         signals: &Signals,
         done: &Done,

@@ -1,6 +1,6 @@
 //! Sets the records right after Helm has ended.
 
-use super::{Done, Mended, Run, cancel::in_time};
+use super::{Done, Run, cancel::in_time, prepared::Prepared};
 use crate::{
     cli::Lock,
     release::History,
@@ -13,7 +13,7 @@ impl Run<'_> {
     /// Helm is gone and the lock is ours: no record stays pending, what was lent is returned.
     pub(super) async fn settle(
         &self,
-        plans: &mut [(String, Mended<'_>)],
+        plans: &mut [(String, Prepared<'_>)],
         signals: &Signals,
         done: &mut Done,
     ) -> Histories {
@@ -34,7 +34,7 @@ impl Run<'_> {
     /// Is all of it done?
     async fn settle_all(
         &self,
-        plans: &mut [(String, Mended<'_>)],
+        plans: &mut [(String, Prepared<'_>)],
         histories: &mut Vec<Option<History>>,
     ) -> bool {
         let mut all = true;

@@ -1,23 +1,22 @@
 //! The health of the release before and after a run, for the report.
 //! `health.rs` decides what it means.
 
-use super::{Mended, Run, cancel::in_time, finalize::Histories};
+use super::{Run, cancel::in_time, finalize::Histories, prepared::Prepared};
 use crate::{
     cluster::Cluster,
-    commands::status::health,
     health::{Finding, Health, Readiness, judge},
     manifest::Manifest,
     release::{History, Status, diff::Changes},
     report::{Event, reporter::Reporter},
     signals::Signals,
-    status::State,
+    status::{State, health::of_release},
 };
 
 impl Run<'_> {
     /// Before a repair that no deploy follows. A deploy learns it on the way from its preflight.
     pub(super) async fn fares(&self, history: &History) -> Option<Finding> {
         let state = State::of(history);
-        health(&self.cluster, state, history).await
+        of_release(&self.cluster, state, history).await
     }
 
     /// The same afterwards, which is told.
@@ -32,7 +31,7 @@ impl Run<'_> {
     /// no lock.
     pub(super) fn look_again(
         &self,
-        plans: &[(String, Mended<'_>)],
+        plans: &[(String, Prepared<'_>)],
         histories: &Histories,
         succeeded: bool,
     ) -> Vec<Look> {
@@ -54,10 +53,10 @@ impl Run<'_> {
                     Some(Finding { revision: last.revision, ..fared })
                 }
                 _ if succeeded && self.request.invocation.wait().is_some() => {
-                    Some(judge(State::of(history), last.revision, &[], &Readiness::default()))
+                    Some(judge(State::of(history) == State::Stuck, last.revision, &[], &Readiness::default()))
                 }
                 _ => {
-                    let manifest = super::manifest_of(last, &self.cluster.namespace);
+                    let manifest = crate::release::rendered::manifest_of(last, &self.cluster.namespace);
                     looks.push(Look { manifest, state: State::of(history), revision: last.revision });
                     None
                 }
@@ -81,7 +80,12 @@ impl Look {
     /// Looks, and tells.
     pub(super) async fn tell(self, cluster: &Cluster, reporter: &Reporter, signals: &Signals) {
         if let Some(readiness) = in_time(signals, cluster.readiness(&self.manifest)).await {
-            reporter.emit(Event::FaresAfter(judge(self.state, self.revision, &[], &readiness)));
+            reporter.emit(Event::FaresAfter(judge(
+                self.state == State::Stuck,
+                self.revision,
+                &[],
+                &readiness,
+            )));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! An install over a dead one: prepares for it, and afterwards deletes what only the dead install created.
 //! `repair/leftovers.rs` decides what may be deleted.
 
+use super::prepared::Named;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -10,7 +11,8 @@ use std::{
 use futures::{StreamExt, stream};
 use serde_json::Value;
 
-use super::{Mended, Run, cancel::End, finalize::Histories, prepare::read_manifest, render::Rendered};
+use super::{Run, cancel::End, finalize::Histories, prepared::Prepared, render::Rendered};
+use crate::release::rendered::read_manifest;
 use crate::{
     cluster::{AT_ONCE, gate::Gate},
     manifest::{Manifest, ObjectKey},
@@ -144,7 +146,7 @@ impl Run<'_> {
     /// After an install or upgrade that is complete: what only dead installs made, and the new revision does not want, goes.
     pub(super) async fn clear_leftovers(
         &self,
-        plans: &mut [(String, Mended<'_>)],
+        plans: &mut [(String, Prepared<'_>)],
         histories: &mut Histories,
     ) {
         for ((release, mended), history) in histories.with_mut(plans) {
@@ -168,7 +170,7 @@ impl Run<'_> {
     }
 
     /// Whether all was looked at.
-    async fn clear(&self, release: &str, mended: &Mended<'_>, history: &History) -> bool {
+    async fn clear(&self, release: &str, mended: &Prepared<'_>, history: &History) -> bool {
         let namespace = &self.cluster.namespace;
         let Some(new) = history.last().filter(|last| last.status() == Status::Deployed) else { return false };
         let Some(wanted) = everything(new, namespace) else {
@@ -251,7 +253,7 @@ impl Run<'_> {
     }
 
     /// After an install over a dead one that Helm has taken back (`--atomic`): no record tells any more what the dead one made.
-    pub(super) async fn tell_what_is_left(&self, plans: &[(String, Mended<'_>)], histories: &Histories) {
+    pub(super) async fn tell_what_is_left(&self, plans: &[(String, Prepared<'_>)], histories: &Histories) {
         for ((release, mended), history) in histories.with(plans) {
             if !history.records.is_empty() {
                 continue;
@@ -278,9 +280,6 @@ pub(super) fn everything(record: &Record, namespace: &str) -> Option<Manifest> {
     }
     Some(all)
 }
-
-/// An object, and when the first record that names it was stored, unix seconds by the API server's clock.
-pub(super) type Named = (ObjectKey, Option<i64>);
 
 /// Objects that dead records name, the last first.
 pub(super) fn named(

@@ -7,25 +7,21 @@
 //! its repair anyway; there that text is judged, before the repair. Without the fence, and
 //! where records are in a database, to which Helm speaks itself, the chart is rendered for it.
 
+use super::verdict::{Judged, Known, Past, Set};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
-
-use serde_json::Value;
 
 use super::{
     Run,
     cancel::{End, in_time, unless_stopped},
     leftovers::everything,
-    prepare::{Mended, manifest_of},
-    recreate::Set,
+    prepared::Prepared,
     render::{Rendered, read_once},
 };
+use crate::release::rendered::manifest_of;
 use crate::{
     cli::Preflight,
     clock::Clock,
@@ -43,7 +39,7 @@ use crate::{
         deploy::Deploy,
         helm_request::{Apply, Manner},
         lint, part, records,
-        references::{Reference, look},
+        references::look,
         rights::Records,
         timeouts::{Patience, Until},
     },
@@ -54,81 +50,6 @@ use crate::{
     request::{Request, Task},
     signals::Signals,
 };
-
-/// What is known before Helm says what it is about to do.
-pub(super) struct Known {
-    past: Past,
-    findings: Vec<Finding>,
-}
-
-/// What of a release's past counts for its next deploy.
-#[derive(Clone, Default)]
-struct Past {
-    /// The manifest in force.
-    before: Manifest,
-    /// Did its revision complete, and none came after it?
-    is_good: bool,
-    /// Was it applied on the server's side?
-    was_server_side: bool,
-    /// The next revision.
-    next: u32,
-    /// Revisions whose records go to make room for the next.
-    pruned: Vec<u32>,
-}
-
-/// What is known of a deploy that is judged while Helm holds its breath.
-#[derive(Default)]
-pub(super) struct Judged {
-    awaited: AtomicBool,
-    refused: Mutex<Option<Vec<Finding>>>,
-    fared: Mutex<Option<health::Finding>>,
-    recreated: Mutex<Vec<Set>>,
-    open: Mutex<Vec<Reference>>,
-    present: Mutex<BTreeMap<String, Value>>,
-    appeared: Mutex<Vec<String>>,
-}
-
-impl Judged {
-    /// Why Helm's record was refused.
-    pub(super) fn refused(&self) -> Option<Vec<Finding>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// How the release fared before anything was changed, as far as that was seen on the way.
-    pub(super) fn fared(&self) -> Option<health::Finding> {
-        self.fared.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A StatefulSet was deleted, to be made anew.
-    pub(super) fn recreate(&self, set: Set) {
-        self.recreated.lock().unwrap_or_else(PoisonError::into_inner).push(set);
-    }
-
-    /// Those StatefulSets, each told of once.
-    pub(super) fn recreated(&self) -> Vec<Set> {
-        std::mem::take(&mut *self.recreated.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// References to what may be there by the end of the deploy, each told of once.
-    pub(super) fn open(&self) -> Vec<Reference> {
-        std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Objects that were seen to live, by their paths, each told of once.
-    fn present(&self) -> BTreeMap<String, Value> {
-        std::mem::take(&mut *self.present.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Objects that another client has created since Helm was told that they do not exist.
-    fn appeared(&self) -> Vec<String> {
-        std::mem::take(&mut *self.appeared.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Is what Helm is about to do yet to be looked at?
-    pub(super) fn is_awaited(&self) -> bool {
-        self.awaited.load(Ordering::Relaxed)
-    }
-}
 
 /// Why the preflight ends a run: for these findings.
 pub(super) fn refusal(stopping: &[Finding]) -> End {
@@ -235,7 +156,7 @@ impl Run<'_> {
         &self,
         release: &str,
         history: &History,
-        mended: &mut Mended<'_>,
+        mended: &mut Prepared<'_>,
         signals: &Signals,
     ) -> Result<(), End> {
         if !is_wanted(self.request) {
@@ -463,7 +384,7 @@ impl Run<'_> {
     /// The last before Helm starts.
     pub(super) async fn ready(
         &self,
-        plans: &mut [(String, Mended<'_>)],
+        plans: &mut [(String, Prepared<'_>)],
         signals: &Signals,
     ) -> Result<(), End> {
         for (release, mended) in plans {

@@ -1,11 +1,13 @@
 //! Makes a release deployable: reads its history, plans the repair, renders the chart, saves copies, and executes the plan.
 //! `repair.rs` decides what to do.
 
+use super::prepared::{Before, Prepared};
 use super::{
     Done, Run,
     cancel::{End, in_time, stopped_repair, unless_stopped},
     leftovers, warn_of_ledger,
 };
+use crate::release::rendered::read_manifest;
 use crate::{
     backup,
     cluster::Cluster,
@@ -14,12 +16,9 @@ use crate::{
     exit,
     helm::{self, Command, shutdown::SignalBehavior},
     manifest::{Manifest, ObjectKey},
-    release::{
-        History, Record, codec,
-        diff::{self, Changes, Side},
-    },
+    release::{History, Record, codec},
     repair::{
-        self, Answer, Plan, Question, Step, Strategy,
+        self, Answer, Question, Step, Strategy,
         adopt::{Proof, look::look},
         execute,
         finish_install::objects::survey,
@@ -53,7 +52,7 @@ impl Run<'_> {
         release: &str,
         signals: &Signals,
         done: &mut Done,
-    ) -> Result<Mended<'_>, End> {
+    ) -> Result<Prepared<'_>, End> {
         let invocation = &self.request.invocation;
         let history = unless_stopped(signals, "reading the records", self.store.history(release)).await?;
         let mut history = history.map_err(|error| self.no_records(release, error))?;
@@ -72,7 +71,7 @@ impl Run<'_> {
         let unnamed = invocation.command == Command::Rollback && invocation.rollback_revision().is_none();
         let rollback_to = if unnamed { history.better_rollback() } else { None };
         let created = |record: &Record| Some((record.revision, record.stored.created()?));
-        let mut mended = Mended {
+        let mut mended = Prepared {
             plan: None,
             base: None,
             before,
@@ -362,52 +361,6 @@ impl Run<'_> {
     }
 }
 
-/// A release that may be deployed, and what must be set right afterwards.
-pub(super) struct Mended<'a> {
-    pub(super) plan: Option<Plan>,
-    /// The revision that was deployed, where an upgrade starts without a repair.
-    pub(super) base: Option<u32>,
-    /// What is known of the release, where what Helm is about to apply is looked at when Helm has rendered it.
-    pub(super) known: Option<super::preflight::Known>,
-    /// StatefulSets to be made anew, as they live.
-    pub(super) sets: Vec<super::recreate::Set>,
-    pub(super) hands: execute::Hands<'a>,
-    /// With `--repair off`: up to this revision nothing is changed.
-    pub(super) untouchable: Option<u32>,
-    /// The good revision that a rollback without a revision means, where Helm would take a dead one.
-    pub(super) rollback_to: Option<u32>,
-    /// When the records were stored first, by revision, unix seconds by the API server's clock.
-    pub(super) created: std::collections::BTreeMap<u32, i64>,
-    /// What a dead install over which Helm installs named, and since when.
-    pub(super) over: Vec<super::leftovers::Named>,
-    /// The records before anything was done.
-    pub(super) before: Before,
-}
-
-/// Of a history that may be pruned since.
-pub(super) struct Before {
-    pub(super) last: Option<u32>,
-    good: Option<Record>,
-}
-
-impl Before {
-    /// What the revision that came since then has changed; `None` without one, and where the one before it cannot be read.
-    pub(super) fn changes(&self, history: &History, namespace: &str) -> Option<Changes> {
-        let new = history.last().filter(|new| Some(new.revision) > self.last)?;
-        if self.good.is_none() && self.last.is_some() {
-            return None;
-        }
-        let rows = (self.good.as_ref().map(Record::row), new.row());
-        let manifests =
-            (self.good.as_ref().map(|good| read_manifest(good, namespace)), read_manifest(new, namespace)?);
-        let before = match (&rows.0, &manifests.0) {
-            (Some(row), Some(manifest)) => Some(Side { row, manifest: manifest.as_ref()? }),
-            _ => None,
-        };
-        Some(diff::between(before, Side { row: &rows.1, manifest: &manifests.1 }, namespace))
-    }
-}
-
 /// Living objects of a first install that an uninstall would delete with their data.
 pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History) -> Vec<String> {
     let Some(last) = history.last().filter(|_| history.last_good().is_none()) else { return Vec::new() };
@@ -418,10 +371,6 @@ pub(crate) async fn precious(cluster: &Cluster, release: &str, history: &History
     repair::at_stake(Some(&living))
 }
 
-pub(crate) fn manifest_of(record: &Record, namespace: &str) -> Manifest {
-    read_manifest(record, namespace).unwrap_or_default()
-}
-
 fn reading(record: &Record, namespace: &str) -> Reading {
     let text = codec::decode(record.stored.payload()).and_then(|json| codec::manifest(&json));
     match text.map(|text| Manifest::parse(&text, namespace)) {
@@ -430,9 +379,4 @@ fn reading(record: &Record, namespace: &str) -> Reading {
         Err(error) if error.is_own_limit() => Reading::BeyondLimits,
         Ok(Err(_)) | Err(_) => Reading::NotYaml,
     }
-}
-
-pub(super) fn read_manifest(record: &Record, namespace: &str) -> Option<Manifest> {
-    let text = codec::decode(record.stored.payload()).and_then(|json| codec::manifest(&json)).ok()?;
-    Manifest::parse(&text, namespace).ok()
 }

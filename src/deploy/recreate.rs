@@ -1,12 +1,12 @@
 //! StatefulSets that cannot be changed in place (`--recreate-statefulsets`): deletes them before Helm creates them again, and
 //! checks afterwards that they exist. The preflight finds them.
 
+use super::verdict::Set;
 use std::sync::Arc;
 
 use kube::Client;
-use serde_json::Value;
 
-use super::{Run, preflight::Judged};
+use super::{Run, verdict::Judged};
 use crate::{
     copies::{self, Kind, Shelf},
     deploy::helm_process,
@@ -15,9 +15,6 @@ use crate::{
     report::{Event, reporter::Reporter},
     signals::Signals,
 };
-
-/// A StatefulSet as it lives, and as it is wanted.
-pub(super) type Set = (ObjectKey, Value, Value);
 
 /// Deletes StatefulSets, their pods and volumes left, with a copy of each saved first.
 #[derive(Clone)]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Mended, Run, STATUS_INTERVAL, locks::lost_any};
+use super::{Run, STATUS_INTERVAL, locks::lost_any, prepared::Prepared};
 use crate::{
     deploy::{
         follow::Follower,
@@ -20,17 +20,16 @@ use crate::{
     },
     lock::{Times, lease},
     progress::Board,
-    release::{History, Status},
+    release::{History, Status, stored_record::Driver},
     report::Event,
     signals::Signals,
-    storage::Driver,
 };
 
 impl Run<'_> {
     /// Helm itself, with what the user gave; and the release while it works.
     pub(super) async fn helm(
         &self,
-        plans: &[(String, Mended<'_>)],
+        plans: &[(String, Prepared<'_>)],
         signals: &Signals,
         seen: &mut Seen,
     ) -> std::io::Result<Ended> {
@@ -47,7 +46,7 @@ impl Run<'_> {
 
     async fn worked<'a>(
         &'a self,
-        plans: &[(String, Mended<'_>)],
+        plans: &[(String, Prepared<'_>)],
         signals: &Signals,
         seen: &mut Seen,
         board: &'a Mutex<Board>,
@@ -55,7 +54,7 @@ impl Run<'_> {
     ) -> std::io::Result<Ended> {
         let mut argv = vec![self.request.invocation.command.as_str().to_owned()];
         let over =
-            |mended: &Mended<'_>| mended.plan.as_ref().is_some_and(|plan| plan.installs_over().is_some());
+            |mended: &Prepared<'_>| mended.plan.as_ref().is_some_and(|plan| plan.installs_over().is_some());
         if self.request.invocation.command == Command::Install && plans.iter().any(|(_, mended)| over(mended))
         {
             // The name is that of a record which is set aside.
@@ -188,7 +187,7 @@ impl Run<'_> {
 
     /// An automatic rollback hides why it was needed. Where the fence does not see the record that says so, the first write
     /// after it tells: before each there is a look at the newest row.
-    fn probe_rollback(&self, release: &str, plans: &[(String, Mended<'_>)]) {
+    fn probe_rollback(&self, release: &str, plans: &[(String, Prepared<'_>)]) {
         let Some(fence) = self.fence.as_ref().filter(|_| self.is_in_sql()) else { return };
         if !self.request.invocation.atomic() {
             return;

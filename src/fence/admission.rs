@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use http::Request;
 use serde_json::Value;
 
-use super::record::Definition;
+use crate::cluster::crds::Definition;
 use crate::cluster::transport::Body;
 
 /// Looks at the payload of the record that Helm is about to create, before anything of the release is changed, and at the

@@ -1,6 +1,7 @@
 //! Recognizes writes of release records, and reads answers of the API server.
 //! Pure: in JSON, and in Kubernetes' protobuf as far as its envelope and first fields go.
 
+use crate::cluster::crds::{DEFINITIONS, Definition};
 use http::{Method, uri::PathAndQuery};
 
 /// Whether a write is of a release record.
@@ -82,9 +83,6 @@ pub fn gives_up(beginning: &[u8]) -> bool {
     is_in(b"\"status\":\"failed\"") || is_in(b"\"status\":\"uninstalling\"")
 }
 
-/// Where CRDs are created.
-pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-
 /// Is it a CRD that is to be there? Helm installs those of a chart before it writes its record: Helm 3 creates them, Helm 4
 /// applies them.
 pub fn defines(method: &Method, path: &str) -> bool {
@@ -96,17 +94,6 @@ pub fn defines(method: &Method, path: &str) -> bool {
         }
         _ => false,
     }
-}
-
-/// A CRD that Helm has created or applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Definition {
-    /// Object name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-    /// Was it not there before?
-    pub is_new: bool,
 }
 
 /// Reads the beginning of the answer to a create, JSON: the API server writes name and UID first.

@@ -25,9 +25,9 @@ use super::{
     openapi_cache::Memory,
     pauses::{FailureSnapshot, Pauses, RollbackProbe},
     proxy::{Hidden, Proxy},
-    record::Definition,
     write_log::{Log, Written},
 };
+use crate::cluster::crds::Definition;
 use crate::{
     cluster::{Cluster, gate::Gate},
     fence::write_log::Writes,

@@ -1,5 +1,6 @@
 //! The log of Helm's writes and their results. Pure: `fence/proxy.rs` adds the entries.
 
+use crate::text::shorten;
 use serde::Serialize;
 use std::collections::VecDeque;
 
@@ -60,4 +61,13 @@ pub struct Writes {
     pub count: u64,
     /// The last of them: `patch deployments/web`, `create jobs`.
     pub last: String,
+}
+
+/// `4 writes, the last: patch deployments/web`.
+pub fn wrote(writes: &Writes) -> String {
+    match writes.count {
+        0 => "nothing written yet".to_owned(),
+        1 => format!("1 write: {}", shorten(&writes.last, 120)),
+        count => format!("{count} writes, the last: {}", shorten(&writes.last, 120)),
+    }
 }

@@ -13,9 +13,9 @@ use crate::cluster::{
     lives::{self, Wanted},
 };
 use crate::{
+    cluster::api_paths::{self, Resource},
     health::{Live, changed},
     manifest::{Manifest, ObjectKey, as_written::is_as_written},
-    preflight::api_paths::{self, Resource},
 };
 
 /// Not as Helm: what Helm adds to a manifest, its labels and annotations, would be missed and taken for drift.

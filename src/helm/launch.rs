@@ -2,6 +2,7 @@
 //! post-renderers is taken out of the environment here (`tests/architecture.rs` allows no other place).
 
 use crate::env::LOCK_ID_ENV;
+use crate::process::without_secrets;
 use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -14,9 +15,6 @@ use super::{
     terminal::{Place, Prepared},
 };
 use crate::{bytes, exit, private_file::InMemory, redact::Redactor};
-
-/// What the variables of this program's own begin with.
-const OWN: &str = "HELM_GUARD_";
 
 /// How Helm is started.
 #[derive(Clone, Debug, Default)]
@@ -107,21 +105,6 @@ impl Launch {
     }
 }
 
-/// Takes this program's own secrets out of the environment of what it starts. `GITHUB_TOKEN` and the like are not its own:
-/// they are the user's, who may have put them there for a plugin.
-pub fn without_secrets(command: &mut Command) {
-    #[expect(clippy::disallowed_methods, reason = "only names are read, to leave variables out")]
-    let names = std::env::vars_os().map(|(name, _)| name);
-    for name in names.filter(|name| name.to_str().is_some_and(is_own_secret)) {
-        command.env_remove(name);
-    }
-}
-
-/// Does a variable hold a secret of this program's own: a token for the CI system's API, an input of the action?
-pub fn is_own_secret(name: &str) -> bool {
-    name.starts_with(crate::env::ACTION_INPUT) || (name.starts_with(OWN) && name.contains("TOKEN"))
-}
-
 /// Bytes; `None` where the system does not tell.
 fn memory_available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
@@ -146,21 +129,4 @@ pub fn find(helm: &Path) -> std::io::Result<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_secrets_of_its_own_are_kept_from_helm() {
-        for (name, is_own) in [
-            ("HELM_GUARD_CI_TOKEN", true),
-            ("HELM_GUARD_INPUT_KUBECONFIG", true),
-            ("HELM_GUARD_INPUT_GITHUB_TOKEN", true),
-            ("HELM_GUARD_LOCK_ID", false),
-            ("HELM_GUARD_KUBECONFIG", false),
-            ("HELM_DRIVER_SQL_CONNECTION_STRING", false),
-            ("GITHUB_TOKEN", false),
-        ] {
-            assert_eq!(is_own_secret(name), is_own, "{name}");
-        }
-    }
-}
+mod tests {}

@@ -8,7 +8,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::Value;
 
 use super::{
-    Answer, Context, Finding, LIMIT, api_paths,
+    Answer, Context, Finding, LIMIT,
     certainty::{self, Ground, Situation},
     defines,
     deploy::Deploy,
@@ -23,6 +23,7 @@ use super::{
     sorted, timeouts, too_late,
     unchanged::{self, Known},
 };
+use crate::cluster::api_paths;
 use crate::{
     cluster::{Cluster, raw_request::AT_ONCE},
     health::{Health, fares},

@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    api_paths,
     order::Earlier,
     rights::rules::{Right, grants},
 };
+use crate::cluster::api_paths;
 use crate::manifest::ObjectKey;
 
 /// The weight of a finding. Only [`of`] and [`note`] make one that is not advice.

@@ -5,8 +5,8 @@ use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 
+use crate::cluster::crds::{DEFINITIONS, Definition};
 use crate::cluster::raw_request::send;
-use crate::fence::record::{DEFINITIONS, Definition};
 
 /// Deletes it, if nobody has made use of it.
 ///

@@ -1,7 +1,8 @@
 //! What a refusal of the API server depends on: the object and the request, the live object, or shared state.
 //! Pure. By code and reason where these say it, else by the words of Kubernetes' own admission plugins.
 
-use super::{Answer, api_paths, certainty::Ground};
+use super::{Answer, certainty::Ground};
+use crate::cluster::api_paths;
 use crate::cluster::raw_request::{Cause, Refusal};
 use crate::manifest::ObjectKey;
 

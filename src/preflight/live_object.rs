@@ -6,7 +6,7 @@ use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 
-use super::api_paths;
+use crate::cluster::api_paths;
 use crate::{cluster::raw_request::send, manifest::ObjectKey, signals::Signals};
 
 /// Deletes a StatefulSet and leaves its pods and volumes, if it is still the one that was looked at, and waits until it is

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::api_paths::is_native;
+use crate::cluster::api_paths::is_native;
 use crate::{
     manifest::{Manifest, ObjectKey},
     workload::pod_spec,

@@ -12,9 +12,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    Finding, api_paths, certainty, order,
+    Finding, certainty, order,
     rights::rules::{Right, role_with},
 };
+use crate::cluster::api_paths;
 use crate::{
     manifest::{Manifest, ObjectKey},
     workload::pod_spec,
@@ -154,9 +155,9 @@ pub fn to_check(manifest: &Manifest, before: &Manifest) -> Vec<Reference> {
 /// secret, and that names it, will make it.
 fn is_rendered(reference: &Reference, manifest: &Manifest) -> bool {
     manifest.objects.iter().any(|(key, object)| {
-        if super::api_paths::is_native(&key.api_version) {
+        if crate::cluster::api_paths::is_native(&key.api_version) {
             let same = key.kind == reference.to.kind && key.name == reference.to.name;
-            let in_place = super::api_paths::known(&key.api_version, &key.kind)
+            let in_place = crate::cluster::api_paths::known(&key.api_version, &key.kind)
                 .is_none_or(|kind| !kind.namespaced || key.namespace == reference.to.namespace);
             return same && in_place && has(object, reference.key.as_deref());
         }

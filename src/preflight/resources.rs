@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 
-use super::{
-    api_paths::{self, Resource},
-    rights::Resources,
-};
+use super::rights::Resources;
+use crate::cluster::api_paths::{self, Resource};
 use crate::{
     cluster::{Cluster, known_kind, raw_request::AT_ONCE},
     manifest::ObjectKey,

@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use super::{
     Finding,
-    api_paths::{self, Resource},
     certainty::{self, Ground, Situation},
     order::Earlier,
     timeouts::Until,
 };
+use crate::cluster::api_paths::{self, Resource};
 use crate::manifest::{Manifest, ObjectKey};
 pub use rules::{Right, is_allowed};
 

@@ -18,11 +18,11 @@ use serde_json::Value;
 
 use super::{
     admission::{COLLECTIONS, Judges},
-    api_paths,
     deploy::{Deploy, mark},
     helm_request::Apply,
     rights::Resources,
 };
+use crate::cluster::api_paths;
 use crate::{
     cluster::{
         Cluster,

@@ -18,7 +18,6 @@ use super::{
     codec::{self, unquoted},
     large,
 };
-use crate::storage::Driver;
 
 /// What all keys of release records begin with.
 const RECORD: &str = "sh.helm.release.v1.";
@@ -352,6 +351,29 @@ pub fn read_backup(text: &str) -> Result<Vec<Record>, String> {
             }
         })
         .collect()
+}
+
+/// What kind of thing holds the records (`HELM_DRIVER`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// Secrets of type `helm.sh/release.v1`, the default.
+    Secrets,
+    /// ConfigMaps.
+    ConfigMaps,
+    /// Rows of a table.
+    Sql,
+}
+
+impl Driver {
+    /// The API's name of the resource; of a table, Helm's word for the storage.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Secrets => "secrets",
+            Self::ConfigMaps => "configmaps",
+            Self::Sql => "sql",
+        }
+    }
 }
 
 #[cfg(test)]

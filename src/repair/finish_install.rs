@@ -22,8 +22,7 @@ use super::{Answer, Case, Plan, Step, dead_description};
 use crate::{
     helm::Command,
     manifest::merge_keys::{Field, List, Type},
-    release::{History, MARK, Record, Status},
-    storage::Driver,
+    release::{History, MARK, Record, Status, stored_record::Driver},
 };
 
 /// Records since no release was in force, oldest first: the attempts at the install, as far as the history tells.

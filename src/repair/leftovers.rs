@@ -56,7 +56,7 @@ pub fn mark(object: &mut Value, release: Release<'_>) {
 /// The command that deletes an object.
 pub fn command(key: &ObjectKey) -> String {
     let group = match key.api_version.split_once('/') {
-        Some((group, _)) if !crate::preflight::api_paths::is_native(&key.api_version) => format!(".{group}"),
+        Some((group, _)) if !crate::cluster::api_paths::is_native(&key.api_version) => format!(".{group}"),
         _ => String::new(),
     };
     let namespace = if key.namespace.is_empty() { String::new() } else { format!(" -n {}", key.namespace) };

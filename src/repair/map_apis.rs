@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::{Answer, Plan, Step, Strategy};
 use crate::{
+    cluster::api_paths::is_native,
     manifest::{Manifest, ObjectKey},
-    preflight::api_paths::is_native,
     release::{
         History,
         codec::Texts,

@@ -6,6 +6,7 @@ use super::{Outcome, Summary, terminal, timeline};
 use crate::diagnose::Cause;
 use crate::lock::holder::who;
 use crate::release::Revision;
+use crate::text::folded;
 use crate::text::{markdown_cell, markdown_code_block, terminal_safe, workflow_data, workflow_property};
 use crate::{ci::run::Owner, lock::holder::Holder};
 
@@ -471,11 +472,6 @@ fn origin(url: &str) -> Option<&str> {
 pub(crate) fn to_the_second(time: &str) -> String {
     let parsed = time.parse::<jiff::Timestamp>();
     parsed.map_or_else(|_| time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-}
-
-/// What only some readers open.
-pub(super) fn folded(title: &str, markdown: &str) -> String {
-    format!("<details><summary>{title}</summary>\n\n{markdown}\n</details>\n")
 }
 
 /// A table of untrusted cells; empty without rows.

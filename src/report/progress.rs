@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{
     Awaited,
     line::{Line, MARGIN},
-    terminal::wrote,
 };
+use crate::fence::write_log::wrote;
 use crate::{
     color::Severity,
     display::cut,

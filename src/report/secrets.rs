@@ -10,7 +10,6 @@ use crate::{
     progress::{Hook, Row, Trouble, View, throttle::Change},
     redact::{Redact, Redactor},
     release::Revision,
-    status::{Planned, Standing},
 };
 
 /// Every field has to be named, so that a new one is not forgotten.
@@ -37,8 +36,6 @@ redacted! {
     Trouble { pod; since, lasts, more, is_early }
     Row { trouble; object, count }
     View { rows, hooks; }
-    Planned { finding, why, steps, caveat; strategy }
-    Standing { summary, revisions, health, repair; schema_version, release, namespace, state, lock, next }
     Diagnosis { causes, pods, events; schema_version, release, namespace, status, hidden }
 }
 

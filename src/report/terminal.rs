@@ -2,6 +2,7 @@
 //! Pure, and without colour. What each event says is in `live.rs`, what stands at the end in `closing.rs`.
 
 use super::{Event, HealthSummary, Outcome, Summary};
+use crate::fence::write_log::wrote;
 use crate::{
     color::Severity,
     diagnose::Cause,
@@ -201,15 +202,6 @@ pub(super) fn rollout(elapsed: std::time::Duration, waiting_for: &[Workload]) ->
     let so_far = if elapsed.is_zero() { String::new() } else { format!(", {} so far", time(elapsed)) };
     let what = if waiting_for.is_empty() { "what is brought back".to_owned() } else { waiting(waiting_for) };
     format!("{what}{so_far}")
-}
-
-/// `4 writes, the last: patch deployments/web`.
-pub(super) fn wrote(writes: &Writes) -> String {
-    match writes.count {
-        0 => "nothing written yet".to_owned(),
-        1 => format!("1 write: {}", shorten(&writes.last, 120)),
-        count => format!("{count} writes, the last: {}", shorten(&writes.last, 120)),
-    }
 }
 
 pub(super) fn revision(row: &Revision) -> String {

@@ -1,7 +1,8 @@
 //! When the run did what, as a drawing that GitHub and GitLab make of Markdown (Mermaid's Gantt chart).
 //! Pure. Words in it are ours, or are made harmless.
 
-use super::{Span, Summary, github::folded};
+use super::{Span, Summary};
+use crate::text::folded;
 
 /// Shorter runs have nothing to draw, and longer ones have no time of day to be drawn at; seconds.
 const RUNS: std::ops::Range<f64> = 1.0..86_400.0;

@@ -15,8 +15,7 @@ use crate::{
         table::{Row, State as LockState},
     },
     output::Format,
-    release::Status,
-    storage::Driver,
+    release::{Status, stored_record::Driver},
     table::{aligned, fits},
     text::{age, terminal_safe, to_the_second},
 };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::list_entry::Sighting;
-use crate::{lock::table::Row, storage::Driver};
+use crate::{lock::table::Row, release::stored_record::Driver};
 
 /// Names in one selector: the API server takes URLs of 8 KiB, and a release's name has up to 53 bytes.
 const NAMES: usize = 50;

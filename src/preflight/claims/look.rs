@@ -6,7 +6,10 @@ use kube::Client;
 use serde_json::Value;
 
 use super::{expands, kept as said, of};
-use crate::{cluster::raw_request::send, manifest::ObjectKey, preflight::api_paths};
+use crate::{
+    cluster::{api_paths, raw_request::send},
+    manifest::ObjectKey,
+};
 
 /// Sentences about claims that keep their size when the set is made anew.
 pub async fn kept(client: &Client, key: &ObjectKey, live: &Value, wanted: &Value) -> Vec<String> {

@@ -17,11 +17,11 @@ use serde_json::Value;
 use super::Reference;
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, api_paths,
         raw_request::{AT_ONCE, send},
     },
     manifest::ObjectKey,
-    preflight::{Finding, LIMIT, api_paths, deploy::Deploy, references, too_late},
+    preflight::{Finding, LIMIT, deploy::Deploy, references, too_late},
 };
 
 /// What became of the look at something that is referred to.

@@ -4,14 +4,16 @@
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use serde_json::Value;
 
-use crate::preflight::{
-    LIMIT,
-    api_paths::{self, Resource},
-    deploy::{Deploy, mark},
-    dry_run::Question,
-    helm_request::Apply,
-    merge_patch::{self, Change},
-    resources::resources,
+use crate::{
+    cluster::api_paths::{self, Resource},
+    preflight::{
+        LIMIT,
+        deploy::{Deploy, mark},
+        dry_run::Question,
+        helm_request::Apply,
+        merge_patch::{self, Change},
+        resources::resources,
+    },
 };
 use crate::{
     cluster::{

@@ -12,14 +12,10 @@ use serde_json::Value;
 
 use super::{attempts, changes_nothing, removals};
 use crate::{
-    cluster::{Cluster, known_kind},
-    deploy::manifest_of,
+    cluster::{Cluster, api_paths, known_kind},
     manifest::{Manifest, ObjectKey, merge_keys::Type},
-    preflight::{
-        api_paths,
-        merge_patch::{self, Change},
-    },
-    release::History,
+    preflight::merge_patch::{self, Change},
+    release::{History, rendered::manifest_of},
     repair::{
         Plan, Step,
         leftovers::{Release, is_marked, mark},

@@ -9,9 +9,8 @@ use serde_json::Value;
 
 use super::{Change, Changes, Fate, Found, Wanted, Why, converted, is_doubtful, versions, within};
 use crate::{
-    cluster::{AT_ONCE, Cluster},
+    cluster::{AT_ONCE, Cluster, api_paths},
     manifest::{Manifest, ObjectKey},
-    preflight::api_paths,
     release::{
         History,
         codec::{self, Texts},
