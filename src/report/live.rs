@@ -42,7 +42,7 @@ pub(super) fn lines(event: &Event) -> Vec<Line> {
             let text = format!("for the lock: {held}");
             let mut out = one("Waiting", Warning, &text, &format!("waiting for the lock: {held}"));
             if !unlock.is_empty() {
-                out.push(Line::hint(&format!("to end that hold: {unlock}")));
+                out.push(Line::hint(&format!("to free the lock: {unlock}")));
             }
             out
         }
