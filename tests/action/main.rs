@@ -168,7 +168,7 @@ fn every_input_reaches_the_command_line() {
     };
     let mut deploy: Vec<(&str, &str)> = INPUTS.iter().map(said).collect();
     let told = [("report", "told.json"), ("summary", "told.md"), ("dotenv", "told.env")];
-    let more = [&[("namespace", name), ("helm-bin", helm)][..], &told].concat();
+    let more = [&[("namespace", name), ("helm-bin", helm), ("verbose", "true")][..], &told].concat();
     deploy.extend(more);
     let flags = deploy.clone();
     deploy.extend([("command", "upgrade"), ("github-token", "canary-token")]);
@@ -176,7 +176,8 @@ fn every_input_reaches_the_command_line() {
     let chart = ("chart", "tests/charts/web");
     let tried = [("release", "web"), chart, ("dry-run", "true"), ("atomic", "true"), ("helm-bin", helm)];
     let free = [("command", "unlock"), ("release", "other"), ("lock-id", id)];
-    let far = [("release", "far"), ("chart", "web"), ("repo", "http://127.0.0.1:9"), ("helm-bin", helm)];
+    let repo = ("repo", "http://127.0.0.1:9");
+    let far = [("release", "far"), ("chart", "web"), repo, ("helm-bin", helm), ("quiet", "true")];
     let steps: [&[(&str, &str)]; 5] = [&deploy, &back, &tried, &free, &far];
     let run = repository.steps(&stage, &steps).finish();
 
@@ -198,7 +199,8 @@ fn every_input_reaches_the_command_line() {
     line("rollback", "caller", "1");
     let dry = line("upgrade", "helm", "--dry-run");
     assert!(dry.contains(&"--atomic".to_owned()), "{dry:?}");
-    line("upgrade", "caller", "--repo=http://127.0.0.1:9");
+    let quiet = line("upgrade", "caller", "--repo=http://127.0.0.1:9");
+    assert!(quiet.contains(&"--quiet=true".to_owned()), "{quiet:?}");
     stage.assert_history(&["superseded", "superseded", "deployed"]);
     assert!(other()["spec"]["holderIdentity"].is_null(), "{}", run.log());
     assert!(of_all.iter().any(|word| word.ends_with("/elsewhere")), "where it works: {of_all:?}");
