@@ -100,7 +100,7 @@ fn every_input_reaches_the_command_line() {
     let said =
         |name: &'static str, text: &'static str| (name, if name == "kube-context" { context } else { text });
     let mut deploy: Vec<(&str, &str)> = INPUTS.map(|(name, text)| said(name, text)).to_vec();
-    deploy.push(("namespace", name));
+    deploy.extend([("namespace", name), ("verbose", "true")]);
     let flags = deploy.clone();
     deploy.extend([("job", "all"), ("stage", "deploy"), ("command", "upgrade"), ("helm", "4")]);
     let back =
@@ -114,6 +114,7 @@ fn every_input_reaches_the_command_line() {
         ("chart", "web"),
         ("repo", "http://127.0.0.1:9"),
         ("release", "far"),
+        ("quiet", "true"),
     ];
     let jobs: [&[(&str, &str)]; 5] = [&deploy, &back, &tried, &free, &far];
     let run = project.start_all(&stage, &jobs).finish();
@@ -135,7 +136,8 @@ fn every_input_reaches_the_command_line() {
     assert!(rollbacks.iter().any(|line| line.contains(&"1".to_owned())), "{rollbacks:?} {}", run.log);
     let dry = project.recorded("upgrade", "helm");
     assert!(dry.iter().any(|line| line.contains(&"--dry-run".to_owned())), "{dry:?} {}", run.log);
-    let far = callers.iter().any(|line| line.contains(&"--repo=http://127.0.0.1:9".to_owned()));
+    let words = ["--repo=http://127.0.0.1:9", "--quiet=true"].map(str::to_owned);
+    let far = callers.iter().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(far && run.log.contains(&format!("lock {id}")), "{callers:?} {}", run.log);
     assert!(!run.succeeded, "nobody is at that repository: {}", run.log);
     for job in ["all", "back", "tried", "free", "far"] {
