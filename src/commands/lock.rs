@@ -120,11 +120,7 @@ pub(crate) fn wanted(
     host: &str,
     clock: Clock,
 ) -> Wanted {
-    let place = LockRef {
-        release: args.release.clone(),
-        namespace: cluster.namespace.clone(),
-        lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
-    };
+    let place = LockRef::new(&args.release, &cluster.namespace, args.lock_name.as_deref());
     let lock_id = random();
     let owner = ci::owner(env, host);
     let request = lease::Request {
@@ -229,11 +225,7 @@ pub(super) async fn acquire(
 
 pub(super) async fn release(args: &LockRelease, env: &Env) -> Result<u8, CommandError> {
     let cluster = connect(&args.cluster, env).await?;
-    let place = LockRef {
-        release: args.release.clone(),
-        namespace: cluster.namespace.clone(),
-        lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
-    };
+    let place = LockRef::new(&args.release, &cluster.namespace, args.lock_name.as_deref());
     let found = lease::find(cluster.client.clone(), &place.namespace, &place.lease).await?;
     let view = found.as_ref().map(lease::view).unwrap_or_default();
     let Some(mut holder) = view.holder else {

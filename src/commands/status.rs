@@ -112,11 +112,7 @@ struct What<'a> {
 async fn look(what: &What<'_>, format: Format, env: &Env, clock: Clock) -> Result<Standing, CommandError> {
     let storage = request::storage(env).map_err(|error| CommandError::new(exit::USAGE, error, &[]))?;
     let cluster = connect(what.cluster, env).await?;
-    let place = LockRef {
-        release: what.release.to_owned(),
-        namespace: cluster.namespace.clone(),
-        lease: what.lock_name.map_or_else(|| lease_name(what.release), str::to_owned),
-    };
+    let place = LockRef::new(what.release, &cluster.namespace, what.lock_name);
     let found = lease::find(cluster.client.clone(), &place.namespace, &place.lease).await?;
     let row = match &found {
         None => None,

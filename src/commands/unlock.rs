@@ -27,7 +27,6 @@ use crate::{
         contender::Queue,
         holder::{Holder, card, who},
         lease::{self, Claims, Held, LockError},
-        lease_name,
     },
     output::Json,
     release::{History, stored_record::Driver},
@@ -113,11 +112,7 @@ pub async fn unlock(args: &Unlock, env: &Env, host: &str, clock: Clock) -> u8 {
             return exit::UNAVAILABLE;
         }
     };
-    let place = LockRef {
-        release: args.release.clone(),
-        namespace: cluster.namespace.clone(),
-        lease: args.lock_name.clone().unwrap_or_else(|| lease_name(&args.release)),
-    };
+    let place = LockRef::new(&args.release, &cluster.namespace, args.lock_name.as_deref());
     let lock_id = random();
     let owner = ci::owner(env, host);
     let me = Holder {

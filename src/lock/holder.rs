@@ -93,6 +93,15 @@ pub struct LockRef {
 }
 
 impl LockRef {
+    /// The lock of a release; its Lease has another name only where a flag says so.
+    pub fn new(release: &str, namespace: &str, lock_name: Option<&str>) -> Self {
+        Self {
+            release: release.to_owned(),
+            namespace: namespace.to_owned(),
+            lease: lock_name.map_or_else(|| lease_name(release), str::to_owned),
+        }
+    }
+
     /// The command that frees the lock with this ID.
     pub fn unlock(&self, id: &str, more: &str) -> String {
         // An ID in somebody's Lease is anybody's text, and people paste this line.
